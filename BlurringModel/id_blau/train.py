@@ -1,0 +1,76 @@
+"""Train ID-Blau: sharp frame and blur condition -> blurred frame, by diffusion.
+
+Reads    data.root and data.validation: <video>/{Blur/RGB,Sharp/RGB}/<frame>.png, Condition/<frame>.npy
+Writes   output/{last,best}.pth, log.csv, sample.png (sharp, reblurred, true blur)
+Usage    python BlurringModel/id_blau/train.py --config configs/train/id_blau_demo.yaml
+         torchrun --nproc_per_node=4 BlurringModel/id_blau/train.py --config configs/train/id_blau_gopro.yaml
+"""
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from BlurringModel.id_blau.dataset import sharp_condition_blur
+from BlurringModel.id_blau.diffusion import GaussianDiffusion, linear_betas, seeded_draws
+from BlurringModel.id_blau.unet import UNet
+from common.augmentation import Turn
+from common.cli import run
+from common.images import to_image, write_image
+from common.metrics import psnr
+from common.seeding import derive_seed, numpy_generator
+from common.source_domain import Window
+from common.trainers import Setup, mean_figures, open_recipe, train, validation_frames
+from common.training import Task
+
+VALIDATION_FRAMES = 24
+
+
+def main() -> None:
+    """Read the recipe and train."""
+    setup = open_recipe(__doc__.splitlines()[0])
+    recipe = setup.config.diffusion
+    architecture = dict(setup.config.network.architecture)
+    betas = linear_betas(recipe.num_timesteps, recipe.beta_1, recipe.beta_T)
+    network = GaussianDiffusion(UNet(**architecture), betas)
+    task = Task(lambda items: sharp_condition_blur([setup.draw(item, 1) for item in items], setup.train, recipe),
+                diffusion_loss, lambda net: validate(net, setup), best="psnr_reblurred")
+    train(setup, network, task, architecture, "ID-Blau")
+
+
+def diffusion_loss(network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+    """Charbonnier distance between predicted and true noise at a random timestep per sample."""
+    blurred, given = batch
+    timesteps = torch.randint(network.num_timesteps, (len(blurred),), device=blurred.device)
+    return network.loss(blurred, given, timesteps, torch.randn_like(blurred))
+
+
+def validate(network: nn.Module, setup: Setup) -> dict[str, float]:
+    """PSNR of the reblurred crop against the true blurred one, and of the sharp crop itself as the zero line."""
+    size = setup.config.schedule.crop_size
+    samples = []
+    for video, position in validation_frames(setup.validation, VALIDATION_FRAMES):
+        frame = setup.validation.videos[video][position]
+        height, width = setup.validation.frame("Blur/RGB", video, frame).shape[:2]
+        rng = numpy_generator("validation", video, frame)
+        window = Window(video, (frame,), int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1)), size)
+        samples.append((window, Turn(), rng))
+    # Without augmentation published and aligned conditions are equal, so one validation serves both.
+    recipe = setup.config.diffusion
+    blurred, given = sharp_condition_blur(samples, setup.validation, type(recipe)(sampling_steps=recipe.sampling_steps))
+    draw = seeded_draws([derive_seed("validation", index) for index in range(len(samples))])
+    device = next(network.parameters()).device
+    sampled = network.ddim_sample(given.to(device), draw(0, blurred.shape).to(device), recipe.sampling_steps).cpu()
+    pictures = [to_image(part + 0.5) for part in (given[:, :3], sampled, blurred)]
+    rows = [{"psnr_reblurred": psnr(reblurred, truth), "psnr_sharp": psnr(sharp, truth)}
+            for sharp, reblurred, truth in zip(*pictures)]
+    shown = [np.concatenate(list(row), axis=1) for row in zip(*(part[:6] for part in pictures))]
+    write_image(setup.folder / "sample.png", np.concatenate(shown))
+    return mean_figures(rows)
+
+
+if __name__ == "__main__":
+    run(main)

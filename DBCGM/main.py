@@ -1,0 +1,96 @@
+"""Stage 2, DBCGM (Domain-adaptive Blur Condition Generation Module): how does this video blur?
+
+Reads    <dataset.root>/<video>/Blur/RGB/<frame>.png, <output>/rsdm/magnitude, <output>/rsdm/sharp_regions.json
+Writes   <output>/dbcgm/condition/<video>/<frame>.npy   float32 (3, H, W): direction x, y, magnitude in pixels
+         <output>/dbcgm/preview/<video>/<frame>.png     the same as a colour wheel
+Usage    python DBCGM/main.py --config configs/demo.yaml
+         torchrun --nproc_per_node=2 DBCGM/main.py --config configs/demo.yaml
+"""
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import torch
+
+from common.checkpoints import sha256
+from common.cli import run
+from common.condition_view import condition_picture
+from common.errors import UserError
+from common.flow import Flow, load_flow
+from common.images import read_array, read_image, write_array, write_image
+from common.regions_file import by_frame, read_regions
+from common.stage import Stage, open_stage, section_settings, unfinished
+from common.videos import Video
+from DBCGM.adaptation import adapt_magnitude, clamp_magnitude, condition
+from DBCGM.boe import five_frame_trajectory, orientation
+
+HINT = "run python RSDM/main.py first"
+
+
+def main() -> None:
+    """A condition for every frame that stage 1 chose, or for all frames that have an orientation."""
+    stage = open_stage(__doc__.splitlines()[0])
+    config, folder = stage.config.dbcgm, stage.output / "dbcgm"
+    regions_path = stage.output / "rsdm" / "sharp_regions.json"
+    regions = read_regions(regions_path, stage.videos)
+    stage.claim(folder, {"dbcgm": section_settings(config), "sharp_regions": sha256(regions_path)})
+    # The outermost frames have no flow on one side, and with five frames the second ones neither.
+    first = 1 if config.trajectory == "central" else 2
+    if config.frames == "all":
+        frames = [(video, position) for video in stage.videos
+                  for position in range(first, len(video.frames) - first)]
+    else:
+        videos = {video.name: video for video in stage.videos}
+        frames = [(videos[name], position) for name, position in by_frame(regions)]
+    missing = unfinished(frames, lambda frame: condition_path(folder, *frame).exists(), stage.world)
+    if missing:
+        flow = load_flow(config.flow, config.weights, stage.world.device, config.iterations)
+        for video, position in stage.progress(missing, "stage 2, blur conditions", "frame"):
+            result = frame_condition(stage, flow, video, position)
+            write_image(folder / "preview" / video.name / f"{video.names[position]}.png", condition_picture(result))
+            write_array(condition_path(folder, video, position), result)
+    stage.world.barrier()
+    stage.say(f"stage 2: conditions of {len(frames)} frames -> {folder / 'condition'} (look at {folder / 'preview'})")
+
+
+def condition_path(folder: Path, video: Video, position: int) -> Path:
+    """Where a frame's condition lies."""
+    return folder / "condition" / video.name / f"{video.names[position]}.npy"
+
+
+def frame_condition(stage: Stage, flow: Flow, video: Video, position: int) -> np.ndarray:
+    """The condition float32 (3, H, W) of one frame: orientation from flow, adapted magnitude."""
+    config = stage.config.dbcgm
+    reach = 1 if config.trajectory == "central" else 2
+    if not reach <= position < len(video.frames) - reach:
+        raise UserError(f"{video.frames[position]}: has no {reach} neighbours on both sides, which "
+                        f"dbcgm.trajectory {config.trajectory} needs; {HINT}")
+    images = [torch.from_numpy(read_image(video.frames[position + step])).permute(2, 0, 1)
+              for step in range(-reach, reach + 1)]
+    with torch.inference_mode():
+        if config.trajectory == "central":
+            forward, backward = flow(torch.stack([images[1]] * 2), torch.stack([images[2], images[0]]))
+            direction = orientation(forward, backward)
+        else:
+            direction = five_frame_trajectory(list(flow(torch.stack(images[:-1]), torch.stack(images[1:]))))
+    # As released, neighbours are counted among the frames that have an orientation (all but the first and last
+    # of the video), so the two at each end of that list are not adapted.
+    inside = 3 <= position < len(video.frames) - 3
+    neighbours = [magnitude(stage, video, position + step) for step in (-2, -1, 1, 2)] if inside else None
+    adapted = adapt_magnitude(magnitude(stage, video, position), neighbours, config.magnitude_offset)
+    if adapted.shape != direction.shape[1:]:
+        raise UserError(f"{video.frames[position]}: frame and magnitude map differ in size; "
+                        "run python RSDM/main.py --overwrite")
+    return condition(direction.cpu().numpy(), adapted)
+
+
+def magnitude(stage: Stage, video: Video, position: int) -> np.ndarray:
+    """A frame's magnitude map (H, W) in pixels, from stage 1's raw map."""
+    path = stage.output / "rsdm" / "magnitude" / video.name / f"{video.names[position]}.npy"
+    return clamp_magnitude(read_array(path, 2, HINT))
+
+
+if __name__ == "__main__":
+    run(main)

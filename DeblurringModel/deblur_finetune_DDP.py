@@ -1,0 +1,125 @@
+"""Stage 4, first half: fine-tune the deblurring network on the pairs that stages 1 to 3 made.
+
+Reads    <output>/rsdm/sharp_regions.json, <output>/blurring/<video>/reblur, <dataset.root>, deblurring.weights
+Writes   <output>/deblurring/<model>/weights/{last,best,epoch_N}.pth and log.csv (below <video>/ with scope video)
+Usage    python DeblurringModel/deblur_finetune_DDP.py --config configs/demo.yaml
+         torchrun --nproc_per_node=2 DeblurringModel/deblur_finetune_DDP.py --config configs/demo.yaml
+"""
+import math
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+from torch import Tensor, nn
+
+from common.checkpoints import load_checkpoint, sha256
+from common.cli import run
+from common.errors import UserError
+from common.images import pad_to_multiple, read_image, to_image, to_tensor
+from common.metrics import psnr
+from common.regions_file import Region, read_regions
+from common.stage import Stage, open_stage, section_settings
+from common.training import Plan, Task, cosine, fit
+from common.videos import Video
+from DeblurringModel import models
+from DeblurringModel.deblur_inference import clips_of
+from DeblurringModel.pairs import HINT, Pairs
+from DeblurringModel.setup import load_network, model_folder, model_spec, weights_folder
+
+INFERENCE_KEYS = ("borders", "clip_length")
+
+
+def main() -> None:
+    """Fine-tune one network for all videos, or one for each."""
+    finetune(open_stage(__doc__.splitlines()[0]))
+
+
+def finetune(stage: Stage) -> None:
+    """Fine-tune as configured; a finished training is left alone, an interrupted one goes on."""
+    config = stage.config.deblurring
+    regions_path = stage.output / "rsdm" / "sharp_regions.json"
+    regions = read_regions(regions_path, stage.videos)
+    blurring = stage.output / "blurring"
+    if not (blurring / "settings.json").exists():
+        raise UserError(f"{blurring}: no reblurred frames; {HINT}")
+    if config.batch_size % stage.world.size:
+        raise UserError(f"deblurring.batch_size: {config.batch_size} cannot be divided among "
+                        f"{stage.world.size} processes")
+    if config.select == "best_gt" and not all(video.sharp for video in stage.videos):
+        raise UserError("deblurring.select: best_gt needs ground truth for every video (dataset.sharp); use last")
+    stage.claim(model_folder(stage) / "weights",
+                {"deblurring": section_settings(config, without=INFERENCE_KEYS),
+                 "blurring": sha256(blurring / "settings.json"), "sharp_regions": sha256(regions_path),
+                 "precision": stage.config.runtime.precision, "seed": stage.config.runtime.seed,
+                 "processes": stage.world.size})
+    if config.scope == "dataset":
+        finetune_on(stage, regions, stage.videos, weights_folder(stage, None), "stage 4, fine-tuning")
+        return
+    for video in stage.videos:
+        own = [region for region in regions if region.video.name == video.name]
+        if own:
+            finetune_on(stage, own, [video], weights_folder(stage, video), f"stage 4, fine-tuning {video.name}")
+        else:
+            stage.say(f"{video.name}: no sharp region, restored with the unadapted network")
+
+
+def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder: Path, label: str) -> None:
+    """Fine-tune one network on the given regions."""
+    config, runtime, facts = stage.config.deblurring, stage.config.runtime, model_spec(stage.config)
+    pairs = Pairs(regions, stage.output / "blurring", config.crop_size, runtime.seed, runtime.cache_gib)
+    per_epoch = pairs.steps_per_epoch(config.batch_size)
+    # On one short clip ten epochs are a dozen steps; the floor leaves large data sets as published.
+    epochs = max(config.epochs, math.ceil(config.min_steps / per_epoch))
+    steps = epochs * per_epoch
+    last = folder / "last.pth"
+    if last.exists() and load_checkpoint(last)["step"] >= steps:
+        return
+    network = load_network(stage, config.weights)
+
+    def loss(net: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+        windows, sharp = (models.to_range(part, facts, config.channel_order) for part in batch)
+        restored = net(windows)
+        middle = windows.shape[1] // 2 - facts.past
+        return facts.adaptation_loss(restored[:, middle:middle + 1], sharp)
+
+    def keep(step: int) -> str | None:
+        epoch, rest = divmod(step, per_epoch)
+        return f"epoch_{epoch}.pth" if config.keep_every and not rest and not epoch % config.keep_every else None
+
+    task = Task(lambda items: pairs.batch(items, config.batch_size), loss,
+                (lambda net: {"psnr_ground_truth": ground_truth_psnr(net, facts, videos, stage)})
+                if config.select == "best_gt" else None,
+                best="psnr_ground_truth" if config.select == "best_gt" else "")
+    plan = Plan(steps, config.batch_size,
+                lambda step: cosine(step // per_epoch, epochs, config.learning_rate, config.min_learning_rate),
+                config.gradient_clip, runtime.precision, runtime.seed, runtime.workers, validate_every=per_epoch,
+                save_every=save_interval(per_epoch), keep=keep, label=label)
+    fit(network, task, plan, folder, stage.world,
+        {"network": config.model, "architecture": dict(config.architecture), "epochs": epochs,
+         "steps_per_epoch": per_epoch})
+    stage.say(f"stage 4: {steps} steps ({epochs} epochs of {len(regions)} pairs) -> {folder}")
+
+
+def save_interval(per_epoch: int) -> int:
+    """Steps between checkpoints: every epoch, but not more often than every 50 steps on very short videos."""
+    return per_epoch * max(1, 50 // per_epoch)
+
+
+def ground_truth_psnr(network: nn.Module, facts: models.Spec, videos: list[Video], stage: Stage) -> float:
+    """Mean PSNR over the frames of all videos against their ground truth. It looks at the answer: only for the
+    comparison with the released code's choice of the epoch (deblurring.select best_gt)."""
+    config, values = stage.config.deblurring, []
+    for video in videos:
+        for clip in clips_of(video, facts, config.clip_length, "drop"):
+            images = torch.stack([to_tensor(read_image(video.frames[position])) for position in clip.inputs])
+            height, width = images.shape[-2:]
+            padded = pad_to_multiple(images, facts.multiple)[None].to(stage.world.device)
+            restored = to_image(models.restore(network, facts, padded, config.channel_order)[0, ..., :height, :width])
+            values += [psnr(restored[index], read_image(video.sharp[position])) for index, position in clip.outputs]
+    return sum(values) / len(values)
+
+
+if __name__ == "__main__":
+    run(main)

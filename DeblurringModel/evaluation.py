@@ -1,0 +1,78 @@
+"""PSNR and SSIM of the blurry input, the baseline and the adapted result, and the table that shows them."""
+from pathlib import Path
+
+from common.files import read_json, write_json
+from common.images import read_image
+from common.metrics import psnr, ssim
+from common.stage import Stage
+from common.videos import Video
+
+ROWS = {"input": "blurry input", "baseline": "before adaptation", "adapted": "adapted"}
+
+
+def measure(stage: Stage, folders: dict[str, Path | None], path: Path, made_from: list[str]) -> dict | None:
+    """Mean PSNR and SSIM per video of each kind of picture, written to `path`; None where no video has ground truth.
+
+    folders: kind -> folder with <video>/<frame>.png, None for the blurry frames themselves. Frames that were not
+    restored (deblurring.borders drop) are left out for every kind alike. Figures in `path` that were measured on
+    the same pictures (`made_from` identifies them) are not computed again.
+    """
+    if path.exists() and (known := read_json(path)).get("made_from") == made_from:
+        return known
+    videos = [video for video in stage.videos if video.sharp]
+    if not videos:
+        return None
+    work = [(kind, video, position) for video in videos for position in restored_positions(stage, video, folders)
+            for kind in folders]
+    rows = []
+    for kind, video, position in stage.progress(stage.world.share(work), "stage 4, PSNR and SSIM", "picture"):
+        frame, folder = video.frames[position], folders[kind]
+        picture = read_image(frame if folder is None else folder / video.name / frame.name)
+        sharp = read_image(video.sharp[position])
+        rows.append((kind, video.name, frame.stem, psnr(picture, sharp), ssim(picture, sharp)))
+    figures = _collect([row for part in stage.world.gather(rows) for row in part], list(folders))
+    if stage.world.main:
+        write_json(path, figures | {"made_from": made_from})
+    return figures
+
+
+def restored_positions(stage: Stage, video: Video, folders: dict[str, Path | None]) -> list[int]:
+    """Positions of the frames that exist in every folder."""
+    return [position for position, frame in enumerate(video.frames)
+            if all(folder is None or (folder / video.name / frame.name).exists() for folder in folders.values())]
+
+
+def _collect(rows: list[tuple[str, str, str, float, float]], kinds: list[str]) -> dict:
+    figures: dict = {}
+    for kind in kinds:
+        videos: dict = {}
+        for _, video, frame, *values in sorted(row for row in rows if row[0] == kind):
+            videos.setdefault(video, {})[frame] = values
+        every = [values for frames in videos.values() for values in frames.values()]
+        figures[kind] = {"psnr": _mean(every, 0), "ssim": _mean(every, 1), "frames": len(every),
+                         "videos": {name: {"psnr": _mean(list(frames.values()), 0),
+                                           "ssim": _mean(list(frames.values()), 1), "frames": len(frames)}
+                                    for name, frames in videos.items()}}
+    return figures
+
+
+def _mean(values: list, index: int) -> float:
+    return sum(value[index] for value in values) / len(values)
+
+
+def table(figures: dict, title: str, choice: str) -> str:
+    """The figures as an aligned Markdown table: all frames first, then each video where there are several.
+
+    choice: how the adapted weights were chosen; it is printed, because a choice by ground truth is no fair result.
+    """
+    names = list(figures["input"]["videos"])
+    columns = [("all frames", lambda kind: figures[kind])]
+    if len(names) > 1:
+        columns += [(name, lambda kind, name=name: figures[kind]["videos"][name]) for name in names]
+    lines = [f"{title}, {figures['input']['frames']} frames, RGB, 8 bits: PSNR in dB / SSIM (mean over frames)",
+             "| | " + " | ".join(name for name, _ in columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for kind, label in ROWS.items():
+        label += f" ({choice})" if kind == "adapted" else ""
+        cells = [f"{part(kind)['psnr']:.2f} / {part(kind)['ssim']:.4f}" for _, part in columns]
+        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)

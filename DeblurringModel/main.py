@@ -1,0 +1,45 @@
+"""Stage 4: restore the videos, fine-tune on the pairs, restore them again, and print before and after.
+
+Reads    <dataset.root>, <output>/rsdm/sharp_regions.json, <output>/blurring, deblurring.weights
+Writes   <output>/deblurring/<model>/weights/{last,best,epoch_N}.pth
+         <output>/deblurring/<model>/<baseline|adapted>/<video>/<frame>.png
+         <output>/deblurring/<model>/metrics.json (where ground truth exists)
+Usage    python DeblurringModel/main.py --config configs/demo.yaml
+         torchrun --nproc_per_node=2 DeblurringModel/main.py --config configs/demo.yaml
+"""
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common.checkpoints import sha256
+from common.cli import run
+from common.stage import open_stage
+from DeblurringModel.deblur_finetune_DDP import finetune
+from DeblurringModel.deblur_inference import infer
+from DeblurringModel.evaluation import measure, table
+from DeblurringModel.setup import model_folder
+
+CHOICES = {"last": "last epoch, label-free", "best_gt": "epoch chosen by ground truth"}
+
+
+def main() -> None:
+    """Baseline, fine-tuning, adapted result, table."""
+    stage = open_stage(__doc__.splitlines()[0])
+    baseline = infer(stage, "baseline")
+    finetune(stage)
+    adapted = infer(stage, "adapted")
+    path = model_folder(stage) / "metrics.json"
+    # Figures belong to the pictures they were measured on: made again with other settings, they are measured anew.
+    made_from = [sha256(folder / "settings.json") for folder in (baseline, adapted)]
+    figures = measure(stage, {"input": None, "baseline": baseline, "adapted": adapted}, path, made_from)
+    if figures is None:
+        stage.say("no ground truth (dataset.sharp), so no table; compare the pictures:")
+    else:
+        stage.say(table(figures, f"{stage.config.deblurring.model} on {stage.config.dataset.root.name}",
+                        CHOICES[stage.config.deblurring.select]))
+    stage.say(f"before: {baseline}\nafter:  {adapted}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,79 @@
+"""Train a deblurring network on a source domain (GoPro or rendered): blurry window -> sharp frames.
+
+Reads    data.root and data.validation: <video>/{Blur/RGB,Sharp/RGB}/<frame>.png
+Writes   output/{last,best}.pth, log.csv, sample.png (blurry, restored, sharp)
+Usage    python DeblurringModel/pretrain.py --config configs/train/estrnn_demo.yaml
+         torchrun --nproc_per_node=4 DeblurringModel/pretrain.py --config configs/train/estrnn_gopro.yaml
+"""
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+from torch import Tensor, nn
+
+from common.cli import run
+from common.images import pad_to_multiple, to_image, to_tensor, write_image
+from common.metrics import psnr
+from common.trainers import Setup, mean_figures, open_recipe, train, validation_frames
+from common.training import Task
+from DeblurringModel import models
+from DeblurringModel.ESTRNN.identity import start_as_identity
+
+VALIDATION_FRAMES = 32
+
+
+def main() -> None:
+    """Read the recipe and train."""
+    setup = open_recipe(__doc__.splitlines()[0])
+    recipe = setup.config.network
+    name = recipe.name or "ESTRNN"
+    facts = models.spec(name)
+    network = models.build(name, **recipe.architecture)
+    if recipe.initialise == "identity":
+        start_as_identity(network)
+    frames = setup.config.schedule.frames
+
+    def loss(net: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+        blurry, sharp = batch
+        restored = net(models.to_range(blurry, facts))
+        target = sharp[:, facts.past:frames - facts.future]
+        return facts.training_loss(restored, models.to_range(target, facts))
+
+    task = Task(lambda items: blurry_and_sharp(items, setup, frames), loss,
+                lambda net: validate(net, setup, facts), best="psnr")
+    train(setup, network, task, dict(recipe.architecture), name)
+
+
+def blurry_and_sharp(items: list[int], setup: Setup, frames: int) -> tuple[Tensor, Tensor]:
+    """Blurry and sharp clips (B, T, 3, s, s), RGB in [0, 1]."""
+    blurry, sharp = [], []
+    for item in items:
+        window, turn, _ = setup.draw(item, frames)
+        blurry.append(turn.image(setup.train.images("Blur/RGB", window)))
+        sharp.append(turn.image(setup.train.images("Sharp/RGB", window)))
+    return to_tensor(np.stack(blurry)), to_tensor(np.stack(sharp))
+
+
+def validate(network: nn.Module, setup: Setup, facts: models.Spec) -> dict[str, float]:
+    """PSNR of restored whole frames (middle of five) against the sharp ones, and of the blurry ones themselves."""
+    rows, pictures, domain = [], [], setup.validation
+    device = next(network.parameters()).device
+    for video, position in validation_frames(domain, VALIDATION_FRAMES, margin=2):
+        names = domain.videos[video][position - 2:position + 3]
+        clip = np.stack([domain.frame("Blur/RGB", video, name) for name in names])
+        sharp = domain.frame("Sharp/RGB", video, names[2])
+        height, width = sharp.shape[:2]
+        padded = pad_to_multiple(to_tensor(clip)[None].to(device), facts.multiple)
+        restored = to_image(models.restore(network, facts, padded)[0, 2 - facts.past, :, :height, :width])
+        rows.append({"psnr": psnr(restored, sharp), "psnr_blurry": psnr(clip[2], sharp)})
+        if len(pictures) < 3:
+            pictures.append(np.concatenate([clip[2], restored, sharp], axis=1))
+    same_size = [picture for picture in pictures if picture.shape == pictures[0].shape]
+    write_image(setup.folder / "sample.png", np.concatenate(same_size))
+    return mean_figures(rows)
+
+
+if __name__ == "__main__":
+    run(main)

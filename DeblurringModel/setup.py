@@ -1,0 +1,55 @@
+"""The deblurring network of a configuration: its facts, its weights, its folder."""
+from pathlib import Path
+
+from torch import nn
+import torch
+
+from common.checkpoints import load_into
+from common.config import Config, require
+from common.errors import UserError
+from common.stage import Stage
+from common.videos import Video
+from DeblurringModel import models
+
+
+def model_spec(config: Config) -> models.Spec:
+    """Facts about the configured network; UserError for an unknown one."""
+    try:
+        return models.spec(config.deblurring.model)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def model_folder(stage: Stage) -> Path:
+    """<output>/deblurring/<model>."""
+    return stage.output / "deblurring" / stage.config.deblurring.model
+
+
+def load_network(stage: Stage, weights: Path | None) -> nn.Module:
+    """The configured network with the given weights, on this process's device."""
+    config = stage.config.deblurring
+    require(weights, "deblurring.weights", f"GoPro-trained weights of {config.model}, see README.md (Published weights)")
+    model_spec(stage.config)
+    try:
+        network = models.build(config.model, **config.architecture)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    load_into(network, weights)
+    return network.to(stage.world.device, memory_format=torch.channels_last)
+
+
+def weights_folder(stage: Stage, video: Video | None) -> Path:
+    """Where fine-tuning keeps its checkpoints: one folder, or one per video (deblurring.scope video)."""
+    folder = model_folder(stage) / "weights"
+    return folder / video.name if stage.config.deblurring.scope == "video" and video is not None else folder
+
+
+def adapted_weights(stage: Stage, video: Video) -> Path:
+    """The adapted weights that restore `video`; the unadapted ones where it had no sharp region to learn from."""
+    folder = weights_folder(stage, video)
+    path = folder / ("best.pth" if stage.config.deblurring.select == "best_gt" else "last.pth")
+    if path.exists():
+        return path
+    if stage.config.deblurring.scope == "video" and (folder.parent / "settings.json").exists() and not folder.exists():
+        return require(stage.config.deblurring.weights, "deblurring.weights", "GoPro-trained weights")
+    raise UserError(f"{path}: no adapted weights; run python DeblurringModel/deblur_finetune_DDP.py first")

@@ -1,0 +1,42 @@
+"""How a video is cut for inference: which frames go in together, and which restored frames come out."""
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Clip:
+    """`inputs`: positions of the frames fed together (mirrored at the ends of the video where needed);
+    `outputs`: (index into the network's output, position in the video) of the frames taken from it."""
+    inputs: tuple[int, ...]
+    outputs: tuple[tuple[int, int], ...]
+
+
+def cut(frames: int, past: int, future: int, length: int, borders: str) -> list[Clip]:
+    """Clips of `length` frames that restore a video of `frames` frames.
+
+    past, future: frames a network reads at the ends of a clip without restoring them. borders: "mirror" restores
+    every frame, reading beyond the ends of the video as in a mirror that stands on the first and the last frame;
+    "drop" restores only frames that have `past` and `future` real neighbours (released code). A clip of the smallest
+    length, past + 1 + future, gives one frame and so is the released code's window. The last clip is moved back so
+    that it is as long as the others.
+    """
+    restored = length - past - future
+    if restored < 1:
+        raise ValueError(f"expected a clip length of at least {past + future + 1}, got {length}")
+    if borders == "mirror":
+        wanted = range(frames)
+        if frames <= max(past, future):
+            raise ValueError(f"expected more than {max(past, future)} frames, got {frames}")
+    else:
+        wanted = range(past, frames - future)
+    clips = []
+    for start in range(wanted.start, wanted.stop, restored):
+        first = max(wanted.start, min(start, wanted.stop - restored))
+        last = min(wanted.stop, first + restored)
+        inputs = tuple(_mirrored(position, frames) for position in range(first - past, last + future))
+        clips.append(Clip(inputs, tuple((position - first, position) for position in range(start, last))))
+    return clips
+
+
+def _mirrored(position: int, frames: int) -> int:
+    position = abs(position)
+    return position if position < frames else 2 * (frames - 1) - position

@@ -1,0 +1,16 @@
+"""Training samples of the Blur Magnitude Estimator."""
+import numpy as np
+import torch
+
+from common.augmentation import Turn
+from common.constants import MAGNITUDE_SCALE
+from common.images import to_tensor
+from common.source_domain import SourceDomain, Window
+
+
+def blur_and_magnitude(samples: list[tuple[Window, Turn, np.random.Generator]], domain: SourceDomain) \
+        -> tuple[torch.Tensor, torch.Tensor]:
+    """Blurry crops (B, 3, s, s), BGR in [0, 1], and their magnitudes (B, 1, s, s) in units of 205 pixels."""
+    images = np.stack([turn.image(domain.images("Blur/RGB", window)[0]) for window, turn, _ in samples])
+    magnitudes = np.stack([turn.plane(domain.condition_crop(window)[2:]) for window, turn, _ in samples])
+    return to_tensor(images[..., ::-1]), torch.from_numpy(np.ascontiguousarray(magnitudes)) / MAGNITUDE_SCALE

@@ -1,0 +1,135 @@
+"""Stage 1, RSDM (Relative Sharpness Detection Module): where is this video sharp?
+
+Reads    <dataset.root>/<video>/Blur/RGB/<frame>.png
+Writes   <output>/rsdm/magnitude/<video>/<frame>.npy   float32 (H, W), BME's raw output (pixels / 205)
+         <output>/rsdm/mask/<video>/<frame>.png        255 = sharp, at the video's threshold
+         <output>/rsdm/sharp_regions.json              the chosen boxes, and each video's threshold
+Usage    python RSDM/main.py --config configs/demo.yaml
+         torchrun --nproc_per_node=2 RSDM/main.py --config configs/demo.yaml
+"""
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import torch
+
+from common.checkpoints import load_into
+from common.cli import run
+from common.config import require
+from common.errors import UserError
+from common.files import read_json, write_json
+from common.images import read_array, read_image, write_array, write_image
+from common.seeding import derive_seed
+from common.stage import Stage, autocast, groups, open_stage, section_settings, unfinished
+from common.videos import Video
+from RSDM.bme.model import BlurMagnitudeEstimator
+from RSDM.magnitude import estimate
+from RSDM.regions import search_threshold
+
+REMAKE = "python RSDM/main.py --overwrite makes it again"
+
+
+def main() -> None:
+    """Magnitude maps of all frames, then each video's threshold, masks and boxes."""
+    stage = open_stage(__doc__.splitlines()[0])
+    config, folder = stage.config.rsdm, stage.output / "rsdm"
+    require(config.weights, "rsdm.weights", "BME weights, see README.md (Published weights)")
+    stage.claim(folder, {"rsdm": section_settings(config), "dataset": dataset_record(stage),
+                         "precision": stage.config.runtime.precision, "seed": stage.config.runtime.seed})
+    estimate_magnitudes(stage, folder)
+    stage.world.barrier()
+    results = [row for rows in stage.world.gather([choose_regions(stage, folder, video)
+                                                   for video in stage.world.share(stage.videos)]) for row in rows]
+    if stage.world.main:
+        write_result(stage, folder, {row["video"]: row for row in results})
+    stage.world.barrier()
+
+
+def dataset_record(stage: Stage) -> dict:
+    """What identifies the input: the videos and their frame names."""
+    return {video.name: [video.names[0], video.names[-1], len(video.frames)] for video in stage.videos}
+
+
+def estimate_magnitudes(stage: Stage, folder: Path) -> None:
+    """Run BME once on every frame whose map is not there yet."""
+    units = [(video, batch) for video in stage.videos for batch in groups(list(video.frames), stage.config.rsdm.batch_size)]
+    missing = unfinished(units, lambda unit: all(map_path(folder, unit[0], frame).exists() for frame in unit[1]),
+                         stage.world)
+    if not missing:
+        return
+    network = BlurMagnitudeEstimator(stage.config.rsdm.backbone, stage.config.rsdm.width)
+    load_into(network, stage.config.rsdm.weights)
+    network.to(stage.world.device, memory_format=torch.channels_last).eval()
+    for video, batch in stage.progress(missing, "stage 1, blur magnitude", "batch"):
+        frames = read_frames(batch)
+        with torch.inference_mode(), autocast(stage.world, stage.config.runtime.precision):
+            maps = estimate(network, frames, stage.world.device)
+        for frame, magnitude in zip(batch, maps):
+            write_array(map_path(folder, video, frame), magnitude)
+
+
+def read_frames(paths: list[Path]) -> np.ndarray:
+    """Frames uint8 RGB (B, H, W, 3); UserError where sizes differ within the video."""
+    frames = [read_image(path) for path in paths]
+    for path, frame in zip(paths, frames):
+        if frame.shape != frames[0].shape:
+            raise UserError(f"{path}: is {frame.shape[1]} x {frame.shape[0]} pixels, {paths[0].name} is "
+                            f"{frames[0].shape[1]} x {frames[0].shape[0]}; all frames of a video need one size")
+    return np.stack(frames)
+
+
+def map_path(folder: Path, video: Video, frame: Path) -> Path:
+    """Where a frame's magnitude map lies."""
+    return folder / "magnitude" / video.name / f"{frame.stem}.npy"
+
+
+def choose_regions(stage: Stage, folder: Path, video: Video) -> dict:
+    """The video's threshold and boxes, and its masks on disk. A video too small for any box has none."""
+    config = stage.config.rsdm
+    maps = [read_array(map_path(folder, video, frame), 2, REMAKE) for frame in video.frames]
+    for frame, magnitude in zip(video.frames, maps):
+        if magnitude.shape != maps[0].shape:
+            raise UserError(f"{frame}: is {magnitude.shape[1]} x {magnitude.shape[0]} pixels, the video's first frame "
+                            f"{maps[0].shape[1]} x {maps[0].shape[0]}; all frames of a video need one size")
+    eligible = range(config.border, len(maps) - config.border)
+    target = max(1, int(len(maps) * config.ratio))
+    chosen = search_threshold([maps[index] for index in eligible], target, config.min_size, config.initial_threshold,
+                              # A count of zero would be within the released tolerance of small targets.
+                              tolerance=min(3, target),
+                              seed=derive_seed(stage.config.runtime.seed, "regions", video.name))
+    for frame, magnitude in zip(video.frames, maps):
+        path = folder / "mask" / video.name / f"{frame.stem}.png"
+        if not path.exists():
+            write_image(path, np.where(magnitude < chosen.threshold, 255, 0).astype(np.uint8))
+    boxes = [(video.names[index], box) for index, regions in zip(eligible, chosen.regions) for box in regions]
+    return {"video": video.name, "threshold": chosen.threshold, "target": chosen.target, "found": chosen.found,
+            "size": list(maps[0].shape), "boxes": boxes}
+
+
+def write_result(stage: Stage, folder: Path, results: dict[str, dict]) -> None:
+    """Write sharp_regions.json, say what was found, and which videos are left out."""
+    regions, videos, smallest = [], {}, stage.config.rsdm.min_size
+    for video in stage.videos:
+        row = results[video.name]
+        videos[video.name] = {key: row[key] for key in ("threshold", "target", "found")}
+        if not row["boxes"]:
+            height, width = row["size"]
+            stage.say(f"{video.name}: left out, no region of {smallest} x {smallest} pixels is sharp at any threshold "
+                      f"(frames are {width} x {height}, {len(video.frames)} of them)")
+        for frame, box in row["boxes"]:
+            regions.append({"path": f"{stage.output.name}/test/{video.name}/ori/{frame}.png",
+                            "bbox": [int(side) for side in box], "video": video.name, "frame": frame})
+    if not regions:
+        raise UserError(f"rsdm.min_size: no video has a sharp region of {smallest} x {smallest} pixels; use a smaller "
+                        "rsdm.min_size (and deblurring.crop_size), or videos with more frames")
+    path, result = folder / "sharp_regions.json", {"sharp_regions": regions, "videos": videos}
+    if not path.exists() or read_json(path) != result:
+        write_json(path, result)
+    frames = len({(region["video"], region["frame"]) for region in regions})
+    stage.say(f"stage 1: {len(regions)} sharp regions in {frames} frames of {len(results)} videos -> {path}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,199 @@
+"""Checkpoint files: the published ones of every network, and our own. Nothing in a file is ever executed."""
+import argparse
+import hashlib
+import os
+import re
+import tarfile
+import warnings
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from common.errors import UserError
+from common.files import atomic_write
+
+# The released code keeps the command line of its run, with the device in it, beside the weights. Optimiser
+# and scheduler states of the published files need nothing that torch does not allow by itself.
+_ALLOWED_CLASSES = [argparse.Namespace, torch.device]
+
+# Where published files keep their weights. Some hold the network's name, a string, under `model`.
+_WEIGHT_KEYS = ("model_state", "state_dict", "model", "params")
+
+# What wrappers (data-parallel, or a module holding the network) put before every key, the longer ones first.
+_WRAPPER_PREFIXES = ("model.module.", "module.model.", "module.")
+
+# A buffer that only ID-Blau's diffusion wrapper has.
+_DIFFUSION_BUFFER = "sqrt_alphas_cumprod"
+
+_PLAIN_VALUES = (type(None), bool, int, float, str, bytes, Tensor, nn.Parameter, torch.Size, torch.dtype,
+                 torch.device)
+_LISTED = 3
+
+
+def load_state(path: str | Path) -> dict[str, Tensor]:
+    """The weights of a checkpoint file as CPU tensors in the precision they were stored in.
+
+    Read are weights under `model_state`, `state_dict`, `model` or `params` (the first of these that maps
+    names to tensors), or a file that is such a mapping itself; in torch's present or its older format. Two
+    rules turn its keys into those of the bare network:
+    - `model.module.`, `module.model.` or `module.` is removed from the start of the keys, if every key starts
+      with it;
+    - in a diffusion model (known by its buffer `sqrt_alphas_cumprod`) only the network below `model.` is
+      wrapped, not the schedule buffers; there `model.module.X` becomes `model.X`, if all its keys are so.
+    No other part of a key changes.
+
+    Raises UserError, in one line, for a file that is missing, damaged, no checkpoint, without weights, or
+    that needs any code to be run.
+    """
+    content = _read(path)
+    nested = [content[key] for key in _WEIGHT_KEYS if key in content] if isinstance(content, Mapping) else []
+    for candidate in (*nested, content):
+        if _is_state(candidate):
+            return _without_wrappers({key: tensor.detach() for key, tensor in candidate.items()})
+    raise UserError(f"{path}: holds no weights, neither directly nor under {', '.join(_WEIGHT_KEYS)}; "
+                    "choose a checkpoint of the network")
+
+
+def load_checkpoint(path: str | Path) -> dict[str, Any]:
+    """The whole dictionary of a training checkpoint that `save_checkpoint` wrote, on the CPU.
+
+    Raises UserError, in one line, for a file that `load_state` would refuse to read, or that has no
+    `model_state`.
+    """
+    content = _read(path)
+    if not isinstance(content, dict) or not _is_state(content.get("model_state")):
+        raise UserError(f"{path}: not a training checkpoint of this project (no weights under model_state); "
+                        "training resumes only from a file that it wrote")
+    return content
+
+
+def load_state_into(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Copy `state` into `module`, whose precision and device stay as they are.
+
+    Raises UserError, in one line with `source`, when keys are missing, unexpected or wrongly shaped, or a
+    value is NaN or infinite (also: too large for the module's precision); then the module is unchanged.
+    """
+    own = module.state_dict()
+    wrong_shape = [f"{key} {_shape(state[key])} instead of {_shape(own[key])}"
+                   for key in own if key in state and state[key].shape != own[key].shape]
+    problems = [_listed("missing", [key for key in own if key not in state]),
+                _listed("unexpected", [key for key in state if key not in own]),
+                _listed("wrongly shaped", wrong_shape)]
+    if any(problems):
+        mismatch = "; ".join(filter(None, problems))
+        raise UserError(f"{source}: does not fit {type(module).__name__}: {mismatch}; "
+                        "choose weights of this network, or its architecture as in the file")
+    broken = [key for key in own if not torch.isfinite(state[key].to(own[key].dtype)).all()]
+    if broken:
+        raise UserError(f"{source}: {_listed('NaN or infinite values in', broken)}; "
+                        "choose an undamaged checkpoint")
+    module.load_state_dict(state, strict=True)
+
+
+def load_into(module: nn.Module, path: str | Path) -> None:
+    """Load the weights of the file `path` into `module`: `load_state`, then `load_state_into`."""
+    load_state_into(module, load_state(path), str(path))
+
+
+def save_checkpoint(payload: dict[str, Any], path: str | Path) -> None:
+    """Write a training checkpoint; the file appears whole or not at all, its folder is created when absent.
+
+    Raises TypeError for a value that `load_checkpoint` would refuse later (NumPy scalars and arrays, other
+    objects).
+    """
+    _require_plain(payload, "payload")
+    with atomic_write(path) as temporary:
+        torch.save(payload, temporary)
+
+
+def sha256(path: str | Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal digits. Raises UserError when the file cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    return digest.hexdigest()
+
+
+def _read(path: str | Path) -> Any:
+    try:
+        if os.path.getsize(path) == 0:
+            raise UserError(f"{path}: the file is empty; fetch or make it again")
+        # torch before 2.6 unpickles the storages of a tar archive without any restriction.
+        if tarfile.is_tarfile(path):
+            raise UserError(f"{path}: damaged, or not a PyTorch checkpoint (a real tar archive, or only "
+                            "zeros; published files named .tar are neither); fetch or make it again")
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_ALLOWED_CLASSES):
+            # A doubtful file makes torch advise its user at length; the one line below replaces that.
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+    # Unpickling damaged bytes can fail in any way: KeyError, EOFError, RuntimeError, struct.error, ...
+    except Exception as error:
+        raise UserError(f"{path}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    needed = re.search(r"(?:GLOBAL|unsupported class|unrecognized function) ([\w.]+\.\w+)", text)
+    if needed:
+        return f"refused, because reading it would need {needed[1]}; choose a file of nothing but weights"
+    detail = type(error).__name__
+    if text and "Weights only load failed" not in text:
+        detail += ": " + " ".join(text.split())[:100]
+    return f"damaged, or not a PyTorch checkpoint ({detail}); fetch or make it again"
+
+
+def _is_state(candidate: Any) -> bool:
+    return isinstance(candidate, Mapping) and len(candidate) > 0 and all(
+        isinstance(key, str) and isinstance(value, Tensor) and not value.is_meta
+        for key, value in candidate.items())
+
+
+def _without_wrappers(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    for prefix in _WRAPPER_PREFIXES:
+        if all(key.startswith(prefix) for key in state):
+            state = {key[len(prefix):]: tensor for key, tensor in state.items()}
+            break
+    network = {key for key in state if key.startswith("model.")}
+    if _DIFFUSION_BUFFER in state and all(key.startswith("model.module.") for key in network):
+        state = {"model." + key[len("model.module."):] if key in network else key: tensor
+                 for key, tensor in state.items()}
+    return state
+
+
+def _listed(what: str, items: list[str]) -> str:
+    """`<what> <count> (<first few>)`, empty when there are none."""
+    if not items:
+        return ""
+    return f"{what} {len(items)} ({', '.join(items[:_LISTED])}{', ...' if len(items) > _LISTED else ''})"
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "scalar"
+
+
+def _require_plain(value: Any, name: str) -> None:
+    """Exact types: a NumPy float64 is a Python float to isinstance, and a foreign class in the file."""
+    children: Iterable[tuple[Any, Any]] = ()
+    if type(value) in (dict, OrderedDict, Counter):
+        children = value.items()
+    elif type(value) in (list, tuple):
+        children = enumerate(value)
+    elif type(value) not in _PLAIN_VALUES:
+        raise TypeError(f"{name}: a checkpoint takes tensors and plain Python values, not "
+                        f"{type(value).__module__}.{type(value).__name__}; convert it first")
+    for key, child in children:
+        if type(key) not in (str, int):
+            raise TypeError(f"{name}: keys of a checkpoint are str or int, not {type(key).__name__}")
+        _require_plain(child, f"{name}.{key}")

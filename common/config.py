@@ -1,0 +1,302 @@
+"""Typed configuration: dataclasses filled from YAML files (`base:` inheritance) and `--set section.key=value`.
+
+No other module reads YAML. An unknown key, a wrong type or an impossible value stops at once with the file,
+the key and the nearest right key. A relative path in a YAML file is relative to that file; one on the
+command line, to the current folder.
+"""
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from common.errors import UserError
+
+Schema = TypeVar("Schema")
+
+
+def key(default: Any, *, path: bool = False, choices: Sequence[str] = (), low: float | None = None,
+        high: float | None = None) -> Any:
+    """A configuration field: default, whether text is a file path, allowed words, inclusive number range."""
+    facts = {"path": path, "choices": tuple(choices), "low": low, "high": high}
+    if isinstance(default, (dict, list)):
+        return field(default_factory=lambda: type(default)(default), metadata=facts)
+    return field(default=default, metadata=facts)
+
+
+@dataclass(frozen=True)
+class DatasetConfig:
+    root: Path | None = key(None, path=True)
+    blur: str = key("Blur/RGB")
+    sharp: str = key("Sharp/RGB")
+    videos: list[str] = key([])
+
+
+@dataclass(frozen=True)
+class RsdmConfig:
+    weights: Path | None = key(None, path=True)
+    backbone: str = key("resnet50", choices=("resnet50", "resnet18", "resnet10_slim"))
+    width: int = key(64, low=2)
+    ratio: float = key(0.2, low=0.0, high=1.0)
+    min_size: int = key(256, low=8)
+    initial_threshold: float = key(0.1, low=1e-5, high=0.99)
+    border: int = key(3, low=2)
+    batch_size: int = key(4, low=1)
+
+
+@dataclass(frozen=True)
+class DbcgmConfig:
+    flow: str = key("raft_large", choices=("raft_large", "raft_small", "dis"))
+    weights: Path | None = key(None, path=True)
+    iterations: int = key(20, low=1)
+    frames: str = key("selected", choices=("selected", "all"))
+    trajectory: str = key("central", choices=("central", "five_frame"))
+    magnitude_offset: float = key(10.0, low=0.0)
+
+
+@dataclass(frozen=True)
+class BlurringConfig:
+    weights: Path | None = key(None, path=True)
+    architecture: dict = key({})
+    sampler: str = key("ddim", choices=("ddim", "ddpm"))
+    steps: int = key(20, low=1)
+    eta: float = key(0.0, low=0.0, high=1.0)
+    area: str = key("region", choices=("region", "frame"))
+    margin: int = key(32, low=0)
+    batch_size: int = key(4, low=1)
+
+
+@dataclass(frozen=True)
+class DeblurringConfig:
+    model: str = key("ESTRNN")
+    architecture: dict = key({})
+    weights: Path | None = key(None, path=True)
+    channel_order: str = key("rgb", choices=("rgb", "bgr"))
+    epochs: int = key(10, low=1)
+    min_steps: int = key(0, low=0)
+    batch_size: int = key(8, low=1)
+    crop_size: int = key(256, low=16)
+    learning_rate: float = key(5e-4, low=0.0)
+    min_learning_rate: float = key(1e-7, low=0.0)
+    gradient_clip: float = key(20.0, low=0.0)
+    scope: str = key("dataset", choices=("dataset", "video"))
+    select: str = key("last", choices=("last", "best_gt"))
+    borders: str = key("mirror", choices=("drop", "mirror"))
+    clip_length: int = key(5, low=1)
+    keep_every: int = key(0, low=0)
+
+
+@dataclass(frozen=True)
+class RuntimeConfig:
+    device: str = key("auto", choices=("auto", "cpu", "cuda"))
+    precision: str = key("fp32", choices=("fp32", "bf16"))
+    workers: int = key(2, low=0)
+    cache_gib: float = key(8.0, low=0.0)
+    seed: int = key(2023, low=0)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything the four stages read; configs/default.yaml explains each key."""
+    output: Path | None = key(None, path=True)
+    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    rsdm: RsdmConfig = field(default_factory=RsdmConfig)
+    dbcgm: DbcgmConfig = field(default_factory=DbcgmConfig)
+    blurring: BlurringConfig = field(default_factory=BlurringConfig)
+    deblurring: DeblurringConfig = field(default_factory=DeblurringConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+
+@dataclass(frozen=True)
+class TrainDataConfig:
+    root: Path | None = key(None, path=True)
+    validation: Path | None = key(None, path=True)
+    augment: str = key("flip_rotate", choices=("none", "flip", "flip_rotate"))
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    name: str = key("")
+    architecture: dict = key({})
+    initialise: str = key("default", choices=("default", "identity"))
+    weights: Path | None = key(None, path=True)
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    steps: int = key(0, low=0)
+    epochs: int = key(0, low=0)
+    batch_size: int = key(8, low=1)
+    crop_size: int = key(256, low=16)
+    frames: int = key(5, low=5)
+    learning_rate: float = key(1e-3, low=0.0)
+    min_learning_rate: float = key(1e-5, low=0.0)
+    warmup_steps: int = key(0, low=0)
+    gradient_clip: float = key(0.0, low=0.0)
+    validate_every: int = key(1000, low=1)
+    save_every: int = key(500, low=1)
+
+
+@dataclass(frozen=True)
+class DiffusionConfig:
+    num_timesteps: int = key(2000, low=2)
+    beta_1: float = key(1e-6, low=0.0, high=1.0)
+    beta_T: float = key(1e-2, low=0.0, high=1.0)
+    sampling_steps: int = key(20, low=1)
+    strategy: list[str] = key([])
+    align_condition: bool = key(True)
+    reverse_direction: bool = key(False)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What the three trainers read; configs/train/default.yaml explains each key."""
+    output: Path | None = key(None, path=True)
+    data: TrainDataConfig = field(default_factory=TrainDataConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+
+def load_config(schema: type[Schema], path: Path, overrides: Sequence[str] = ()) -> Schema:
+    """Read `path` and the files it is based on, apply `section.key=value` overrides, check everything.
+
+    Raises UserError with the file (or `--set`), the key, what was expected and what was found.
+    """
+    config = schema()
+    for source, content in _layers(Path(path), ()):
+        config = _merge(config, content, str(source), "", source.parent)
+    for override in overrides:
+        dotted, separator, text = override.partition("=")
+        if not separator or not dotted:
+            raise UserError(f"--set {override}: expected section.key=value")
+        try:
+            value = yaml.safe_load(text) if text else None
+        except yaml.YAMLError:
+            raise UserError(f"--set {override}: the value is not valid YAML") from None
+        for part in reversed(dotted.split(".")):
+            value = {part: value}
+        config = _merge(config, value, "--set", "", Path.cwd())
+    return config
+
+
+def as_dict(config: Any) -> Any:
+    """The configuration as plain YAML/JSON values; paths become text."""
+    if dataclasses.is_dataclass(config):
+        return {item.name: as_dict(getattr(config, item.name)) for item in dataclasses.fields(config)}
+    return str(config) if isinstance(config, Path) else config
+
+
+def require(value: Any, name: str, hint: str) -> Any:
+    """`value`, or a UserError that names the key when it is not set."""
+    if value is None:
+        raise UserError(f"{name} is not set: {hint} (in the config file, or --set {name}=...)")
+    return value
+
+
+def _layers(path: Path, above: tuple[Path, ...]) -> Iterator[tuple[Path, dict]]:
+    """The files that `path` is based on, most basic first, each with its content."""
+    path = path.resolve()
+    if path in above:
+        raise UserError(f"{path}: `base:` leads back to the file itself")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: config file cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())[:160]})") from None
+    content = {} if content is None else content
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected `key: value` lines, found {type(content).__name__}")
+    base = content.pop("base", None)
+    if base is not None:
+        if not isinstance(base, str):
+            raise UserError(f"{path}: base: expected the name of a YAML file, found {base!r}")
+        yield from _layers(path.parent / base, (*above, path))
+    yield path, content
+
+
+def _merge(config: Any, content: dict, source: str, prefix: str, folder: Path) -> Any:
+    """A copy of the dataclass `config` with the values of `content` checked and put in."""
+    hints = typing.get_type_hints(type(config))
+    fields = {item.name: item for item in dataclasses.fields(config)}
+    changes = {}
+    for name, value in content.items():
+        full = f"{prefix}{name}"
+        if name not in fields:
+            raise UserError(f"{source}: unknown key `{full}`{_nearest(str(name), fields, prefix, config)}")
+        current = getattr(config, name)
+        if dataclasses.is_dataclass(current):
+            if value is None:
+                continue
+            if not isinstance(value, dict):
+                raise UserError(f"{source}: {full} is a section, expected `key: value` lines, found {value!r}")
+            changes[name] = _merge(current, value, source, f"{full}.", folder)
+        else:
+            if isinstance(current, dict) and isinstance(value, dict):
+                value = {**current, **value}
+            changes[name] = _checked(value, hints[name], fields[name].metadata, f"{source}: {full}", folder)
+    return dataclasses.replace(config, **changes)
+
+
+def _nearest(name: str, fields: dict, prefix: str, config: Any) -> str:
+    known = {f"{prefix}{item}": item for item in fields}
+    if not prefix:
+        # A key written at the wrong level is the commonest slip, so sections are searched as well.
+        for section in fields:
+            value = getattr(config, section)
+            if dataclasses.is_dataclass(value):
+                known |= {f"{section}.{item.name}": item.name for item in dataclasses.fields(value)}
+    close = difflib.get_close_matches(name, set(known.values()), n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean `{next(full for full, short in known.items() if short == close[0])}`?"
+    return f"; known keys: {', '.join(list(known)[:12])}"
+
+
+def _checked(value: Any, hint: Any, facts: Any, where: str, folder: Path) -> Any:
+    optional = isinstance(hint, types.UnionType) and type(None) in hint.__args__
+    kind = next(item for item in hint.__args__ if item is not type(None)) if optional else hint
+    if value is None:
+        if optional:
+            return None
+        raise UserError(f"{where}: a value is missing")
+    if facts["path"]:
+        if not isinstance(value, str) or not value:
+            raise UserError(f"{where}: expected a path, found {value!r}")
+        return (folder / Path(value).expanduser()).resolve()
+    if kind == list[str]:
+        if not isinstance(value, list) or not all(isinstance(item, (str, int)) for item in value):
+            raise UserError(f"{where}: expected a list of words, found {value!r}")
+        return [str(item) for item in value]
+    if kind is float:
+        value = _number(value, where)
+    elif kind is int and (isinstance(value, bool) or not isinstance(value, int)):
+        raise UserError(f"{where}: expected a whole number, found {value!r}")
+    elif kind in (bool, dict, str) and not isinstance(value, kind):
+        names = {bool: "true or false", dict: "`key: value` lines", str: "a word"}
+        raise UserError(f"{where}: expected {names[kind]}, found {value!r}")
+    if facts["choices"] and value not in facts["choices"]:
+        raise UserError(f"{where}: expected one of {', '.join(facts['choices'])}, found {value!r}")
+    for bound, outside, words in ((facts["low"], lambda b: value < b, "at least"),
+                                  (facts["high"], lambda b: value > b, "at most")):
+        if bound is not None and outside(bound):
+            raise UserError(f"{where}: expected {words} {bound:g}, found {value!r}")
+    return value
+
+
+def _number(value: Any, where: str) -> float:
+    if isinstance(value, str):
+        # PyYAML reads 1e-4 (without a dot) as text; what float() accepts is what the user meant.
+        try:
+            value = float(value)
+        except ValueError:
+            raise UserError(f"{where}: expected a number, found {value!r}") from None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value or abs(value) == float("inf"):
+        raise UserError(f"{where}: expected a finite number, found {value!r}")
+    return float(value)

@@ -1,0 +1,80 @@
+"""One process or many: the same code, read from torchrun's environment."""
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+import torch.distributed
+
+from common.errors import UserError
+
+Item = TypeVar("Item")
+_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among all: `rank` of `size`, computing on `device`."""
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def main(self) -> bool:
+        """True in the one process that prints and writes what belongs to all."""
+        return self.rank == 0
+
+    def share(self, items: Sequence[Item]) -> list[Item]:
+        """This process's part of `items`: every size-th, starting at rank."""
+        return list(items[self.rank::self.size])
+
+    def barrier(self) -> None:
+        """Wait until every process has come here."""
+        if self.size > 1:
+            torch.distributed.barrier()
+
+    def gather(self, value: Item) -> list[Item]:
+        """The `value` of every process, in rank order, in every process."""
+        if self.size == 1:
+            return [value]
+        values: list = [None] * self.size
+        torch.distributed.all_gather_object(values, value)
+        return values
+
+
+def start(device: str = "auto") -> World:
+    """Join the process group if torchrun started this process, and choose the device.
+
+    `device`: auto (CUDA where there is one), cpu or cuda. Raises UserError when CUDA is asked for where there is
+    none, or when only a part of torchrun's variables is set.
+    """
+    present = [name for name in _VARIABLES if os.environ.get(name)]
+    if present and len(present) < len(_VARIABLES):
+        missing = ", ".join(name for name in _VARIABLES if name not in present)
+        raise UserError(f"distributed environment half set: {', '.join(present)} without {missing}; "
+                        "start with torchrun, or unset them")
+    cuda = torch.cuda.is_available()
+    if device == "cuda" and not cuda:
+        raise UserError("runtime.device: cuda asked for, but PyTorch finds no CUDA device here; use auto or cpu")
+    use_cuda = cuda and device != "cpu"
+    if not present:
+        return World(0, 1, torch.device("cuda" if use_cuda else "cpu"))
+    try:
+        rank, local_rank, size = (int(os.environ[name]) for name in _VARIABLES[:3])
+    except ValueError:
+        raise UserError("distributed environment: RANK, LOCAL_RANK and WORLD_SIZE have to be whole numbers") from None
+    if use_cuda and local_rank >= torch.cuda.device_count():
+        raise UserError(f"{local_rank + 1} processes on this machine but {torch.cuda.device_count()} CUDA devices; "
+                        "use a smaller --nproc_per_node")
+    if use_cuda:
+        torch.cuda.set_device(local_rank)
+    if size > 1 and not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("nccl" if use_cuda else "gloo")
+    return World(rank, size, torch.device("cuda", local_rank) if use_cuda else torch.device("cpu"))
+
+
+def stop() -> None:
+    """Leave the process group, if this process is in one."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

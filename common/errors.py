@@ -1,0 +1,8 @@
+"""The one exception that stands for a mistake of the user's, shown as a single line."""
+
+
+class UserError(Exception):
+    """Wrong input: the message is one line that names the file or key, what is wrong and what to do.
+
+    Entry points turn it into that line on standard error and exit code 2 (`common.cli.run`).
+    """

@@ -1,0 +1,65 @@
+"""Files that appear whole or not at all, and JSON."""
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+
+
+@contextmanager
+def atomic_write(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path to write to; it becomes `path` when the block ends, or vanishes when it fails.
+
+    The temporary file lies in the folder of `path` (created when absent), starts with a dot, and has the
+    suffix of `path`, because image encoders choose the format by it. Raises UserError when the folder cannot
+    be created.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path.parent}: cannot create this folder ({error.strerror}); "
+                        "choose another one") from error
+    # The token keeps writers apart that share a process number: two machines on one network folder.
+    temporary = path.with_name(f".tmp-{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
+    try:
+        yield temporary
+        _flush_to_disk(temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _flush_to_disk(path: Path) -> None:
+    """Without this a power failure after the renaming can leave a file with the right name and no content."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` as UTF-8, atomically."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, data: Any) -> None:
+    """Write `data` as JSON, keys in their own order, atomically."""
+    write_text(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """The content of a JSON file. Raises UserError when it is missing, unreadable or not JSON."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: not valid JSON (line {error.lineno}: {error.msg}); "
+                        "remake or correct it") from error
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise UserError(f"{path}: not valid JSON ({type(error).__name__}); remake or correct it") from error

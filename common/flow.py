@@ -1,0 +1,152 @@
+"""Optical flow: RAFT (torchvision's network, princeton-vl's or torchvision's weights) or OpenCV's DIS."""
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models.optical_flow import raft_large, raft_small
+
+from common.checkpoints import load_state, load_state_into
+from common.errors import UserError
+
+Flow = Callable[[Tensor, Tensor], Tensor]
+"""Two RGB images (B, 3, H, W), 0..255, any size -> flow (B, 2, H, W) float32, pixels, on the images' device.
+
+Channel 0 points right, 1 down; first(p) = second(p + flow(p)). Raises ValueError for other shapes.
+"""
+
+RAFT = {"raft_large": raft_large, "raft_small": raft_small}
+NAMES = (*RAFT, "dis")
+
+RAFT_MULTIPLE = 8
+RAFT_MIN_SIDE = 128  # below it the coarsest correlation level is one cell and the lookup divides by zero
+DIS_MIN_SIDE = 16  # below it OpenCV's medium preset fails, or crashes the process
+
+PRINCETON_RULES = tuple((re.compile(pattern), replacement) for pattern, replacement in (
+    (r"^fnet\.", "feature_encoder."),
+    (r"^cnet\.", "context_encoder."),
+    (r"^(feature_encoder|context_encoder)\.conv1\.", r"\1.convnormrelu.0."),
+    (r"^(feature_encoder|context_encoder)\.norm1\.", r"\1.convnormrelu.1."),
+    (r"^(feature_encoder|context_encoder)\.conv2\.", r"\1.conv."),
+    (r"\.(layer\d\.\d)\.conv(\d)\.", r".\1.convnormrelu\2.0."),
+    (r"\.(layer\d\.\d)\.norm(\d)\.", r".\1.convnormrelu\2.1."),
+    (r"^update_block\.encoder\.convc(\d)\.", r"update_block.motion_encoder.convcorr\1.0."),
+    (r"^update_block\.encoder\.convf(\d)\.", r"update_block.motion_encoder.convflow\1.0."),
+    (r"^update_block\.encoder\.conv\.", "update_block.motion_encoder.conv.0."),
+    (r"^update_block\.gru\.conv([zrq])(\d)\.", r"update_block.recurrent_block.convgru\2.conv\1."),
+    (r"^update_block\.gru\.conv([zrq])\.", r"update_block.recurrent_block.convgru1.conv\1."),
+    (r"^update_block\.mask\.0\.", "mask_predictor.convrelu.0."),
+    (r"^update_block\.mask\.2\.", "mask_predictor.conv."),
+))
+
+
+def load_flow(name: str, weights: str | Path | None = None, device: str | torch.device = "cpu",
+              iterations: int = 20) -> Flow:
+    """The flow estimator `name`: raft_large, raft_small or dis.
+
+    `weights` is a file in the format of princeton-vl (raft-things.pth) or torchvision and is required for
+    RAFT; `device` and the number of updates, `iterations`, concern RAFT alone. Raises UserError for an
+    unknown name, missing or superfluous weights, a file that does not fit, or fewer than one iteration.
+    """
+    if name not in NAMES:
+        raise UserError(f"dbcgm.flow: unknown flow {name!r}; choose one of {', '.join(NAMES)}")
+    if name == "dis":
+        if weights is not None:
+            raise UserError(f"dbcgm.weights: dis takes no weights, got {weights}; "
+                            f"remove the key or choose dbcgm.flow: raft_large")
+        return DisFlow()
+    if iterations < 1:
+        raise UserError(f"dbcgm.iterations: expected at least 1, got {iterations}")
+    if weights is None:
+        published = "raft-things.pth" if name == "raft_large" else "raft-small.pth"
+        raise UserError(f"dbcgm.weights: {name} needs a weights file ({published} of princeton-vl/RAFT); "
+                        f"set its path, or set dbcgm.flow: dis, which needs none")
+    state = load_state(weights)
+    if any(key.startswith(("fnet.", "cnet.")) for key in state):
+        state = princeton_to_torchvision(state, small=name == "raft_small")
+    network = RAFT[name](weights=None)
+    load_state_into(network, state, source=str(weights))
+    return RaftFlow(network.to(device), iterations)
+
+
+def princeton_to_torchvision(state: Mapping[str, Tensor], small: bool) -> dict[str, Tensor]:
+    """A princeton-vl RAFT state dict, with or without the leading `module.`, under torchvision's keys.
+
+    The large model's files hold the normalisation of a shortcut twice; the copies are dropped. (In the small
+    model the copies would be `norm4`, while `norm3` is a normalisation of its own.)
+    """
+    duplicate = re.compile(rf"^(fnet|cnet)\.layer\d\.\d\.norm{4 if small else 3}\.")
+    converted = {}
+    for key, value in state.items():
+        key = key.removeprefix("module.")
+        if duplicate.match(key):
+            continue
+        for pattern, replacement in PRINCETON_RULES:
+            key = pattern.sub(replacement, key)
+        converted[key] = value
+    return converted
+
+
+class RaftFlow:
+    """A `Flow` by a torchvision RAFT network, with images padded as the network's authors do."""
+
+    def __init__(self, network: nn.Module, iterations: int = 20) -> None:
+        self.network = network.eval()
+        self.iterations = iterations
+        self.device = next(network.parameters()).device
+
+    @torch.no_grad()
+    def __call__(self, first: Tensor, second: Tensor) -> Tensor:
+        _check_images(first, second)
+        margins = tuple(_margins(side, max(RAFT_MIN_SIDE, -(-side // RAFT_MULTIPLE) * RAFT_MULTIPLE))
+                        for side in first.shape[-2:])
+        padded = [_pad(image.to(self.device, torch.float32), margins) / 255 * 2 - 1
+                  for image in (first, second)]
+        # In half precision the correlation volume, and with it the flow, would differ from the published one.
+        with torch.autocast(self.device.type, enabled=False):
+            flow = self.network(*padded, num_flow_updates=self.iterations)[-1]
+        (top, _), (left, _) = margins
+        height, width = first.shape[-2:]
+        return flow[..., top:top + height, left:left + width].to(first.device)
+
+
+class DisFlow:
+    """A `Flow` by OpenCV's dense inverse search (medium preset) on 8-bit grey images, on the CPU."""
+
+    def __call__(self, first: Tensor, second: Tensor) -> Tensor:
+        _check_images(first, second)
+        margins = tuple(_margins(side, max(DIS_MIN_SIDE, side)) for side in first.shape[-2:])
+        (top, _), (left, _) = margins
+        height, width = first.shape[-2:]
+        flows = []
+        for pair in zip(_grey(first, margins), _grey(second, margins)):
+            # A new estimator for each pair: OpenCV's keeps the scales chosen for an earlier, smaller image.
+            estimator = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+            flows.append(estimator.calc(*pair, None)[top:top + height, left:left + width])
+        return torch.from_numpy(np.stack(flows)).permute(0, 3, 1, 2).contiguous().to(first.device)
+
+
+def _check_images(first: Tensor, second: Tensor) -> None:
+    if first.ndim != 4 or first.shape[1] != 3 or first.shape != second.shape or 0 in first.shape:
+        raise ValueError(f"expected two images (B, 3, H, W) of one size, "
+                         f"got {tuple(first.shape)} and {tuple(second.shape)}")
+
+
+def _margins(side: int, padded: int) -> tuple[int, int]:
+    before = (padded - side) // 2
+    return before, padded - side - before
+
+
+def _pad(images: Tensor, margins: tuple[tuple[int, int], ...]) -> Tensor:
+    (top, bottom), (left, right) = margins
+    return F.pad(images, (left, right, top, bottom), mode="replicate")
+
+
+def _grey(images: Tensor, margins: tuple[tuple[int, int], ...]) -> list[np.ndarray]:
+    padded = _pad(images.detach().cpu().float(), margins).round().clamp(0, 255).to(torch.uint8)
+    return [cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
+            for image in padded.permute(0, 2, 3, 1).numpy()]

@@ -1,0 +1,81 @@
+"""A training data set on disk: `<root>/<video>/{Blur/RGB,Sharp/RGB}/<frame>.png` and `Condition/<frame>.npy`."""
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import UserError
+from common.frame_cache import FrameCache
+from common.videos import sorted_frames
+
+HINT = "scripts/make_synthetic_dataset.py or scripts/prepare_gopro.py makes the layout"
+
+
+@dataclass(frozen=True)
+class Window:
+    """A crop of successive frames: `frames` are file stems of `video`; rows and columns from (top, left)."""
+    video: str
+    frames: tuple[str, ...]
+    top: int
+    left: int
+    size: int
+
+
+class SourceDomain:
+    """Reads crops; keeps decoded frames in memory up to a limit, because PNG decoding dominates otherwise."""
+
+    def __init__(self, root: Path, cache_gib: float = 4.0) -> None:
+        """Raises UserError when `root` has no video in the layout."""
+        if not root.is_dir():
+            raise UserError(f"{root}: no such data folder; {HINT}")
+        self.root = root
+        self.videos: dict[str, list[str]] = {}
+        for folder in sorted(root.iterdir()):
+            if (folder / "Blur" / "RGB").is_dir():
+                self.videos[folder.name] = [path.stem for path in sorted_frames(folder / "Blur" / "RGB")]
+        if not self.videos:
+            raise UserError(f"{root}: no <video>/Blur/RGB/<frame>.png inside; {HINT}")
+        self._frames = FrameCache(cache_gib)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.videos.values()))
+
+    def draw(self, rng: np.random.Generator, size: int, frames: int = 1) -> Window:
+        """A random crop of `frames` successive frames: every window of every video is equally likely."""
+        names = list(self.videos)
+        counts = np.array([max(0, len(self.videos[name]) - frames + 1) for name in names])
+        if not counts.any():
+            raise UserError(f"{self.root}: no video has {frames} frames; lower schedule.frames")
+        position = int(rng.integers(counts.sum()))
+        index = int(np.searchsorted(np.cumsum(counts), position, side="right"))
+        video = names[index]
+        start = position - int(counts[:index].sum())
+        chosen = tuple(self.videos[video][start:start + frames])
+        height, width = self.frame("Blur/RGB", video, chosen[0]).shape[:2]
+        if min(height, width) < size:
+            raise UserError(f"{self.root / video}: frames of {width} x {height} pixels are smaller than "
+                            f"schedule.crop_size {size}")
+        return Window(video, chosen, int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1)), size)
+
+    def frame(self, kind: str, video: str, frame: str) -> np.ndarray:
+        """One whole frame, uint8 RGB (H, W, 3); `kind` is "Blur/RGB" or "Sharp/RGB"."""
+        return self._frames(self.root / video / kind / f"{frame}.png")
+
+    def images(self, kind: str, window: Window) -> np.ndarray:
+        """The window's crops, uint8 RGB (T, size, size, 3)."""
+        return np.stack([self.frame(kind, window.video, frame)[window.top:window.top + window.size,
+                                                               window.left:window.left + window.size]
+                         for frame in window.frames])
+
+    def condition(self, video: str, frame: str) -> np.ndarray:
+        """The whole condition (3, H, W) float32, read as needed: unit direction x, y and magnitude in pixels."""
+        path = self.root / video / "Condition" / f"{frame}.npy"
+        try:
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError):
+            raise UserError(f"{path}: missing or not a readable .npy array; {HINT}") from None
+
+    def condition_crop(self, window: Window, index: int = 0) -> np.ndarray:
+        """The crop (3, size, size) of the condition of the window's frame number `index`."""
+        whole = self.condition(window.video, window.frames[index])
+        return np.array(whole[:, window.top:window.top + window.size, window.left:window.left + window.size])

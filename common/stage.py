@@ -1,0 +1,104 @@
+"""What the four stages do alike: read the command line, join the other processes, find the videos, claim a folder."""
+import argparse
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from tqdm import tqdm
+
+from common import distributed
+from common.checkpoints import sha256
+from common.config import Config, as_dict, load_config, require
+from common.distributed import World
+from common.errors import UserError
+from common.provenance import claim_folder
+from common.videos import Video, find_videos
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage's run: resolved configuration, this process among the others, the videos, command line."""
+    config: Config
+    world: World
+    videos: list[Video]
+    output: Path
+    options: argparse.Namespace
+
+    def claim(self, folder: Path, settings: dict[str, Any]) -> None:
+        """Make `folder` this stage's place for results with these settings, in the main process; see
+        `common.provenance.claim_folder`. A refusal reaches every process as the same UserError."""
+        problem = None
+        if self.world.main:
+            try:
+                claim_folder(folder, settings, self.config, self.options.overwrite)
+            except UserError as error:
+                problem = str(error)
+        problem = self.world.gather(problem)[0]
+        if problem is not None:
+            raise UserError(problem)
+
+    def progress(self, items: Iterable[Item], label: str, unit: str) -> Iterable[Item]:
+        """A bar over this process's part of the work, shown by the main process."""
+        return tqdm(items, desc=label, unit=unit, disable=not self.world.main, dynamic_ncols=True)
+
+    def say(self, text: str) -> None:
+        """Print a line from the main process."""
+        if self.world.main:
+            print(text, flush=True)
+
+
+def open_stage(description: str, arguments: Callable[[argparse.ArgumentParser], None] | None = None) -> Stage:
+    """Parse `--config FILE [--set section.key=value ...] [--overwrite]` and find the videos."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--config", type=Path, required=True, help="YAML file, see configs/")
+    parser.add_argument("--set", dest="overrides", nargs="+", action="extend", default=[], metavar="section.key=value",
+                        help="change single keys of the config")
+    parser.add_argument("--overwrite", action="store_true",
+                        help="delete this stage's earlier results and make them again")
+    if arguments is not None:
+        arguments(parser)
+    options = parser.parse_args()
+    config = load_config(Config, options.config, options.overrides)
+    output = require(config.output, "output", "folder for all results")
+    root = require(config.dataset.root, "dataset.root", "folder with one folder a video")
+    world = distributed.start(config.runtime.device)
+    videos = find_videos(root, config.dataset.blur, config.dataset.sharp, config.dataset.videos)
+    return Stage(config, world, videos, output, options)
+
+
+def unfinished(units: list[Item], done: Callable[[Item], bool], world: World) -> list[Item]:
+    """This process's part of the units that are not done yet.
+
+    Units are fixed groups (a batch is one unit and is done as a whole), so that neither a restart nor the number
+    of processes changes which items are computed together, and with that their last bits.
+    """
+    return [unit for unit in world.share(units) if not done(unit)]
+
+
+def groups(items: list[Item], size: int) -> list[list[Item]]:
+    """`items` in runs of at most `size`."""
+    return [items[start:start + size] for start in range(0, len(items), size)]
+
+
+def weights_record(path: Path | None) -> str | None:
+    """What identifies a weights file in the settings: the hash of its content, not its place."""
+    if path is not None and not path.is_file():
+        raise UserError(f"{path}: weights file does not exist; README.md (Published weights) says where to get it")
+    return sha256(path) if path is not None else None
+
+
+def section_settings(section: Any, *, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A configuration section as plain values, weights replaced by their hash, without the keys named."""
+    values = {name: value for name, value in as_dict(section).items() if name not in without}
+    if "weights" in values:
+        values["weights"] = weights_record(section.weights)
+    return values
+
+
+def autocast(world: World, precision: str) -> torch.autocast:
+    """bf16 autocast on this process's device where `runtime.precision` asks for it."""
+    return torch.autocast(world.device.type, torch.bfloat16, enabled=precision == "bf16")

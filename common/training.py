@@ -1,0 +1,194 @@
+"""One training loop for all networks: mixed precision, gradient clipping, exact resume, one or many processes.
+
+Nothing here draws from a stream that a restart would lose: the batch of step k, the noise in it and the learning
+rate depend on (seed, k) alone, so a run that was killed and started again ends with the same weights as one that
+was not (on the CPU, bit for bit).
+"""
+import csv
+import io
+import math
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+
+from common.checkpoints import load_checkpoint, load_state_into, save_checkpoint
+from common.distributed import World
+from common.files import write_text
+from common.seeding import derive_seed, seed_everything
+
+Batch = tuple[torch.Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained.
+
+    batch: global item numbers (step * batch_size + i) -> tensors on the CPU, first dimension the items.
+    loss: (network, batch on the device) -> scalar.
+    validate: network -> figures by name; called in the main process every `validate_every` steps.
+    best: name of the figure that chooses best.pth, or "" for none; higher_is_better says which way.
+    """
+    batch: Callable[[list[int]], Batch]
+    loss: Callable[[nn.Module, Batch], torch.Tensor]
+    validate: Callable[[nn.Module], dict[str, float]] | None = None
+    best: str = ""
+    higher_is_better: bool = True
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How it is trained. learning_rate: step -> rate. gradient_clip: largest gradient norm, 0 for none.
+    keep: step -> file name of a checkpoint to keep after that many steps, or None."""
+    steps: int
+    batch_size: int
+    learning_rate: Callable[[int], float]
+    gradient_clip: float = 0.0
+    precision: str = "fp32"
+    seed: int = 2023
+    workers: int = 2
+    validate_every: int = 1000
+    save_every: int = 500
+    keep: Callable[[int], str | None] = lambda step: None
+    label: str = "training"
+
+
+def cosine(step: float, steps: float, highest: float, lowest: float, warmup: int = 0) -> float:
+    """Learning rate after `step` of `steps`: linear warm-up, then half a cosine from `highest` to `lowest`."""
+    if step < warmup:
+        return highest * (step + 1) / warmup
+    part = min(1.0, (step - warmup) / max(1, steps - warmup))
+    return lowest + (highest - lowest) * (1 + math.cos(math.pi * part)) / 2
+
+
+class _WithLoss(nn.Module):
+    """Network and loss as one module, so that DistributedDataParallel sees a forward call for any kind of loss."""
+
+    def __init__(self, network: nn.Module, loss: Callable[[nn.Module, Batch], torch.Tensor]) -> None:
+        super().__init__()
+        self.network, self.loss = network, loss
+
+    def forward(self, *batch: torch.Tensor) -> torch.Tensor:
+        return self.loss(self.network, batch)
+
+
+def fit(network: nn.Module, task: Task, plan: Plan, folder: Path, world: World, facts: dict[str, Any]) -> list[dict]:
+    """Train `network` in place and return the log rows.
+
+    Writes folder/last.pth (all that a restart needs), best.pth (weights with the best validation figure), kept
+    checkpoints, and log.csv. `facts` (network name, architecture, settings) go into every checkpoint. Starts from
+    folder/last.pth where there is one.
+    """
+    network.to(world.device, memory_format=torch.channels_last).train()
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.Adam(parameters, lr=plan.learning_rate(0))
+    state = _resume(network, optimizer, folder / "last.pth", world)
+    module = _WithLoss(network, task.loss)
+    if world.size > 1:
+        devices = [world.device] if world.device.type == "cuda" else None
+        module = DistributedDataParallel(module, device_ids=devices)
+    progress = tqdm(total=plan.steps, initial=state["step"], desc=plan.label, unit="step", disable=not world.main,
+                    mininterval=1.0, dynamic_ncols=True)
+    started, losses = time.monotonic(), state["losses"]
+    for step, batch in _batches(task.batch, plan, state["step"], world):
+        seed_everything(derive_seed(plan.seed, "step", step, world.rank))
+        rate = plan.learning_rate(step)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.zero_grad(set_to_none=True)
+        batch = tuple(item.to(world.device, non_blocking=True) for item in batch)
+        with torch.autocast(world.device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
+            loss = module(*batch)
+        loss.backward()
+        if plan.gradient_clip:
+            nn.utils.clip_grad_norm_(parameters, plan.gradient_clip)
+        optimizer.step()
+        losses.append(float(loss.detach()))
+        done = step + 1
+        progress.update()
+        if done % 10 == 0 or done == plan.steps:
+            progress.set_postfix(loss=f"{sum(losses[-50:]) / len(losses[-50:]):.4g}", refresh=False)
+        last = done == plan.steps
+        if done % plan.validate_every == 0 or last:
+            row = {"step": done, "loss": sum(losses) / len(losses), "learning_rate": rate,
+                   "seconds": round(state["seconds"] + time.monotonic() - started, 1)}
+            losses.clear()
+            if world.main and task.validate is not None:
+                row |= _validated(network, task, plan, state, folder, facts, done)
+                progress.write(" ".join(f"{name} {value:.5g}" for name, value in row.items()))
+            state["log"].append(row)
+            world.barrier()
+        kept = plan.keep(done)
+        if world.main and (kept or last or done % plan.save_every == 0):
+            payload = {"model_state": network.state_dict(), "optimizer_state": optimizer.state_dict(), "step": done,
+                       "best": state["best"], "log": state["log"], "losses": list(losses),
+                       "seconds": state["seconds"] + time.monotonic() - started, **facts}
+            save_checkpoint(payload, folder / "last.pth")
+            if kept:
+                save_checkpoint(payload, folder / kept)
+            write_text(folder / "log.csv", _as_csv(state["log"]))
+    progress.close()
+    world.barrier()
+    return state["log"]
+
+
+def _resume(network: nn.Module, optimizer: torch.optim.Optimizer, path: Path, world: World) -> dict[str, Any]:
+    state = {"step": 0, "best": None, "log": [], "losses": [], "seconds": 0.0}
+    if path.exists():
+        stored = load_checkpoint(path)
+        load_state_into(network, stored["model_state"], str(path))
+        optimizer.load_state_dict(stored["optimizer_state"])
+        state = {name: stored[name] for name in state}
+        if world.main:
+            print(f"going on after step {state['step']} ({path})")
+    return state
+
+
+def _validated(network: nn.Module, task: Task, plan: Plan, state: dict[str, Any], folder: Path,
+               facts: dict[str, Any], step: int) -> dict[str, float]:
+    network.eval()
+    with torch.inference_mode(), torch.autocast(next(network.parameters()).device.type, torch.bfloat16,
+                                                enabled=plan.precision == "bf16"):
+        figures = task.validate(network)
+    network.train()
+    if task.best:
+        value = figures[task.best]
+        if state["best"] is None or (value > state["best"]) == task.higher_is_better and value != state["best"]:
+            state["best"] = value
+            save_checkpoint({"model_state": network.state_dict(), "step": step, "figures": figures, **facts},
+                            folder / "best.pth")
+    return figures
+
+
+def _batches(make: Callable[[list[int]], Batch], plan: Plan, first: int, world: World) -> Iterator[tuple[int, Batch]]:
+    """(step, this process's part of the batch) from step `first` on, prepared ahead in worker threads."""
+    def build(step: int) -> Batch:
+        return make(world.share([step * plan.batch_size + i for i in range(plan.batch_size)]))
+
+    if plan.workers == 0:
+        yield from ((step, build(step)) for step in range(first, plan.steps))
+        return
+    with ThreadPoolExecutor(plan.workers) as pool:
+        ahead = [pool.submit(build, step) for step in range(first, min(plan.steps, first + plan.workers + 1))]
+        for step in range(first, plan.steps):
+            batch = ahead.pop(0).result()
+            following = step + plan.workers + 1
+            if following < plan.steps:
+                ahead.append(pool.submit(build, following))
+            yield step, batch
+
+
+def _as_csv(rows: list[dict]) -> str:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,65 @@
+"""A data set of videos on disk: which videos there are, which frames, in which order."""
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.errors import UserError
+
+LAYOUT = "expected <root>/<video>/Blur/RGB/<frame>.png (dataset.blur names the inner folder)"
+
+
+@dataclass(frozen=True)
+class Video:
+    """One video: its name, its blurry frames in order, and the matching ground truth frames (empty if none)."""
+    name: str
+    frames: tuple[Path, ...]
+    sharp: tuple[Path, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """The frames' names without ending, in order."""
+        return [path.stem for path in self.frames]
+
+
+def sorted_frames(folder: Path) -> list[Path]:
+    """The PNG files of a folder, numerically by the digits of their names (12 before 100, blur_2 before blur_10).
+
+    Neighbours in time are neighbours in this list; nothing is computed from the numbers themselves.
+    """
+    paths = [path for path in folder.glob("*.png") if not path.name.startswith(".")]
+    return sorted(paths, key=lambda path: (int("".join(filter(str.isdigit, path.stem)) or 0), path.name))
+
+
+def find_videos(root: Path, blur: str = "Blur/RGB", sharp: str = "Sharp/RGB", only: list[str] | None = None,
+                minimum: int = 5) -> list[Video]:
+    """All videos below `root`, sorted by name.
+
+    blur, sharp: inner folders. only: names to keep (all where empty). minimum: fewest frames a video may have.
+    Raises UserError for a missing or empty data set or video, unknown names, too few frames, or ground truth
+    frames whose names differ from the blurry ones.
+    """
+    if not root.is_dir():
+        raise UserError(f"{root}: dataset.root does not exist; {LAYOUT}")
+    names = sorted(path.name for path in root.iterdir() if (path / blur).is_dir())
+    if not names:
+        raise UserError(f"{root}: no video found; {LAYOUT}")
+    unknown = [name for name in only or () if name not in names]
+    if unknown:
+        raise UserError(f"dataset.videos: {unknown[0]} is not among the videos of {root}: {', '.join(names[:8])}")
+    return [_video(root / name, blur, sharp, minimum) for name in names if not only or name in only]
+
+
+def _video(folder: Path, blur: str, sharp: str, minimum: int) -> Video:
+    frames = sorted_frames(folder / blur)
+    if not frames:
+        raise UserError(f"{folder / blur}: contains no PNG frames")
+    if len(frames) < minimum:
+        raise UserError(f"{folder / blur}: has {len(frames)} frames; at least {minimum} are needed "
+                        "(a window is five frames)")
+    truth = sorted_frames(folder / sharp) if (folder / sharp).is_dir() else []
+    if truth:
+        by_name = {path.name: path for path in truth}
+        missing = [path.name for path in frames if path.name not in by_name]
+        if missing:
+            raise UserError(f"{folder / sharp}: ground truth frame {missing[0]} is missing")
+        truth = [by_name[path.name] for path in frames]
+    return Video(folder.name, tuple(frames), tuple(truth))

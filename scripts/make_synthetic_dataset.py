@@ -1,0 +1,150 @@
+"""Render a data set of blurry videos with exact ground truth, from photographs or from video frames.
+
+Reads    --content: folders of images (one still per clip) and video files (their frames in turn)
+Writes   OUT/<video>/Blur/RGB/<frame>.png       blurry frame
+         OUT/<video>/Sharp/RGB/<frame>.png      the same moment, sharp (mid-exposure, without noise)
+         OUT/<video>/Condition/<frame>.npy      float32 (3, H, W): unit direction x, y and path length in pixels
+         OUT/preview.png                        one row a clip: blurry, sharp, magnitude, direction
+         OUT/dataset.json                       how it was made
+Usage    python scripts/make_synthetic_dataset.py --preset source --clips 200 --out data/source
+"""
+import argparse
+import os
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from common.cli import run
+from common.condition_view import condition_picture, magnitude_picture
+from common.errors import UserError
+from common.files import read_json, write_json
+from common.images import read_image, write_array, write_image
+from common.seeding import numpy_generator
+from scripts.rendering.clips import render_clip
+from scripts.rendering.presets import PRESETS
+
+BUNDLED = Path(__file__).resolve().parents[1] / "assets" / "footage"
+IMAGES = (".jpg", ".jpeg", ".png")
+VIDEOS = (".mp4", ".mov", ".avi", ".webm", ".mkv")
+
+
+def main() -> None:
+    """Parse the command line, render what is not there yet, and draw the preview."""
+    options = parse()
+    settings = {"preset": options.preset, "clips": options.clips, "frames": options.frames, "size": options.size,
+                "seed": options.seed, "moving_content": options.moving, "content": content_names(options.content)}
+    record = options.out / "dataset.json"
+    if record.exists() and read_json(record) != settings:
+        raise UserError(f"{options.out}: holds a data set made with other settings; choose another --out or delete it")
+    write_json(record, settings)
+    sources = find_content(options.content)
+    jobs = [(clip, sources, options) for clip in range(options.clips)]
+    if options.jobs > 1:
+        with ProcessPoolExecutor(options.jobs) as pool:
+            rows = list(tqdm(pool.map(make_clip, *zip(*jobs)), total=len(jobs), desc="clips", unit="clip"))
+    else:
+        rows = [make_clip(*job) for job in tqdm(jobs, desc="clips", unit="clip")]
+    write_image(options.out / "preview.png", np.concatenate(rows[:12]))
+    print(f"{options.clips} clips of {options.frames} frames in {options.out}; look at {options.out / 'preview.png'}")
+
+
+def parse() -> argparse.Namespace:
+    """The command line, checked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--preset", choices=sorted(PRESETS), required=True, help="domain to render")
+    parser.add_argument("--clips", type=int, default=4, help="number of videos")
+    parser.add_argument("--frames", type=int, default=12, help="frames a video")
+    parser.add_argument("--size", type=int, nargs=2, default=(320, 224), metavar=("W", "H"), help="frame size")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--content", type=Path, nargs="+", default=[BUNDLED / "train"],
+                        help="image files, folders of images, video files")
+    parser.add_argument("--moving", action="store_true",
+                        help="use successive frames of a video file as content, so that the scene moves by itself")
+    parser.add_argument("--seed", type=int, default=0, help="same seed, same data set")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="parallel processes")
+    options = parser.parse_args()
+    if options.clips < 1 or options.frames < 5 or min(options.size) < 64 or options.jobs < 1:
+        raise UserError("at least 1 clip, 5 frames, 64 x 64 pixels and 1 job are needed")
+    options.size = list(options.size)
+    return options
+
+
+def content_names(paths: list[Path]) -> list[str]:
+    """File names of all content (not their folders), as they stand in dataset.json."""
+    return [path.name for path in find_content(paths)]
+
+
+def find_content(paths: list[Path]) -> list[Path]:
+    """Image and video files named by `paths`, folders opened, in sorted order."""
+    found = []
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"--content {path}: no such file or folder")
+        inside = sorted(path.iterdir()) if path.is_dir() else [path]
+        found += [file for file in inside if file.suffix.lower() in IMAGES + VIDEOS]
+    if not found:
+        raise UserError(f"--content {' '.join(map(str, paths))}: no image ({', '.join(IMAGES)}) or video file found")
+    return found
+
+
+def make_clip(clip: int, sources: list[Path], options: argparse.Namespace) -> np.ndarray:
+    """Render clip number `clip` unless it is complete, and return its preview row, uint8 (h, 4 w, 3)."""
+    cv2.setNumThreads(1)
+    rng = numpy_generator(options.seed, options.preset, clip)
+    preset = PRESETS[options.preset]
+    order = numpy_generator(options.seed, "order").permutation(len(sources))
+    source = sources[order[clip % len(sources)]]
+    name = f"{clip:04d}_{source.stem}"
+    folder = options.out / name
+    names = [f"{frame:08d}" for frame in range(options.frames)]
+    done = all((folder / "Condition" / f"{frame}.npy").exists() for frame in names)
+    if not done:
+        pictures = load_pictures(source, options.frames if options.moving else 1, rng)
+        stills = [path for path in sources if path.suffix.lower() in IMAGES] or sources
+        objects = [load_pictures(stills[rng.integers(len(stills))], 1, rng)[0]
+                   for _ in range(rng.integers(0, preset.objects + 1))]
+        width, height = options.size
+        if pictures[0].shape[0] > pictures[0].shape[1] and width > height:
+            pictures = [np.ascontiguousarray(np.rot90(picture)) for picture in pictures]
+        clip_frames = render_clip(pictures, preset, options.frames, height, width, rng, objects)
+        for frame, (blurry, sharp, condition) in zip(names, clip_frames):
+            write_image(folder / "Blur" / "RGB" / f"{frame}.png", blurry)
+            write_image(folder / "Sharp" / "RGB" / f"{frame}.png", sharp)
+            # The condition comes last: where it is, the frame is complete.
+            write_array(folder / "Condition" / f"{frame}.npy", condition)
+    middle = names[options.frames // 2]
+    condition = np.load(folder / "Condition" / f"{middle}.npy", allow_pickle=False)
+    return np.concatenate([read_image(folder / kind / "RGB" / f"{middle}.png") for kind in ("Blur", "Sharp")]
+                          + [magnitude_picture(condition[2]), condition_picture(condition)], axis=1)
+
+
+def load_pictures(source: Path, count: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """`count` pictures of an image file (repeated) or successive frames of a video file from a random start."""
+    if source.suffix.lower() in IMAGES:
+        return [read_image(source)] if count == 1 else [read_image(source)] * count
+    video = cv2.VideoCapture(str(source))
+    total = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
+    start = int(rng.integers(0, max(1, total - count)))
+    frames = []
+    for index in range(start + count):
+        # Decoding from the start: seeking by frame number is not exact in every container.
+        ok, frame = video.read()
+        if not ok:
+            break
+        if index >= start:
+            frames.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
+    video.release()
+    if len(frames) < count:
+        raise UserError(f"{source}: {len(frames)} of the {count} frames from number {start} on can be decoded; "
+                        "use a longer video or fewer --frames")
+    return frames
+
+
+if __name__ == "__main__":
+    run(main)
