@@ -28,7 +28,7 @@ from DeblurringModel.deblur_inference import clips_of
 from DeblurringModel.pairs import HINT, Pairs
 from DeblurringModel.setup import load_network, model_folder, model_spec, weights_folder
 
-INFERENCE_KEYS = ("borders", "clip_length")
+INFERENCE_KEYS = ("borders", "clip_length", "clip_overlap")
 
 
 def main() -> None:
@@ -92,9 +92,10 @@ def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder
                 (lambda net: {"psnr_ground_truth": ground_truth_psnr(net, facts, videos, stage)})
                 if config.select == "best_gt" else None,
                 best="psnr_ground_truth" if config.select == "best_gt" else "")
+    rate = facts.learning_rate if config.learning_rate is None else config.learning_rate
+    clip = facts.gradient_clip if config.gradient_clip is None else config.gradient_clip
     plan = Plan(steps, config.batch_size,
-                lambda step: cosine(step // per_epoch, epochs, config.learning_rate, config.min_learning_rate),
-                config.gradient_clip, runtime.precision, runtime.seed, runtime.workers, validate_every=per_epoch,
+                lambda step: cosine(step // per_epoch, epochs, rate, config.min_learning_rate), clip, runtime.precision, runtime.seed, runtime.workers, validate_every=per_epoch,
                 save_every=save_interval(per_epoch), keep=keep, label=label)
     fit(network, task, plan, folder, stage.world,
         {"network": config.model, "architecture": dict(config.architecture), "epochs": epochs,
@@ -112,10 +113,10 @@ def ground_truth_psnr(network: nn.Module, facts: models.Spec, videos: list[Video
     comparison with the released code's choice of the epoch (deblurring.select best_gt)."""
     config, values = stage.config.deblurring, []
     for video in videos:
-        for clip in clips_of(video, facts, config.clip_length, "drop"):
+        for clip in clips_of(video, facts, config.clip_length, config.clip_overlap, "drop"):
             images = torch.stack([to_tensor(read_image(video.frames[position])) for position in clip.inputs])
             height, width = images.shape[-2:]
-            padded = pad_to_multiple(images, facts.multiple)[None].to(stage.world.device)
+            padded = pad_to_multiple(images, facts.multiple, facts.minimum)[None].to(stage.world.device)
             restored = to_image(models.restore(network, facts, padded, config.channel_order)[0, ..., :height, :width])
             values += [psnr(restored[index], read_image(video.sharp[position])) for index, position in clip.outputs]
     return sum(values) / len(values)

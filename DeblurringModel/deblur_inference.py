@@ -51,7 +51,7 @@ def infer(stage: Stage, variant: str) -> Path:
     settings = section_settings(config, without=("weights", *TRAINING_KEYS))
     stage.claim(folder, settings | {"weights": weights, "precision": stage.config.runtime.precision})
     for video in stage.videos:
-        clips = clips_of(video, facts, config.clip_length, config.borders)
+        clips = clips_of(video, facts, config.clip_length, config.clip_overlap, config.borders)
         clips = _block(clips, stage.world.rank, stage.world.size)
         missing = [clip for clip in clips
                    if not all((folder / video.name / video.frames[position].name).exists()
@@ -70,9 +70,12 @@ TRAINING_KEYS = ("epochs", "min_steps", "batch_size", "crop_size", "learning_rat
 """Settings of the fine-tuning: inference depends on them through the weights alone."""
 
 
-def clips_of(video: Video, facts: models.Spec, length: int, borders: str) -> list[Clip]:
-    """The video's clips; a clip length too short for the network becomes the shortest possible."""
-    return cut(len(video.frames), facts.past, facts.future, max(length, facts.past + facts.future + 1), borders)
+def clips_of(video: Video, facts: models.Spec, length: int, overlap: int, borders: str) -> list[Clip]:
+    """The video's clips of `length` frames (0: the network's own length)."""
+    try:
+        return cut(len(video.frames), facts.past, facts.future, length or facts.clip_length, borders, overlap)
+    except ValueError as error:
+        raise UserError(f"deblurring.clip_length: {error} ({video.name})") from None
 
 
 def _block(clips: list[Clip], rank: int, size: int) -> list[Clip]:
@@ -92,7 +95,7 @@ def restore_clips(network: nn.Module, facts: models.Spec, video: Video, clips: l
         if size[0] != size[-1]:
             raise UserError(f"{video.frames[position]}: is {image.shape[1]} x {image.shape[0]} pixels, another frame "
                             f"{size[0][1]} x {size[0][0]}; all frames of a video need one size")
-        return pad_to_multiple(models.to_range(to_tensor(image), facts, order), facts.multiple).to(device)
+        return pad_to_multiple(models.to_range(to_tensor(image), facts, order), facts.multiple, facts.minimum).to(device)
 
     # ESTRNN and its like compute a part that depends on one frame only: once per frame, not once per window.
     split = hasattr(network, "encode") and hasattr(network, "decode")

@@ -1,7 +1,11 @@
 """Which deblurring networks there are, and the few facts that make fine-tuning and inference one code for all."""
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,30 +17,40 @@ from DeblurringModel import losses
 class Spec:
     """How one network is fed.
 
-    module, class_name: where the network is. offset: added to RGB in [0, 1] to get the network's value range
-    (-0.5 for [-0.5, 0.5]). past, future: frames at the two ends of a clip that it reads but does not restore.
-    multiple: height and width have to be multiples of it. training_loss, adaptation_loss: (prediction, target)
-    in the network's value range -> scalar.
+    module, class_name: where the network is. low: smallest value of its range; images are RGB in [low, low + 1].
+    past, future: frames at the two ends of a clip that it reads but does not restore. multiple: height and width
+    have to be multiples of it, and at least `minimum`. clip_length: frames fed together at test time.
+    training_loss, adaptation_loss: (prediction, target) in the network's value range -> scalar. learning_rate,
+    gradient_clip: its published training's (0: no clipping).
     """
     module: str
     class_name: str
-    offset: float
+    low: float
     past: int
     future: int
     multiple: int
+    minimum: int
+    clip_length: int
     training_loss: Callable[[Tensor, Tensor], Tensor]
     adaptation_loss: Callable[[Tensor, Tensor], Tensor]
-
-    @property
-    def low(self) -> float:
-        """Smallest value of the network's range; the largest is one more."""
-        return self.offset
+    learning_rate: float
+    gradient_clip: float
 
 
 _SPECS = {
-    "ESTRNN": Spec("DeblurringModel.ESTRNN.model", "ESTRNN", -0.5, 2, 2, 4,
-                   losses.colour_charbonnier, losses.clamped_mse),
+    # Adaptation feeds ESTRNN five frames, its own authors twenty: set deblurring.clip_length to 20 for theirs.
+    "ESTRNN": Spec("DeblurringModel.ESTRNN.model", "ESTRNN", -0.5, 2, 2, 4, 4, 5,
+                   losses.colour_charbonnier, losses.clamped_mse, 5e-4, 20.0),
+    "MMP_RNN": Spec("DeblurringModel.MMP_RNN.model", "MMPRNN", -0.5, 2, 2, 4, 16, 20,
+                    losses.mmp_rnn_loss, losses.mmp_rnn_loss, 5e-4, 20.0),
+    "DSTNet": Spec("DeblurringModel.DSTNet.model", "DSTNet", 0.0, 0, 0, 16, 16, 30,
+                   losses.dstnet_loss, losses.dstnet_loss, 2e-4, 0.0),
+    "Shift_Net": Spec("DeblurringModel.Shift_Net.model", "ShiftNet", 0.0, 2, 2, 8, 8, 52,
+                      losses.mean_absolute_error, losses.mean_absolute_error, 4e-4, 0.01),
 }
+
+_LOSSES = {"mse": losses.clamped_mse, "l1": losses.mean_absolute_error, "charbonnier": losses.colour_charbonnier}
+_INTERFACE = ("low", "past", "future", "multiple", "minimum", "clip_length", "learning_rate", "gradient_clip")
 
 
 def names() -> list[str]:
@@ -44,21 +58,68 @@ def names() -> list[str]:
     return list(_SPECS)
 
 
-def spec(name: str) -> Spec:
-    """Facts about the network `name`; ValueError for an unknown one."""
-    if name not in _SPECS:
-        raise ValueError(f"deblurring.model: expected one of {', '.join(_SPECS)}, found {name!r}")
-    return _SPECS[name]
+def spec(name: str, interface: Mapping[str, Any] | None = None) -> Spec:
+    """Facts about a network.
+
+    name: a built-in one, `package.module:Class` or `path/to/file.py:Class`. interface: facts that differ from the
+    built-in ones, or from those of a network that takes RGB in [0, 1], any size, and restores every frame of a
+    clip (low 0, past 0, future 0, multiple 1, minimum 1, clip_length 5, learning_rate 1e-4, gradient_clip 0,
+    loss mse | l1 | charbonnier). Raises ValueError for an unknown name, fact or value.
+    """
+    interface = dict(interface or {})
+    loss = interface.pop("loss", None)
+    if name in _SPECS:
+        facts = _SPECS[name]
+    else:
+        module, _, class_name = name.rpartition(":")
+        if not module or not class_name.isidentifier():
+            raise ValueError(f"deblurring.model: expected {', '.join(_SPECS)}, package.module:Class or "
+                             f"path/to/file.py:Class, found {name!r}")
+        facts = Spec(module, class_name, 0.0, 0, 0, 1, 1, 5, losses.colour_charbonnier, losses.clamped_mse, 1e-4, 0.0)
+    if loss is not None:
+        if loss not in _LOSSES:
+            raise ValueError(f"deblurring.interface.loss: expected one of {', '.join(_LOSSES)}, found {loss!r}")
+        facts = replace(facts, training_loss=_LOSSES[loss], adaptation_loss=_LOSSES[loss])
+    for key, value in interface.items():
+        if key not in _INTERFACE:
+            raise ValueError(f"deblurring.interface: unknown key {key!r}; known are loss, {', '.join(_INTERFACE)}")
+        kind = next(field.type for field in fields(Spec) if field.name == key)
+        if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else int):
+            raise ValueError(f"deblurring.interface.{key}: expected a number, found {value!r}")
+    return replace(facts, **interface)
 
 
 def build(name: str, **architecture) -> nn.Module:
-    """The network `name` with PyTorch's initial weights; keywords as in its class, GoPro values by default."""
+    """The network `name` with PyTorch's initial weights; keywords as in its class, GoPro values by default.
+
+    Raises ValueError for an unknown network, module, class or keyword.
+    """
     facts = spec(name)
-    network_class = getattr(importlib.import_module(facts.module), facts.class_name)
+    module = _module(facts.module)
+    network_class = getattr(module, facts.class_name, None)
+    if network_class is None:
+        raise ValueError(f"deblurring.model: {facts.module} has no class {facts.class_name}")
     try:
         return network_class(**architecture)
     except TypeError as error:
         raise ValueError(f"deblurring.architecture: {name} does not take these keywords ({error})") from None
+
+
+def _module(name: str) -> Any:
+    if not name.endswith(".py"):
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            raise ValueError(f"deblurring.model: module {name} cannot be imported ({error})") from None
+    path = Path(name).resolve()
+    if not path.is_file():
+        raise ValueError(f"deblurring.model: {path} does not exist")
+    found = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(found)
+    # Classes of a module that is not registered cannot be found again by name, which some decorators do.
+    sys.modules[path.stem] = module
+    found.loader.exec_module(module)
+    return module
 
 
 def restore(network: nn.Module, facts: Spec, clip: Tensor, channel_order: str = "rgb") -> Tensor:
@@ -71,10 +132,10 @@ def restore(network: nn.Module, facts: Spec, clip: Tensor, channel_order: str = 
 
 def to_range(image: Tensor, facts: Spec, channel_order: str = "rgb") -> Tensor:
     """RGB in [0, 1] -> the network's value range and channel order; channels are the third dimension from the end."""
-    return (image.flip(-3) if channel_order == "bgr" else image) + facts.offset
+    return (image.flip(-3) if channel_order == "bgr" else image) + facts.low
 
 
 def to_rgb(image: Tensor, facts: Spec, channel_order: str = "rgb") -> Tensor:
     """The inverse of `to_range`, in float32."""
-    image = image.to(torch.float32) - facts.offset
+    image = image.to(torch.float32) - facts.low
     return image.flip(-3) if channel_order == "bgr" else image

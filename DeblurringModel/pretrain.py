@@ -65,7 +65,7 @@ def validate(network: nn.Module, setup: Setup, facts: models.Spec) -> dict[str, 
         clip = np.stack([domain.frame("Blur/RGB", video, name) for name in names])
         sharp = domain.frame("Sharp/RGB", video, names[2])
         height, width = sharp.shape[:2]
-        padded = pad_to_multiple(to_tensor(clip)[None].to(device), facts.multiple)
+        padded = pad_to_multiple(to_tensor(clip)[None].to(device), facts.multiple, facts.minimum)
         restored = to_image(models.restore(network, facts, padded)[0, 2 - facts.past, :, :height, :width])
         rows.append({"psnr": psnr(restored, sharp), "psnr_blurry": psnr(clip[2], sharp)})
         if len(pictures) < 3:

@@ -1,8 +1,8 @@
 """The deblurring network of a configuration: its facts, its weights, its folder."""
 from pathlib import Path
 
-from torch import nn
 import torch
+from torch import nn
 
 from common.checkpoints import load_into
 from common.config import Config, require
@@ -15,14 +15,14 @@ from DeblurringModel import models
 def model_spec(config: Config) -> models.Spec:
     """Facts about the configured network; UserError for an unknown one."""
     try:
-        return models.spec(config.deblurring.model)
+        return models.spec(config.deblurring.model, config.deblurring.interface)
     except ValueError as error:
         raise UserError(str(error)) from None
 
 
 def model_folder(stage: Stage) -> Path:
-    """<output>/deblurring/<model>."""
-    return stage.output / "deblurring" / stage.config.deblurring.model
+    """<output>/deblurring/<model>; an own network's folder has the name of its class."""
+    return stage.output / "deblurring" / stage.config.deblurring.model.rpartition(":")[2]
 
 
 def load_network(stage: Stage, weights: Path | None) -> nn.Module:

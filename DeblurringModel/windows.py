@@ -10,18 +10,20 @@ class Clip:
     outputs: tuple[tuple[int, int], ...]
 
 
-def cut(frames: int, past: int, future: int, length: int, borders: str) -> list[Clip]:
-    """Clips of `length` frames that restore a video of `frames` frames.
+def cut(frames: int, past: int, future: int, length: int, borders: str, overlap: int = 0) -> list[Clip]:
+    """Clips of at most `length` frames that restore a video of `frames` frames.
 
     past, future: frames a network reads at the ends of a clip without restoring them. borders: "mirror" restores
     every frame, reading beyond the ends of the video as in a mirror that stands on the first and the last frame;
     "drop" restores only frames that have `past` and `future` real neighbours (released code). A clip of the smallest
     length, past + 1 + future, gives one frame and so is the released code's window. The last clip is moved back so
-    that it is as long as the others.
+    that it is as long as the others; where two clips restore a frame, the first result counts. overlap: frames at
+    each inner end of a clip whose result is not used, so that a network that restores whole clips never delivers a
+    frame that lacks context. Raises ValueError where `length` leaves nothing to restore, or for too few frames.
     """
-    restored = length - past - future
+    restored = length - past - future - 2 * overlap
     if restored < 1:
-        raise ValueError(f"expected a clip length of at least {past + future + 1}, got {length}")
+        raise ValueError(f"expected a clip length of at least {past + future + 2 * overlap + 1}, got {length}")
     if borders == "mirror":
         wanted = range(frames)
         if frames <= max(past, future):
@@ -32,8 +34,9 @@ def cut(frames: int, past: int, future: int, length: int, borders: str) -> list[
     for start in range(wanted.start, wanted.stop, restored):
         first = max(wanted.start, min(start, wanted.stop - restored))
         last = min(wanted.stop, first + restored)
-        inputs = tuple(_mirrored(position, frames) for position in range(first - past, last + future))
-        clips.append(Clip(inputs, tuple((position - first, position) for position in range(start, last))))
+        before, after = max(wanted.start, first - overlap), min(wanted.stop, last + overlap)
+        inputs = tuple(_mirrored(position, frames) for position in range(before - past, after + future))
+        clips.append(Clip(inputs, tuple((position - before, position) for position in range(start, last))))
     return clips
 
 

@@ -106,8 +106,9 @@ def save_checkpoint(payload: dict[str, Any], path: str | Path) -> None:
     objects).
     """
     _require_plain(payload, "payload")
-    with atomic_write(path) as temporary:
-        torch.save(payload, temporary)
+    # Given a path, torch.save writes the (temporary) file's name into the archive, and no two files would be equal.
+    with atomic_write(path) as temporary, open(temporary, "wb") as file:
+        torch.save(payload, file)
 
 
 def sha256(path: str | Path) -> str:

@@ -75,19 +75,21 @@ class BlurringConfig:
 class DeblurringConfig:
     model: str = key("ESTRNN")
     architecture: dict = key({})
+    interface: dict = key({})
     weights: Path | None = key(None, path=True)
     channel_order: str = key("rgb", choices=("rgb", "bgr"))
     epochs: int = key(10, low=1)
     min_steps: int = key(0, low=0)
     batch_size: int = key(8, low=1)
     crop_size: int = key(256, low=16)
-    learning_rate: float = key(5e-4, low=0.0)
+    learning_rate: float | None = key(None, low=0.0)
     min_learning_rate: float = key(1e-7, low=0.0)
-    gradient_clip: float = key(20.0, low=0.0)
+    gradient_clip: float | None = key(None, low=0.0)
     scope: str = key("dataset", choices=("dataset", "video"))
     select: str = key("last", choices=("last", "best_gt"))
     borders: str = key("mirror", choices=("drop", "mirror"))
-    clip_length: int = key(5, low=1)
+    clip_length: int = key(0, low=0)
+    clip_overlap: int = key(0, low=0)
     keep_every: int = key(0, low=0)
 
 
@@ -124,6 +126,7 @@ class NetworkConfig:
     name: str = key("")
     architecture: dict = key({})
     initialise: str = key("default", choices=("default", "identity"))
+    batch_statistics: str = key("train", choices=("train", "fixed"))
     weights: Path | None = key(None, path=True)
 
 

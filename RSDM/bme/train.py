@@ -33,8 +33,20 @@ def main() -> None:
     setup = open_recipe(__doc__.splitlines()[0])
     architecture = {"backbone": setup.config.network.name or "resnet50", **setup.config.network.architecture}
     network = BlurMagnitudeEstimator(**architecture)
+    fixed = setup.config.network.batch_statistics == "fixed"
+    if fixed and not (setup.folder / "last.pth").exists():
+        # Batch normalisation in training relies on what a batch has in common; through some fifty layers the
+        # network in evaluation mode then has little to do with the trained one unless training is very long.
+        measure_statistics(network.to(setup.world.device), setup)
+        network.eval()
+
+    def loss(net: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+        if fixed:
+            keep_statistics(net)
+        return magnitude_loss(net, batch)
+
     task = Task(lambda items: blur_and_magnitude([setup.draw(item, 1) for item in items], setup.train),
-                magnitude_loss, lambda net: validate(net, setup), best="error_px", higher_is_better=False)
+                loss, lambda net: validate(net, setup), best="error_px", higher_is_better=False)
     train(setup, network, task, architecture, "BME")
 
 
@@ -47,7 +59,6 @@ def magnitude_loss(network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
 def validate(network: nn.Module, setup: Setup) -> dict[str, float]:
     """Mean absolute error in pixels and rank correlation of the frames' means over whole held-out frames; beside
     it the error of the best constant (the median of all true magnitudes)."""
-    refresh_statistics(network, setup)
     truths, estimates, pictures = [], [], []
     for video, position in validation_frames(setup.validation, VALIDATION_FRAMES):
         frame = setup.validation.videos[video][position]
@@ -72,17 +83,19 @@ def magnitude_figures(truths: list[np.ndarray], estimates: list[np.ndarray]) -> 
             "frame_rank_correlation": rank_correlation(means[:, 1], means[:, 0])}
 
 
-def refresh_statistics(network: nn.Module, setup: Setup) -> None:
-    """Set the batch normalisation's statistics to those of the present weights on training batches.
-
-    The running averages lag behind the weights, and through some fifty normalised layers that lag grows until the
-    network in evaluation mode has little to do with the one being trained.
-    """
+def measure_statistics(network: nn.Module, setup: Setup) -> None:
+    """Set the batch normalisation's statistics to those of the present weights on training crops."""
     size = setup.config.schedule.batch_size
     batches = ([setup.draw(-1 - number, 1) for number in range(start, start + size)]
                for start in range(0, STATISTICS_BATCHES * size, size))
-    images = (blur_and_magnitude(batch, setup.train)[0] for batch in batches)
-    update_bn(images, network, device=setup.world.device)
+    update_bn((blur_and_magnitude(batch, setup.train)[0] for batch in batches), network, device=setup.world.device)
+
+
+def keep_statistics(network: nn.Module) -> None:
+    """Use, and do not change, the stored statistics of batch normalisation, also while training."""
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.eval()
 
 
 if __name__ == "__main__":

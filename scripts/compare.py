@@ -1,0 +1,59 @@
+"""One picture of a run: blurry input, before adaptation, adapted, and ground truth where there is one.
+
+Reads    the videos and <output>/deblurring/<model>/{baseline,adapted} of a config
+Writes   <output>/deblurring/<model>/comparison.png: the frame of each video that adaptation changed most
+Usage    python scripts/compare.py --config configs/demo.yaml
+"""
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import cv2
+import numpy as np
+
+from common.cli import run
+from common.errors import UserError
+from common.images import read_image, write_image
+from common.stage import Stage, open_stage
+from common.videos import Video
+from DeblurringModel.setup import model_folder
+
+LABELS = ("blurry input", "before adaptation", "adapted", "ground truth")
+MOST_VIDEOS = 4
+
+
+def main() -> None:
+    """Draw the comparison."""
+    stage = open_stage(__doc__.splitlines()[0])
+    folder = model_folder(stage)
+    rows = [row(stage, folder, video) for video in stage.videos[:MOST_VIDEOS]]
+    width = max(picture.shape[1] for picture in rows)
+    rows = [np.pad(picture, ((0, 0), (0, width - picture.shape[1]), (0, 0))) for picture in rows]
+    write_image(folder / "comparison.png", np.concatenate(rows))
+    print(f"look at {folder / 'comparison.png'}")
+
+
+def row(stage: Stage, folder: Path, video: Video) -> np.ndarray:
+    """The pictures of one frame side by side with their names, uint8 (h, w, 3)."""
+    pairs = [(position, folder / "baseline" / video.name / frame.name, folder / "adapted" / video.name / frame.name)
+             for position, frame in enumerate(video.frames)]
+    pairs = [(position, before, after) for position, before, after in pairs if before.exists() and after.exists()]
+    if not pairs:
+        raise UserError(f"{folder}: no restored frames of {video.name}; run python DeblurringModel/main.py first")
+    change = [np.abs(read_image(before).astype(int) - read_image(after)).mean() for _, before, after in pairs]
+    position, before, after = pairs[int(np.argmax(change))]
+    paths = [video.frames[position], before, after] + ([video.sharp[position]] if video.sharp else [])
+    return np.concatenate([labelled(read_image(path), label) for path, label in zip(paths, LABELS)], axis=1)
+
+
+def labelled(picture: np.ndarray, label: str) -> np.ndarray:
+    """A copy with its name in the upper left corner."""
+    picture = picture.copy()
+    for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+        cv2.putText(picture, label, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.55, colour, thickness, cv2.LINE_AA)
+    return picture
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# The whole method on the bundled clip: makes .venv, runs the four stages, prints before and after.
+# Usage: bash scripts/demo.sh [--set section.key=value ...] [--overwrite]
+set -euo pipefail
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+source "$root/scripts/environment.sh"
+environment "$root"
+bash "$root/scripts/run_pipeline.sh" "$root/configs/demo.yaml" 1 "$@"
+python "$root/scripts/compare.py" --config "$root/configs/demo.yaml"

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Run the four stages in order on any configuration.
+# Usage: bash scripts/run_pipeline.sh CONFIG [PROCESSES] [--set section.key=value ...] [--overwrite]
+set -euo pipefail
+if [ $# -lt 1 ] || [ "$1" = "--help" ] || [ "$1" = "-h" ]; then
+  sed -n '2,3s/^# //p' "$0"
+  exit $([ $# -ge 1 ] && echo 0 || echo 2)
+fi
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+config="$1"
+shift
+processes=1
+if [[ "${1:-}" =~ ^[0-9]+$ ]]; then
+  processes="$1"
+  shift
+fi
+python="$(command -v python || command -v python3)"
+for stage in RSDM DBCGM BlurringModel DeblurringModel; do
+  if [ "$processes" -gt 1 ]; then
+    "$python" -m torch.distributed.run --nproc_per_node="$processes" "$root/$stage/main.py" --config "$config" "$@"
+  else
+    "$python" "$root/$stage/main.py" --config "$config" "$@"
+  fi
+done
