@@ -137,7 +137,8 @@ def sample(stage: Stage, network: GaussianDiffusion, batch: list[tuple[Frame, Bo
     config, multiple = stage.config.blurring, network.model.multiple
     given = []
     for frame, _, (r0, c0, r1, c1) in batch:
-        whole = torch.cat([to_tensor(images[frame]) - 0.5, normalise_condition(torch.from_numpy(conditions[frame]))])
+        normalised = normalise_condition(torch.from_numpy(conditions[frame]), config.magnitude_scale)
+        whole = torch.cat([to_tensor(images[frame]) - 0.5, normalised])
         given.append(pad_to_multiple(whole, multiple)[:, r0:r1, c0:c1])
     condition = torch.stack(given).to(stage.world.device)
     seeds = [derive_seed(stage.config.runtime.seed, "reblur", frame.video, frame.name) for frame, _, _ in batch]

@@ -66,6 +66,7 @@ class BlurringConfig:
     sampler: str = key("ddim", choices=("ddim", "ddpm"))
     steps: int = key(20, low=1)
     eta: float = key(0.0, low=0.0, high=1.0)
+    magnitude_scale: float = key(205.0, low=1.0)
     area: str = key("region", choices=("region", "frame"))
     margin: int = key(32, low=0)
     batch_size: int = key(4, low=1)
@@ -154,6 +155,7 @@ class DiffusionConfig:
     strategy: list[str] = key([])
     align_condition: bool = key(True)
     reverse_direction: bool = key(False)
+    magnitude_scale: float = key(205.0, low=1.0)
 
 
 @dataclass(frozen=True)

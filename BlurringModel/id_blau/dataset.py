@@ -7,16 +7,15 @@ import torch
 from BlurringModel.id_blau.strategies import set_condition
 from common.augmentation import Turn
 from common.config import DiffusionConfig
-from common.constants import MAGNITUDE_SCALE
 from common.images import to_tensor
 from common.source_domain import SourceDomain, Window
 
 Sample = tuple[Window, Turn, np.random.Generator]
 
 
-def normalise_condition(condition: torch.Tensor) -> torch.Tensor:
-    """Condition (..., 3, H, W) in pixels -> what the network sees: magnitude / 205, at most 1."""
-    magnitude = (condition[..., 2:, :, :] / MAGNITUDE_SCALE).clamp(max=1)
+def normalise_condition(condition: torch.Tensor, scale: float) -> torch.Tensor:
+    """Condition (..., 3, H, W) in pixels -> what the network sees: magnitude / scale, at most 1."""
+    magnitude = (condition[..., 2:, :, :] / scale).clamp(max=1)
     return torch.cat([condition[..., :2, :, :], magnitude], dim=-3)
 
 
@@ -37,7 +36,7 @@ def sharp_condition_blur(samples: list[Sample], domain: SourceDomain, recipe: Di
         condition = turn.condition(condition) if recipe.align_condition else turn.condition_as_published(condition)
         if recipe.reverse_direction and rng.integers(2):
             condition = condition * np.array([-1, -1, 1], np.float32)[:, None, None]
-        normalised = normalise_condition(torch.from_numpy(np.ascontiguousarray(condition)))
+        normalised = normalise_condition(torch.from_numpy(np.ascontiguousarray(condition)), recipe.magnitude_scale)
         if recipe.strategy and rng.integers(2):
             stream = random.Random(int(rng.integers(2**32)))
             normalised = set_condition(normalised[None], recipe.strategy, rng=stream)[0]

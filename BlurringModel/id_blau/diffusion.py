@@ -7,7 +7,7 @@ Random numbers come from outside. A `Draw` is a function draw(k, shape) that ret
 tensor of a run: k = 0 is the initial noise, which the caller draws and passes to the sampler; the samplers
 take k = 1, 2, ... in the order of their steps.
 """
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -54,16 +54,6 @@ def seeded_draws(seeds: Sequence[int]) -> Draw:
         return torch.from_numpy(np.stack(items))
 
     return draw
-
-
-def published_state_to_ours(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A published checkpoint's state dict with the keys of `GaussianDiffusion`; our own passes unchanged.
-
-    The published one keeps the U-Net inside a DataParallel wrapper: its keys start with `model.module.`.
-    """
-    prefix = "model.module."
-    return {f"model.{key[len(prefix):]}" if key.startswith(prefix) else key: value
-            for key, value in state.items()}
 
 
 class GaussianDiffusion(nn.Module):

@@ -6,6 +6,7 @@ Usage    python BlurringModel/id_blau/train.py --config configs/train/id_blau_de
          torchrun --nproc_per_node=4 BlurringModel/id_blau/train.py --config configs/train/id_blau_gopro.yaml
 """
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -60,7 +61,8 @@ def validate(network: nn.Module, setup: Setup) -> dict[str, float]:
         samples.append((window, Turn(), rng))
     # Without augmentation published and aligned conditions are equal, so one validation serves both.
     recipe = setup.config.diffusion
-    blurred, given = sharp_condition_blur(samples, setup.validation, type(recipe)(sampling_steps=recipe.sampling_steps))
+    plain = replace(recipe, strategy=[], reverse_direction=False)
+    blurred, given = sharp_condition_blur(samples, setup.validation, plain)
     draw = seeded_draws([derive_seed("validation", index) for index in range(len(samples))])
     device = next(network.parameters()).device
     sampled = network.ddim_sample(given.to(device), draw(0, blurred.shape).to(device), recipe.sampling_steps).cpu()
