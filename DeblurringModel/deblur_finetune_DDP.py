@@ -52,8 +52,7 @@ def finetune(stage: Stage) -> None:
     stage.claim(model_folder(stage) / "weights",
                 {"deblurring": section_settings(config, without=INFERENCE_KEYS),
                  "blurring": sha256(blurring / "settings.json"), "sharp_regions": sha256(regions_path),
-                 "precision": stage.config.runtime.precision, "seed": stage.config.runtime.seed,
-                 "processes": stage.world.size})
+                 "precision": stage.config.runtime.precision, "seed": stage.config.runtime.seed})
     if config.scope == "dataset":
         finetune_on(stage, regions, stage.videos, weights_folder(stage, None), "stage 4, fine-tuning")
         return

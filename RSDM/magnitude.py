@@ -1,8 +1,11 @@
 """From a video's frames to blur magnitude maps."""
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import nn
 
+from common.constants import MAGNITUDE_SCALE
 from common.images import pad_to_multiple, to_tensor
 
 
@@ -19,6 +22,18 @@ def estimate(network: nn.Module, frames: np.ndarray, device: torch.device) -> np
         images = pad_to_multiple(images, 8, minimum=24)
     images = images.contiguous(memory_format=torch.channels_last)
     return network(images)[:, 0, :height, :width].float().cpu().numpy()
+
+
+def with_moving_neighbours(magnitudes: Sequence[np.ndarray], positions: Sequence[int], minimum: float) -> list[int]:
+    """Those of `positions` whose previous and next frame both have a mean magnitude of at least `minimum` pixels;
+    all of them where none has.
+
+    Around a standstill the neighbours of a sharp frame are sharp as well, and a network fine-tuned there learns to
+    copy them. magnitudes: raw maps (H, W) of all frames of a video, in units of 205 pixels; 0 < position < last.
+    """
+    means = [float(magnitude.mean()) * MAGNITUDE_SCALE for magnitude in magnitudes]
+    moving = [position for position in positions if min(means[position - 1], means[position + 1]) >= minimum]
+    return moving or list(positions)
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:

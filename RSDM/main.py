@@ -25,7 +25,7 @@ from common.seeding import derive_seed
 from common.stage import Stage, autocast, groups, open_stage, section_settings, unfinished
 from common.videos import Video
 from RSDM.bme.model import BlurMagnitudeEstimator
-from RSDM.magnitude import estimate
+from RSDM.magnitude import estimate, with_moving_neighbours
 from RSDM.regions import search_threshold
 
 REMAKE = "python RSDM/main.py --overwrite makes it again"
@@ -93,7 +93,8 @@ def choose_regions(stage: Stage, folder: Path, video: Video) -> dict:
         if magnitude.shape != maps[0].shape:
             raise UserError(f"{frame}: is {magnitude.shape[1]} x {magnitude.shape[0]} pixels, the video's first frame "
                             f"{maps[0].shape[1]} x {maps[0].shape[0]}; all frames of a video need one size")
-    eligible = range(config.border, len(maps) - config.border)
+    eligible = with_moving_neighbours(maps, range(config.border, len(maps) - config.border),
+                                      config.min_neighbour_motion)
     target = max(1, int(len(maps) * config.ratio))
     chosen = search_threshold([maps[index] for index in eligible], target, config.min_size, config.initial_threshold,
                               # A count of zero would be within the released tolerance of small targets.

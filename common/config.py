@@ -6,6 +6,7 @@ command line, to the current folder.
 """
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -46,6 +47,7 @@ class RsdmConfig:
     min_size: int = key(256, low=8)
     initial_threshold: float = key(0.1, low=1e-5, high=0.99)
     border: int = key(3, low=2)
+    min_neighbour_motion: float = key(0.0, low=0.0)
     batch_size: int = key(4, low=1)
 
 
@@ -274,11 +276,16 @@ def _checked(value: Any, hint: Any, facts: Any, where: str, folder: Path) -> Any
     if facts["path"]:
         if not isinstance(value, str) or not value:
             raise UserError(f"{where}: expected a path, found {value!r}")
-        return (folder / Path(value).expanduser()).resolve()
+        try:
+            return (folder / Path(value).expanduser()).resolve()
+        except (RuntimeError, ValueError):
+            # A home folder of nobody; a NUL character.
+            raise UserError(f"{where}: expected a path, found {value!r}") from None
     if kind == list[str]:
-        if not isinstance(value, list) or not all(isinstance(item, (str, int)) for item in value):
-            raise UserError(f"{where}: expected a list of words, found {value!r}")
-        return [str(item) for item in value]
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            # YAML reads the name 010 as eight, so numbers cannot be turned back into the words that were meant.
+            raise UserError(f'{where}: expected a list of words, numbers in quotes ("012"), found {value!r}')
+        return list(value)
     if kind is float:
         value = _number(value, where)
     elif kind is int and (isinstance(value, bool) or not isinstance(value, int)):
@@ -296,12 +303,12 @@ def _checked(value: Any, hint: Any, facts: Any, where: str, folder: Path) -> Any
 
 
 def _number(value: Any, where: str) -> float:
-    if isinstance(value, str):
+    if isinstance(value, (str, int)) and not isinstance(value, bool):
         # PyYAML reads 1e-4 (without a dot) as text; what float() accepts is what the user meant.
         try:
             value = float(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             raise UserError(f"{where}: expected a number, found {value!r}") from None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value or abs(value) == float("inf"):
+    if not isinstance(value, float) or not math.isfinite(value):
         raise UserError(f"{where}: expected a finite number, found {value!r}")
-    return float(value)
+    return value

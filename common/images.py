@@ -22,7 +22,11 @@ def read_image(path: Path) -> np.ndarray:
     if Path(path).suffix.lower() == ".png" and b"IEND" not in data[-12:].tobytes():
         # OpenCV decodes what is there of a truncated PNG and returns it without an error.
         raise UserError(f"{path}: truncated or not a PNG image; copy the file again")
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    except cv2.error:
+        # A damaged header that claims an impossible size.
+        image = None
     if image is None:
         raise UserError(f"{path}: not a readable image; copy or export the file again")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
@@ -50,7 +54,8 @@ def read_array(path: Path, ndim: int, hint: str) -> np.ndarray:
     """A float32 .npy file with `ndim` dimensions; UserError names the file and `hint` says how it is made."""
     try:
         array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+    # Damaged bytes can fail in any way: ValueError, EOFError, BadZipFile, TokenError, ...
+    except Exception:
         raise UserError(f"{path}: missing or not a readable .npy array; {hint}") from None
     if not isinstance(array, np.ndarray) or array.dtype != np.float32 or array.ndim != ndim:
         raise UserError(f"{path}: expected a float32 array with {ndim} dimensions; {hint}")

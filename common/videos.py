@@ -26,7 +26,7 @@ def sorted_frames(folder: Path) -> list[Path]:
     Neighbours in time are neighbours in this list; nothing is computed from the numbers themselves.
     """
     paths = [path for path in folder.glob("*.png") if not path.name.startswith(".")]
-    return sorted(paths, key=lambda path: (int("".join(filter(str.isdigit, path.stem)) or 0), path.name))
+    return sorted(paths, key=lambda path: (int("".join(filter(str.isdecimal, path.stem)) or 0), path.name))
 
 
 def find_videos(root: Path, blur: str = "Blur/RGB", sharp: str = "Sharp/RGB", only: list[str] | None = None,

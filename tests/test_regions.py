@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 import vectors
+from RSDM.magnitude import with_moving_neighbours
 from RSDM.regions import Threshold, find_regions, search_threshold
 
 CASES = vectors.manifest("sharp_regions")["cases"]
@@ -321,3 +322,11 @@ def test_every_threshold_reads_the_maps_once():
 def test_impossible_searches(arguments):
     with pytest.raises(ValueError, match="expected"):
         search_threshold(_video([0.1]), min_size=SIZE, **arguments)
+
+
+def test_moving_neighbours_are_preferred_and_never_demanded():
+    still, moving = np.zeros((4, 4), np.float32), np.full((4, 4), 10 / 205, np.float32)
+    magnitudes = [moving, still, moving, still, still, moving, moving]
+    assert with_moving_neighbours(magnitudes, range(1, 6), 8.0) == [1]
+    assert with_moving_neighbours(magnitudes, range(1, 6), 0.0) == [1, 2, 3, 4, 5]
+    assert with_moving_neighbours([still] * 5, range(1, 4), 8.0) == [1, 2, 3]

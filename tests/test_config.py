@@ -1,0 +1,272 @@
+"""Configuration files: complete defaults, inheritance, paths, and one clear line for every mistake."""
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from common.config import Config, TrainConfig, as_dict, load_config, require
+from common.errors import UserError
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+SHIPPED = [(Config, path) for path in sorted(CONFIGS.glob("*.yaml"))]
+SHIPPED += [(TrainConfig, path) for path in sorted((CONFIGS / "train").glob("*.yaml"))]
+DEFAULTS = [(schema, path) for schema, path in SHIPPED if path.name == "default.yaml"]
+
+
+def _write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def _refused(path: Path, *overrides: str, schema: type = Config) -> str:
+    """The message, which has to be one line."""
+    with pytest.raises(UserError) as caught:
+        load_config(schema, path, overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Path:
+    return _write(tmp_path / "empty.yaml", "")
+
+
+def _leaves(values: dict, prefix: str = "") -> dict:
+    """`section.key` -> value; an empty mapping is a value, since some keys hold one by default."""
+    found = {}
+    for name, value in values.items():
+        found |= _leaves(value, f"{prefix}{name}.") if isinstance(value, dict) and value else {prefix + name: value}
+    return found
+
+
+@pytest.mark.parametrize("schema, path", DEFAULTS, ids=["stages", "training"])
+def test_default_file_lists_every_key_with_its_default(schema, path):
+    listed, expected = _leaves(yaml.safe_load(path.read_text())), _leaves(as_dict(schema()))
+    assert list(listed) == list(expected)
+    assert listed == expected
+    # True == 1 and 10 == 10.0 in Python; what is shown has to have the right kind as well.
+    assert {name: type(value) for name, value in listed.items()} == {name: type(value)
+                                                                     for name, value in expected.items()}
+
+
+@pytest.mark.parametrize("schema, path", DEFAULTS, ids=["stages", "training"])
+def test_every_key_of_the_default_file_is_explained(schema, path):
+    keys = [line for line in path.read_text().splitlines() if line and not re.match(r"#|\w+:$", line)]
+    assert len(keys) == len(_leaves(as_dict(schema())))
+    assert [line for line in keys if not re.fullmatch(r"\s*\w+: .*\S  +# \S.{5,}", line)] == []
+
+
+@pytest.mark.parametrize("schema, path", SHIPPED, ids=[f"{path.parent.name}/{path.name}" for _, path in SHIPPED])
+def test_shipped_file_loads(schema, path):
+    config = load_config(schema, path)
+    if path.name != "default.yaml":
+        assert config.output is not None and config.output.is_relative_to(CONFIGS.parent / "outputs")
+        assert config.output.name == path.stem
+        assert as_dict(config) != as_dict(schema())
+
+
+def test_outputs_of_shipped_files_differ():
+    outputs = [load_config(schema, path).output for schema, path in SHIPPED if path.name != "default.yaml"]
+    assert len(set(outputs)) == len(outputs) > 5
+
+
+def test_inheritance_overrides_single_keys(tmp_path):
+    _write(tmp_path / "a.yaml", "rsdm: {ratio: 0.5, min_size: 64}\ndeblurring: {architecture: {n_blocks: 3, n: 1}}")
+    _write(tmp_path / "b.yaml", "base: a.yaml\nrsdm:\n  min_size: 32\nblurring:\ndeblurring: {architecture: {n: 2}}")
+    config = load_config(Config, _write(tmp_path / "c.yaml", "base: b.yaml\nruntime: {seed: 1}"))
+    assert (config.rsdm.ratio, config.rsdm.min_size, config.runtime.seed) == (0.5, 32, 1)
+    assert config.deblurring.architecture == {"n_blocks": 3, "n": 2}
+    assert config.blurring == Config().blurring
+    assert config.dbcgm == Config().dbcgm
+
+
+def test_defaults_are_not_shared_between_configurations(empty):
+    first = load_config(Config, empty)
+    first.deblurring.architecture["changed"] = 1
+    first.dataset.videos.append("changed")
+    assert load_config(Config, empty).deblurring.architecture == {}
+    assert load_config(Config, empty).dataset.videos == []
+
+
+def test_relative_paths(tmp_path, monkeypatch):
+    """In a file: relative to that file, also when another one is based on it. With --set: to where the user is."""
+    _write(tmp_path / "lib" / "base.yaml", "dataset: {root: ../videos}\nrsdm: {weights: w.pth}")
+    path = _write(tmp_path / "mine" / "own.yaml", "base: ../lib/base.yaml\noutput: out/here")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    config = load_config(Config, path, ["blurring.weights=../x.pth", "dbcgm.weights=/abs/y.pth"])
+    assert config.dataset.root == tmp_path / "videos"
+    assert config.rsdm.weights == tmp_path / "lib" / "w.pth"
+    assert config.output == tmp_path / "mine" / "out" / "here"
+    assert config.blurring.weights == tmp_path / "x.pth"
+    assert config.dbcgm.weights == Path("/abs/y.pth")
+    monkeypatch.chdir(tmp_path)
+    assert load_config(Config, Path("mine/own.yaml")).dataset.root == tmp_path / "videos"
+
+
+def test_home_folder_in_paths(empty, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load_config(Config, empty, ["output=~/results"]).output == tmp_path / "results"
+
+
+def test_overrides_in_order(empty):
+    config = load_config(Config, empty, ["rsdm.ratio=0.3", "rsdm.ratio=0.4", "deblurring.architecture.n_blocks=2",
+                                         "deblurring.architecture={n: 5}", "dataset.videos=[a, b]", "output=x=y",
+                                         "dataset.root="])
+    assert config.rsdm.ratio == 0.4
+    assert config.deblurring.architecture == {"n_blocks": 2, "n": 5}
+    assert config.dataset.videos == ["a", "b"]
+    assert config.output == Path.cwd() / "x=y"
+    assert config.dataset.root is None
+
+
+@pytest.mark.parametrize("text, value", [("1e-4", 1e-4), ("'1e-4'", 1e-4), ("1.0e-4", 1e-4), ("1", 1.0), ("0", 0.0)])
+def test_numbers_as_yaml_reads_them(tmp_path, text, value):
+    """1e-4 without a dot is text to YAML 1.1."""
+    config = load_config(Config, _write(tmp_path / "c.yaml", f"deblurring: {{min_learning_rate: {text}}}"))
+    assert config.deblurring.min_learning_rate == value
+    assert type(config.deblurring.min_learning_rate) is float
+
+
+@pytest.mark.parametrize("name, meant", [
+    ("rsdm.batchsize", "rsdm.batch_size"), ("deblurring.learning_rte", "deblurring.learning_rate"),
+    ("rdsm.ratio", "rsdm"), ("outptu", "output"),
+    ("magnitude_offset", "dbcgm.magnitude_offset"), ("crop_sise", "deblurring.crop_size")])
+def test_unknown_key_names_the_nearest(tmp_path, empty, name, meant):
+    section, _, key = name.rpartition(".")
+    path = _write(tmp_path / "c.yaml", f"{section}:\n  {key}: 1" if section else f"{key}: 1")
+    # A wrong section is found before the key in it.
+    wrong = name if name.split(".")[0] != "rdsm" else "rdsm"
+    assert _refused(path) == f"{path}: unknown key `{wrong}`; did you mean `{meant}`?"
+    assert _refused(empty, f"{name}=1") == f"--set: unknown key `{wrong}`; did you mean `{meant}`?"
+
+
+def test_unknown_key_without_a_neighbour_lists_the_known(empty):
+    assert "known keys: rsdm.weights, rsdm.backbone, rsdm.width" in _refused(empty, "rsdm.xyzzy=1")
+
+
+def test_the_file_with_the_mistake_is_named(tmp_path):
+    base = _write(tmp_path / "base.yaml", "rsdm: {rato: 0.1}")
+    path = _write(tmp_path / "own.yaml", "base: base.yaml")
+    assert _refused(path).startswith(f"{base}: unknown key `rsdm.rato`")
+
+
+@pytest.mark.parametrize("text, message", [
+    ("rsdm: {ratio: many}", "rsdm.ratio: expected a number, found 'many'"),
+    ("rsdm: {ratio: true}", "rsdm.ratio: expected a finite number, found True"),
+    ("rsdm: {ratio: .nan}", "rsdm.ratio: expected a finite number, found nan"),
+    ("rsdm: {ratio: .inf}", "rsdm.ratio: expected a finite number, found inf"),
+    ("rsdm: {ratio: [1]}", "rsdm.ratio: expected a finite number, found [1]"),
+    ("rsdm: {min_size: 9.5}", "rsdm.min_size: expected a whole number, found 9.5"),
+    ("rsdm: {min_size: '9'}", "rsdm.min_size: expected a whole number, found '9'"),
+    ("rsdm: {min_size: true}", "rsdm.min_size: expected a whole number, found True"),
+    ("rsdm: {min_size: }", "rsdm.min_size: a value is missing"),
+    ("rsdm: {weights: 5}", "rsdm.weights: expected a path, found 5"),
+    ("rsdm: {weights: ''}", "rsdm.weights: expected a path, found ''"),
+    ("output: \"a\\0b\"", "output: expected a path, found 'a\\x00b'"),
+    ("output: ~no_such_user_here/x", "output: expected a path, found '~no_such_user_here/x'"),
+    ("dataset: {videos: a}", 'dataset.videos: expected a list of words, numbers in quotes ("012"), found \'a\''),
+    ("dataset: {blur: 3}", "dataset.blur: expected a word, found 3"),
+    ("deblurring: {architecture: 3}", "deblurring.architecture: expected `key: value` lines, found 3"),
+    ("rsdm: 3", "rsdm is a section, expected `key: value` lines, found 3"),
+    ("rsdm: {backbone: resnet34}",
+     "rsdm.backbone: expected one of resnet50, resnet18, resnet10_slim, found 'resnet34'"),
+    ("rsdm: {ratio: 1.01}", "rsdm.ratio: expected at most 1, found 1.01"),
+    ("rsdm: {ratio: -1e-3}", "rsdm.ratio: expected at least 0, found -0.001"),
+    ("rsdm: {min_size: 7}", "rsdm.min_size: expected at least 8, found 7"),
+    ("runtime: {seed: -1}", "runtime.seed: expected at least 0, found -1"),
+])
+def test_wrong_value(tmp_path, text, message):
+    path = _write(tmp_path / "c.yaml", text)
+    assert _refused(path) == f"{path}: {message}"
+
+
+def test_number_beyond_all_floats(empty):
+    assert "rsdm.ratio: expected a" in _refused(empty, "rsdm.ratio=1" + "0" * 400)
+
+
+def test_numbers_as_names_are_refused(tmp_path):
+    """YAML reads 010 as eight and 000 as zero: a video of another name would be taken, or none found."""
+    for text in ("[010]", "[000, 001]", "[a, 7]", "[yes]"):
+        path = _write(tmp_path / "c.yaml", f"dataset: {{videos: {text}}}")
+        assert 'expected a list of words, numbers in quotes ("012")' in _refused(path)
+    path = _write(tmp_path / "c.yaml", "dataset: {videos: ['010', \"000\", b]}")
+    assert load_config(Config, path).dataset.videos == ["010", "000", "b"]
+
+
+def test_true_or_false(tmp_path):
+    path = _write(tmp_path / "c.yaml", "diffusion: {align_condition: 1}")
+    assert _refused(path, schema=TrainConfig) == f"{path}: diffusion.align_condition: expected true or false, found 1"
+    path = _write(tmp_path / "c.yaml", "diffusion: {align_condition: false}")
+    assert load_config(TrainConfig, path).diffusion.align_condition is False
+
+
+def test_limits_are_allowed(empty):
+    config = load_config(Config, empty, ["rsdm.ratio=1", "rsdm.min_size=8", "runtime.seed=0", "blurring.eta=0"])
+    assert (config.rsdm.ratio, config.rsdm.min_size, config.runtime.seed, config.blurring.eta) == (1.0, 8, 0, 0.0)
+
+
+def test_base_loop(tmp_path):
+    first = _write(tmp_path / "a.yaml", "base: b.yaml")
+    _write(tmp_path / "b.yaml", "base: sub/../a.yaml")
+    (tmp_path / "sub").mkdir()
+    assert _refused(first) == f"{first}: `base:` leads back to the file itself"
+    own = _write(tmp_path / "own.yaml", "base: own.yaml")
+    assert "leads back" in _refused(own)
+
+
+def test_missing_file(tmp_path):
+    assert _refused(tmp_path / "none.yaml") == (f"{tmp_path / 'none.yaml'}: config file cannot be read "
+                                                "(No such file or directory)")
+    path = _write(tmp_path / "a.yaml", "base: none.yaml")
+    assert _refused(path).startswith(f"{tmp_path / 'none.yaml'}: config file cannot be read")
+    assert "cannot be read" in _refused(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["rsdm: [", "rsdm:\n\tratio: 1", "a: b: c", "rsdm: \"x", "? [a]: 1\n: {"])
+def test_invalid_yaml(tmp_path, text):
+    path = _write(tmp_path / "c.yaml", text)
+    assert _refused(path).startswith(f"{path}: not valid YAML (")
+
+
+def test_file_that_is_no_mapping(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_bytes(b"\xff\xfe\x00 binary")
+    assert "not valid YAML" in _refused(path)
+    assert "expected `key: value` lines, found list" in _refused(_write(path, "- a\n- b"))
+    assert "base: expected the name of a YAML file, found 3" in _refused(_write(path, "base: 3"))
+
+
+@pytest.mark.parametrize("override, message", [
+    ("rsdm.ratio", "--set rsdm.ratio: expected section.key=value"),
+    ("=1", "--set =1: expected section.key=value"),
+    ("dataset.videos=[a", "--set dataset.videos=[a: the value is not valid YAML"),
+    ("rsdm=1", "--set: rsdm is a section, expected `key: value` lines, found 1"),
+    ("rsdm.ratio=2", "--set: rsdm.ratio: expected at most 1, found 2.0"),
+    ("rsdm.weights.x=1", "--set: rsdm.weights: expected a path, found {'x': 1}")])
+def test_malformed_override(empty, override, message):
+    assert _refused(empty, override) == message
+
+
+@pytest.mark.parametrize("override", ["rsdm.=1", "rsdm..ratio=1", ".=1", "base=other.yaml", "1=2"])
+def test_override_of_a_key_that_does_not_exist(empty, override):
+    assert _refused(empty, override).startswith("--set: unknown key `")
+
+
+def test_require():
+    assert require(0, "x", "hint") == 0
+    with pytest.raises(UserError, match=r"^output is not set: folder .*--set output=\.\.\.\)$"):
+        require(None, "output", "folder for results")
+
+
+def test_as_dict_can_be_read_back(tmp_path):
+    """config.yaml beside a result is what as_dict gives: loading it has to lead to the same configuration."""
+    config = load_config(Config, CONFIGS / "demo.yaml")
+    path = _write(tmp_path / "config.yaml", yaml.safe_dump(as_dict(config), sort_keys=False))
+    assert load_config(Config, path) == config
+    assert [item.name for item in dataclasses.fields(config)] == list(as_dict(config))

@@ -1,0 +1,318 @@
+"""Images, arrays, folders of frames and the list of sharp regions: what is read, in which order, what is refused."""
+import json
+import shutil
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from common.errors import UserError
+from common.frame_cache import FrameCache
+from common.images import pad_to_multiple, read_array, read_image, to_image, to_tensor, write_array, write_image
+from common.regions_file import by_frame, read_regions
+from common.videos import Video, find_videos, sorted_frames
+
+
+def _noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def _refused(call, *arguments) -> str:
+    """The message, which has to be one line."""
+    with pytest.raises(UserError) as caught:
+        call(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def _touch(folder: Path, *names: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).touch()
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> tuple[Path, np.ndarray]:
+    """A PNG file and its content; red is brightest, so that a change of the channel order shows."""
+    image = _noise(40, 56, 3) // np.array([1, 2, 4], np.uint8)
+    write_image(tmp_path / "whole.png", image)
+    return tmp_path / "whole.png", image
+
+
+def test_png_is_lossless_and_rgb(picture):
+    path, image = picture
+    assert np.array_equal(read_image(path), image)
+    # As another program sees it.
+    assert np.array_equal(cv2.imread(str(path)), image[..., ::-1])
+
+
+def test_grey_and_transparent_images(tmp_path):
+    grey, four = _noise(9, 7), _noise(9, 7, 4)
+    write_image(tmp_path / "grey.png", grey)
+    cv2.imwrite(str(tmp_path / "four.png"), four)
+    assert cv2.imread(str(tmp_path / "grey.png"), cv2.IMREAD_UNCHANGED).ndim == 2
+    assert np.array_equal(read_image(tmp_path / "grey.png"), np.repeat(grey[..., None], 3, axis=2))
+    assert np.array_equal(read_image(tmp_path / "four.png"), four[..., 2::-1])
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.999], ids=["header", "half", "end"])
+def test_truncated_png(picture, share):
+    path, data = picture[0], picture[0].read_bytes()
+    path.write_bytes(data[:int(len(data) * share)])
+    assert _refused(read_image, path) == f"{path}: truncated or not a PNG image; copy the file again"
+
+
+def _huge(data: bytes) -> bytes:
+    """The same file with a header that claims 100000 x 100000 pixels."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", 100000, 100000, 8, 2, 0, 0, 0)
+    return data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:len(data) // 2] + data[-12:],
+                                    lambda data: data[:500] + bytes([data[500] ^ 255]) + data[501:],
+                                    lambda data: b"<html>IEND", _huge],
+                         ids=["hole", "flipped", "html", "huge"])
+def test_damaged_png(picture, damage):
+    path = picture[0]
+    path.write_bytes(damage(path.read_bytes()))
+    assert _refused(read_image, path) == f"{path}: not a readable image; copy or export the file again"
+
+
+@pytest.mark.parametrize("name", ["zero.png", "zero.jpg"])
+def test_empty_file(tmp_path, name):
+    (tmp_path / name).touch()
+    assert _refused(read_image, tmp_path / name).startswith(f"{tmp_path / name}: ")
+
+
+def test_not_an_image(tmp_path):
+    (tmp_path / "notes.jpg").write_text("notes")
+    assert "not a readable image" in _refused(read_image, tmp_path / "notes.jpg")
+    assert _refused(read_image, tmp_path / "none.png") == (f"{tmp_path / 'none.png'}: image cannot be read "
+                                                           "(No such file or directory)")
+    assert "image cannot be read" in _refused(read_image, tmp_path)
+
+
+def test_written_whole_or_not_at_all(tmp_path):
+    with pytest.raises(ValueError, match="expected uint8, received float32"):
+        write_image(tmp_path / "a.png", np.zeros((4, 4, 3), np.float32))
+    with pytest.raises((ValueError, cv2.error)):
+        write_image(tmp_path / "a.png", np.zeros((4, 4, 2), np.uint8))
+    with pytest.raises(ValueError):
+        write_array(tmp_path / "a.npy", np.array([object()]))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tensor_layout_and_scale():
+    image = _noise(2, 5, 6, 3)
+    tensor = to_tensor(image)
+    assert tensor.shape == (2, 3, 5, 6) and tensor.dtype == torch.float32
+    assert tensor[1, 2, 3, 4] == np.float32(image[1, 3, 4, 2]) / np.float32(255)
+    assert np.array_equal(to_image(tensor), image)
+
+
+def test_rounding_to_bytes():
+    """Half up at 8 bits, clamped: 1.5 / 255 becomes 2, not the even neighbour of 2.5 or the value cut off."""
+    steps = torch.tensor([-1.0, 0.0, 0.49, 0.51, 1.49, 1.5, 2.5, 254.49, 254.51, 255.0, 300.0])
+    image = to_image((steps / 255).reshape(1, 1, -1).expand(3, 1, -1))
+    assert image[0, :, 0].tolist() == [0, 0, 0, 1, 1, 2, 3, 254, 255, 255, 255]
+    assert image.dtype == np.uint8 and image.shape == (1, 11, 3)
+    every = np.arange(256, dtype=np.uint8).reshape(1, 256, 1).repeat(3, axis=2)
+    assert np.array_equal(to_image(to_tensor(every)), every)
+
+
+@pytest.mark.parametrize("size, multiple, minimum, padded", [
+    ((8, 16), 8, 0, (8, 16)), ((9, 15), 8, 0, (16, 16)), ((1, 7), 4, 0, (4, 8)), ((5, 30), 1, 0, (5, 30)),
+    ((8, 40), 8, 24, (24, 40)), ((8, 8), 8, 20, (24, 24)), ((30, 24), 8, 24, (32, 24))])
+def test_pad_to_multiple(size, multiple, minimum, padded):
+    for lead in ((), (3,), (2, 3), (2, 5, 3)):
+        tensor = torch.arange(float(np.prod((*lead, *size)))).reshape(*lead, *size)
+        result = pad_to_multiple(tensor, multiple, minimum)
+        assert result.shape == (*lead, *padded)
+        height, width = size
+        assert torch.equal(result[..., :height, :width], tensor)
+        assert torch.equal(result[..., height:, :width], tensor[..., -1:, :].expand(*lead, padded[0] - height, width))
+        assert torch.equal(result[..., width:], result[..., width - 1:width].expand(*lead, padded[0],
+                                                                                     padded[1] - width))
+
+
+def test_arrays(tmp_path):
+    array = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    write_array(tmp_path / "a.npy", array)
+    assert np.array_equal(read_array(tmp_path / "a.npy", 3, "hint"), array)
+    assert _refused(read_array, tmp_path / "a.npy", 2, "run x first") == (
+        f"{tmp_path / 'a.npy'}: expected a float32 array with 2 dimensions; run x first")
+
+
+def _npz(path: Path) -> None:
+    np.savez(path.with_suffix(".npz"), a=np.zeros(3))
+    path.with_suffix(".npz").rename(path)
+
+
+BROKEN_ARRAYS = {
+    "missing": (lambda path: None, "missing or not a readable .npy array"),
+    "empty": (lambda path: path.touch(), "missing or not a readable .npy array"),
+    "text": (lambda path: path.write_text("hello world"), "missing or not a readable .npy array"),
+    "cut": (lambda path: path.write_bytes(path.read_bytes()[:-4]), "missing or not a readable .npy array"),
+    "header": (lambda path: path.write_bytes(b"\x93NUMPY\x01\x00\x10\x00garbage{}{}{}{}{"),
+               "missing or not a readable .npy array"),
+    "zip": (lambda path: path.write_bytes(b"PK\x03\x04damaged"), "missing or not a readable .npy array"),
+    "pickle": (lambda path: np.save(path, np.array([{}]), allow_pickle=True), "missing or not a readable .npy array"),
+    "archive": (_npz, "expected a float32 array"),
+    "double": (lambda path: np.save(path, np.zeros((2, 2))), "expected a float32 array"),
+    "nan": (lambda path: np.save(path, np.full((2, 2), np.nan, np.float32)), "contains values that are not finite"),
+    "inf": (lambda path: np.save(path, np.full((2, 2), np.inf, np.float32)), "contains values that are not finite"),
+}
+
+
+@pytest.mark.parametrize("make, message", BROKEN_ARRAYS.values(), ids=BROKEN_ARRAYS)
+def test_broken_array(tmp_path, make, message):
+    path = tmp_path / "a.npy"
+    if make is BROKEN_ARRAYS["cut"][0]:
+        write_array(path, np.zeros((2, 2), np.float32))
+    make(path)
+    text = _refused(read_array, path, 2, "run x first")
+    assert text.startswith(f"{path}: {message}") and text.endswith("; run x first")
+
+
+def test_frame_cache_keeps_up_to_its_limit(tmp_path):
+    images = {name: _noise(10 * size, 10, 3) for size, name in enumerate("abc", start=1)}
+    for name, image in images.items():
+        write_image(tmp_path / f"{name}.png", image)
+    cache = FrameCache(900 / 2**30)
+    for name in "cab":
+        assert np.array_equal(cache(tmp_path / f"{name}.png"), images[name])
+    shutil.rmtree(tmp_path)
+    # 900 bytes hold c (900) and nothing more.
+    assert np.array_equal(cache(tmp_path / "c.png"), images["c"])
+    assert "cannot be read" in _refused(cache, tmp_path / "a.png")
+
+
+def test_frames_are_in_numeric_order(tmp_path):
+    names = ["0.png", "2.png", "007.png", "12.png", "00000100.png"]
+    _touch(tmp_path, *reversed(names), "3.txt", ".5.png", ".tmp-1-ab.png")
+    assert [path.name for path in sorted_frames(tmp_path)] == names
+
+
+@pytest.mark.parametrize("names", [["blur_2.png", "blur_10.png"], ["f9.png", "f10.png", "f²11.png"],
+                                   ["cover.png", "1.png"], ["a.png", "b.png"]])
+def test_frames_with_words_in_their_names(tmp_path, names):
+    _touch(tmp_path, *reversed(names))
+    assert [path.name for path in sorted_frames(tmp_path)] == names
+
+
+NAMES = [f"{number}.png" for number in (2, 3, 5, 10, 11)]
+
+
+def test_videos(tmp_path):
+    _touch(tmp_path / "b" / "Blur" / "RGB", *NAMES)
+    _touch(tmp_path / "a" / "Blur" / "RGB", *NAMES, "100.png")
+    _touch(tmp_path / "a" / "Sharp" / "RGB", *NAMES, "100.png", "200.png")
+    _touch(tmp_path / "no_video")
+    _touch(tmp_path, "notes.txt")
+    first, second = find_videos(tmp_path)
+    assert (first.name, second.name) == ("a", "b")
+    assert second.names == ["2", "3", "5", "10", "11"]
+    assert second.frames == tuple(tmp_path / "b" / "Blur" / "RGB" / name for name in NAMES)
+    assert second.sharp == ()
+    assert first.sharp == tuple(tmp_path / "a" / "Sharp" / "RGB" / name for name in (*NAMES, "100.png"))
+    assert [video.name for video in find_videos(tmp_path, only=["b"])] == ["b"]
+    assert [video.name for video in find_videos(tmp_path, only=[])] == ["a", "b"]
+
+
+def test_other_inner_folders(tmp_path):
+    _touch(tmp_path / "a" / "in", *NAMES)
+    _touch(tmp_path / "a" / "gt", *NAMES)
+    (video,) = find_videos(tmp_path, blur="in", sharp="gt")
+    assert len(video.frames) == len(video.sharp) == 5
+
+
+def test_refused_data_sets(tmp_path):
+    missing = tmp_path / "none"
+    assert _refused(find_videos, missing).startswith(f"{missing}: dataset.root does not exist; expected <root>/<video>")
+    assert _refused(find_videos, tmp_path).startswith(f"{tmp_path}: no video found; expected <root>/<video>")
+    folder = tmp_path / "a" / "Blur" / "RGB"
+    _touch(folder)
+    assert _refused(find_videos, tmp_path) == f"{folder}: contains no PNG frames"
+    _touch(folder, *NAMES[:4])
+    assert _refused(find_videos, tmp_path).startswith(f"{folder}: has 4 frames; at least 5 are needed")
+    _touch(folder, NAMES[4])
+    assert _refused(find_videos, tmp_path, "Blur/RGB", "Sharp/RGB", ["b"]) == (
+        f"dataset.videos: b is not among the videos of {tmp_path}: a")
+    truth = tmp_path / "a" / "Sharp" / "RGB"
+    _touch(truth, *NAMES[1:], "00002.png")
+    assert _refused(find_videos, tmp_path) == f"{truth}: ground truth frame 2.png is missing"
+
+
+VIDEOS = [Video("one", tuple(Path(f"/d/one/{name}") for name in NAMES), ()),
+          Video("two", tuple(Path(f"/d/two/{name}") for name in NAMES), ())]
+
+
+def _regions_file(folder: Path, content: object) -> Path:
+    path = folder / "sharp_regions.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def _entries(folder: Path, *entries: object) -> Path:
+    return _regions_file(folder, {"sharp_regions": list(entries), "videos": {}})
+
+
+def test_regions_of_our_file(tmp_path):
+    path = _entries(tmp_path, {"path": "x/ori/9.png", "bbox": [0, 1, 2, 3], "video": "two", "frame": "10"},
+                    {"path": "x", "bbox": [4, 5, 60, 70], "video": "one", "frame": "2"},
+                    {"path": "x", "bbox": [0, 0, 1, 1], "video": "another", "frame": "2"},
+                    {"path": "x", "bbox": [7, 7, 8, 8], "video": "two", "frame": "10"})
+    regions = read_regions(path, VIDEOS)
+    assert [(region.video.name, region.position, region.frame, region.box) for region in regions] == [
+        ("two", 3, "10", (0, 1, 2, 3)), ("one", 0, "2", (4, 5, 60, 70)), ("two", 3, "10", (7, 7, 8, 8))]
+    assert {key: [region.box for region in found] for key, found in by_frame(regions).items()} == {
+        ("two", 3): [(0, 1, 2, 3), (7, 7, 8, 8)], ("one", 0): [(4, 5, 60, 70)]}
+    assert list(by_frame(regions)) == [("two", 3), ("one", 0)]
+
+
+@pytest.mark.parametrize("place", ["/data/BSD/test/one/ori/11.png", "one/ori/11.png", "D:\\BSD\\test\\one\\ori\\11.png"])
+def test_regions_of_the_authors_file(tmp_path, place):
+    """Their file has nothing but path and bbox."""
+    path = _regions_file(tmp_path, {"sharp_regions": [{"path": place, "bbox": [10, 20, 300, 400]}]})
+    (region,) = read_regions(path, VIDEOS)
+    assert (region.video, region.position, region.box) == (VIDEOS[0], 4, (10, 20, 300, 400))
+
+
+@pytest.mark.parametrize("entry, message", [
+    (5, "expected path and bbox, found 5"),
+    ({"path": "t/one/ori/2.png"}, "bbox has to be four whole numbers [r0, c0, r1, c1], found None"),
+    ({"path": "t/one/ori/2.png", "bbox": [0, 0, 5]}, "found [0, 0, 5]"),
+    ({"path": "t/one/ori/2.png", "bbox": [0, 0, 5, 5.5]}, "found [0, 0, 5, 5.5]"),
+    ({"path": "t/one/ori/2.png", "bbox": [0, 0, True, 5]}, "found [0, 0, True, 5]"),
+    ({"path": "t/one/ori/2.png", "bbox": [-1, 0, 5, 5]}, "found [-1, 0, 5, 5]"),
+    ({"path": "t/one/ori/2.png", "bbox": [5, 0, 5, 5]}, "found [5, 0, 5, 5]"),
+    ({"path": "t/one/ori/2.png", "bbox": [0, 6, 5, 5]}, "found [0, 6, 5, 5]"),
+    ({"path": "2.png", "bbox": [0, 0, 5, 5]}, "path has to end in <video>/ori/<frame>.png"),
+    ({"bbox": [0, 0, 5, 5]}, "path has to end in <video>/ori/<frame>.png"),
+    ({"path": "t/one/ori/2.png", "bbox": [0, 0, 5, 5], "video": 1}, "path has to end in <video>/ori/<frame>.png"),
+    ({"path": "t/one/ori/4.png", "bbox": [0, 0, 5, 5]}, "video one has no frame 4"),
+    ({"path": "t/one/ori/02.png", "bbox": [0, 0, 5, 5]}, "video one has no frame 02"),
+])
+def test_malformed_region(tmp_path, entry, message):
+    good = {"path": "t/one/ori/2.png", "bbox": [0, 0, 5, 5]}
+    path = _entries(tmp_path, good, entry)
+    text = _refused(read_regions, path, VIDEOS)
+    assert text.startswith(f"{path}: sharp_regions[1]: ") and text.endswith(message)
+
+
+def test_refused_region_files(tmp_path):
+    path = tmp_path / "sharp_regions.json"
+    assert _refused(read_regions, path, VIDEOS) == f"{path}: missing; run python RSDM/main.py first"
+    for content in ([], {}, {"sharp_regions": 5}, "text"):
+        assert 'expected {"sharp_regions": [...]}' in _refused(read_regions, _regions_file(tmp_path, content), VIDEOS)
+    assert "holds no region of the videos" in _refused(read_regions, _entries(tmp_path), VIDEOS)
+    other = {"path": "t/three/ori/2.png", "bbox": [0, 0, 5, 5]}
+    assert "holds no region of the videos" in _refused(read_regions, _entries(tmp_path, other), VIDEOS)
+    path.write_text('{"sharp_regions": [')
+    assert _refused(read_regions, path, VIDEOS).startswith(f"{path}: not valid JSON")
+    path.write_bytes(b"\xff\xfe\x00")
+    assert _refused(read_regions, path, VIDEOS).startswith(f"{path}: not valid JSON")

@@ -1,0 +1,78 @@
+"""The small scripts: check_weights, export_weights, shell entry points."""
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from vectors import fill, manifest, values
+
+from BlurringModel.id_blau.diffusion import GaussianDiffusion, linear_betas
+from BlurringModel.id_blau.unet import UNet
+from common.checkpoints import load_state, save_checkpoint
+from common.errors import UserError
+from DeblurringModel.ESTRNN.model import ESTRNN
+from RSDM.bme.model import BlurMagnitudeEstimator
+from scripts import check_weights, export_weights
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_check_weights_names_each_network(tmp_path):
+    torch.save(BlurMagnitudeEstimator().state_dict(), tmp_path / "best_net.pth")
+    torch.save({"state_dict": {f"module.model.{key}": value for key, value in ESTRNN().state_dict().items()}},
+               tmp_path / "estrnn.tar")
+    diffusion = GaussianDiffusion(UNet(), linear_betas()).state_dict()
+    torch.save({"model_state": {key.replace("model.", "model.module.", 1) if key.startswith("model.") else key: value
+                                for key, value in diffusion.items()}}, tmp_path / "ID_Blau.pth")
+    raft = {f"module.{key}": torch.from_numpy(values(key, tuple(shape))).float() if shape else torch.tensor(0)
+            for key, shape in manifest("raft")["large"]["princeton"].items()}
+    torch.save(raft, tmp_path / "raft-things.pth")
+    found = {path.name: check_weights.identify(path) for path in tmp_path.iterdir()}
+    assert found["best_net.pth"].startswith("BME (ResNet-50)")
+    assert found["estrnn.tar"].startswith("ESTRNN (GoPro)")
+    assert found["ID_Blau.pth"].startswith("ID-Blau (GoPro), 2000 timesteps")
+    assert found["raft-things.pth"].startswith("raft_large")
+
+
+def test_check_weights_knows_small_networks_by_their_stored_architecture(tmp_path):
+    architecture = {"n_features": 12, "n_blocks": 1}
+    state = ESTRNN(**architecture).state_dict()
+    save_checkpoint({"model_state": state, "architecture": architecture}, tmp_path / "small.pth")
+    assert check_weights.identify(tmp_path / "small.pth").startswith("ESTRNN {'n_features': 12")
+    save_checkpoint({"model_state": state}, tmp_path / "nameless.pth")
+    assert check_weights.identify(tmp_path / "nameless.pth") is None
+
+
+def test_export_keeps_the_schedule_exact_and_halves_the_rest(tmp_path, monkeypatch, capsys):
+    network = fill(GaussianDiffusion(UNet(base_channels=8, num_res_blocks=1, time_dim=8), linear_betas()))
+    network.betas.copy_(linear_betas())
+    save_checkpoint({"model_state": network.state_dict(), "architecture": {"base_channels": 8}, "step": 7},
+                    tmp_path / "best.pth")
+    monkeypatch.setattr(sys, "argv", ["export", str(tmp_path / "best.pth"), str(tmp_path / "small.pth")])
+    export_weights.main()
+    assert "SHA-256" in capsys.readouterr().out
+    state = load_state(tmp_path / "small.pth")
+    assert torch.equal(state["betas"], network.betas)
+    weight = "model.init_conv.weight"
+    assert state[weight].dtype == torch.float16
+    assert torch.allclose(state[weight].float(), network.state_dict()[weight], atol=1e-3)
+
+
+def test_export_refuses_bare_weights(tmp_path, monkeypatch):
+    torch.save({"a": torch.zeros(1)}, tmp_path / "bare.pth")
+    monkeypatch.setattr(sys, "argv", ["export", str(tmp_path / "bare.pth"), str(tmp_path / "small.pth")])
+    with pytest.raises(UserError, match="model_state"):
+        export_weights.main()
+    assert not (tmp_path / "small.pth").exists()
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in (ROOT / "scripts").glob("*.sh")))
+def test_shell_scripts_parse(script):
+    subprocess.run(["bash", "-n", str(ROOT / "scripts" / script)], check=True)
+
+
+def test_run_pipeline_without_config_explains_itself():
+    result = subprocess.run(["bash", str(ROOT / "scripts" / "run_pipeline.sh")], capture_output=True, text=True)
+    assert result.returncode == 2
+    assert "Usage" in result.stdout

@@ -1,0 +1,144 @@
+"""A complete small case: two videos, random weights laid out as published, and a configuration that uses them.
+
+The four stages run on it in seconds. Nothing is learned well; every path through the stages is taken.
+"""
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import yaml
+
+import vectors
+from BlurringModel.id_blau.diffusion import GaussianDiffusion, linear_betas
+from BlurringModel.id_blau.unet import UNet
+from common.images import pad_to_multiple, to_tensor, write_image
+from common.videos import sorted_frames
+from DeblurringModel.ESTRNN.identity import start_as_identity
+from DeblurringModel.ESTRNN.model import ESTRNN
+from RSDM.bme.model import BlurMagnitudeEstimator
+
+ROOT = Path(__file__).resolve().parents[1]
+FRAMES = 8
+SIZE = (64, 72)
+ODD_SIZE = (61, 73)
+VIDEOS = ("a", "b")
+BLUR_LENGTHS = (9, 3, 7, 2, 5, 2, 3, 9)
+"""Pixels that the picture moves during the exposure of each frame; never 1, so that no frame equals its truth."""
+
+BME = {"backbone": "resnet10_slim", "width": 8}
+UNET = {"base_channels": 8, "channel_mults": [1, 2], "num_res_blocks": 1, "time_dim": 16}
+ESTRNN_SMALL = {"n_features": 12, "n_blocks": 1}
+
+
+def make(folder: Path, size: tuple[int, int] = SIZE, **sections: Mapping) -> Path:
+    """Data set, weights and configuration in `folder`; returns the configuration's path.
+
+    size: (height, width) of the frames. sections: changes of the configuration, a mapping per section.
+    """
+    for number, name in enumerate(VIDEOS):
+        write_video(folder / "data" / name, size, number)
+    write_weights(folder / "weights", sorted_frames(folder / "data" / VIDEOS[0] / "Blur" / "RGB"))
+    return write_config(folder, **sections)
+
+
+def write_config(folder: Path, name: str = "config.yaml", **sections: Mapping) -> Path:
+    """The configuration `folder/name` for what `make` wrote there."""
+    content = {
+        "base": str(ROOT / "configs" / "default.yaml"),
+        "output": "out",
+        "dataset": {"root": "data"},
+        "rsdm": {"weights": "weights/bme.pth", **BME, "ratio": 0.25, "min_size": 32, "border": 2, "batch_size": 1},
+        "dbcgm": {"flow": "dis", "magnitude_offset": 1.0},
+        "blurring": {"weights": "weights/id_blau.pth", "architecture": UNET, "steps": 3, "margin": 4,
+                     "batch_size": 1},
+        "deblurring": {"weights": "weights/estrnn.tar", "architecture": ESTRNN_SMALL, "epochs": 2,
+                       "batch_size": 2, "crop_size": 32},
+        "runtime": {"device": "cpu", "workers": 1},
+    }
+    for section, changes in sections.items():
+        content[section] = {**content[section], **changes}
+    path = folder / name
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+def write_video(folder: Path, size: tuple[int, int] = SIZE, number: int = 0, frames: int = FRAMES) -> None:
+    """<folder>/{Blur,Sharp}/RGB/<frame>.png: a smooth texture that moves right and down, every other frame less
+    blurred than its neighbours. Frame names have no leading zeros, so their order is not the alphabetical one."""
+    height, width = size
+    reach = 2 * frames + max(BLUR_LENGTHS)
+    slope = 1 + number % 2
+    scene = texture(f"tiny/{number}", height + reach, width + slope * reach)
+    for index in range(frames):
+        length = BLUR_LENGTHS[index % len(BLUR_LENGTHS)]
+        moments = range(2 * index, 2 * index + length)
+        exposures = np.stack([scene[t:t + height, slope * t:slope * t + width] for t in moments])
+        name = f"{8 + index}.png"
+        write_image(folder / "Blur" / "RGB" / name, exposures.mean(axis=0).round().astype(np.uint8))
+        write_image(folder / "Sharp" / "RGB" / name, exposures[length // 2])
+
+
+def texture(name: str, height: int, width: int) -> np.ndarray:
+    """A coloured picture uint8 (height, width, 3) with detail at several scales, the finest only in places."""
+    def noise(cell: int, channels: int) -> np.ndarray:
+        coarse = vectors.normal(f"{name}/{cell}", height // cell + 2, width // cell + 2, channels).numpy()
+        return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+
+    where = (1 + np.tanh(2 * noise(48, 1)[..., None])) / 2
+    picture = 0.5 + 0.1 * where * noise(3, 3) + 0.1 * noise(12, 3) + 0.1 * noise(24, 3)
+    return (255 * picture).round().clip(0, 255).astype(np.uint8)
+
+
+def write_weights(folder: Path, frames: Sequence[Path]) -> None:
+    """Random weights of the three networks in `folder`, each laid out as its published file; the BME is scaled so
+    that its magnitudes of `frames` lie around 0.3."""
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save(estimator(frames).state_dict(), folder / "bme.pth")
+    torch.save({"model_state": diffusion_state(), "args": argparse.Namespace(device=torch.device("cuda"), epoch=3)},
+               folder / "id_blau.pth")
+    torch.manual_seed(2)
+    network = ESTRNN(**ESTRNN_SMALL)
+    start_as_identity(network)
+    torch.save(authors_layout("ESTRNN", network.state_dict()), folder / "estrnn.tar")
+
+
+def authors_layout(name: str, state: Mapping[str, torch.Tensor]) -> dict:
+    """What ESTRNN's and MMP-RNN's authors store: weights behind two wrappers, the network's name under `model`."""
+    return {"epoch": 1, "model": name, "state_dict": {f"module.model.{key}": value for key, value in state.items()},
+            "register_dict": {"train": {"loss": [0.5]}}, "optimizer": {}, "scheduler": {}}
+
+
+def diffusion_state() -> dict[str, torch.Tensor]:
+    """Random ID-Blau of 100 steps; the U-Net's keys start with `model.module.`, the schedule's have no prefix."""
+    torch.manual_seed(1)
+    diffusion = GaussianDiffusion(UNet(**UNET), linear_betas(100, beta_T=0.1))
+    return {key.replace("model.", "model.module.", 1) if key.startswith("model.") else key: value
+            for key, value in diffusion.state_dict().items()}
+
+
+def estimator(frames: Sequence[Path]) -> BlurMagnitudeEstimator:
+    """A BME that measures detail: on the way through its finest level random edge filters are summed, and the less
+    they find the larger is the magnitude. Over `frames` it has mean 0.3 and deviation 0.1. The weights of the
+    coarser levels are random, and come to nothing."""
+    network = vectors.fill(BlurMagnitudeEstimator(**BME)).eval()
+    fusion, join, half = network.aff, network.cm_0.conv[0], BME["width"] // 2
+    ramp = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 4
+    with torch.no_grad():
+        network.div_2[0].weight -= network.div_2[0].weight.mean(dim=(1, 2, 3), keepdim=True)
+        for layer in (fusion.conv0, fusion.conv0_1x1, fusion.conv0_out, join, network.Up, network.classifier):
+            layer.bias.zero_()
+            layer.weight.fill_(1)
+        fusion.conv0_1x1.weight[:, BME["width"]:] = 0
+        join.weight[:, :half] = 0
+        network.Up.weight.copy_(ramp.outer(ramp).expand_as(network.Up.weight))
+        for block in network.decoder_0.main:
+            block.main[4].weight.zero_()
+            block.main[4].bias.zero_()
+        output = network(pad_to_multiple(torch.stack([to_tensor(cv2.imread(str(path))) for path in frames]), 8))
+        scale = -0.1 / output.std()
+        network.classifier.weight *= scale
+        network.classifier.bias.copy_(0.3 - scale * output.mean())
+    return network
