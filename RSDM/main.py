@@ -63,20 +63,20 @@ def estimate_magnitudes(stage: Stage, folder: Path) -> None:
     load_into(network, stage.config.rsdm.weights)
     network.to(stage.world.device, memory_format=torch.channels_last).eval()
     for video, batch in stage.progress(missing, "stage 1, blur magnitude", "batch"):
-        frames = read_frames(batch)
+        frames = read_frames(video, batch)
         with torch.inference_mode(), autocast(stage.world, stage.config.runtime.precision):
             maps = estimate(network, frames, stage.world.device)
         for frame, magnitude in zip(batch, maps):
             write_array(map_path(folder, video, frame), magnitude)
 
 
-def read_frames(paths: list[Path]) -> np.ndarray:
-    """Frames uint8 RGB (B, H, W, 3); UserError where sizes differ within the video."""
-    frames = [read_image(path) for path in paths]
-    for path, frame in zip(paths, frames):
-        if frame.shape != frames[0].shape:
-            raise UserError(f"{path}: is {frame.shape[1]} x {frame.shape[0]} pixels, {paths[0].name} is "
-                            f"{frames[0].shape[1]} x {frames[0].shape[0]}; all frames of a video need one size")
+def read_frames(video: Video, batch: list[Path]) -> np.ndarray:
+    """Frames uint8 RGB (B, H, W, 3); UserError where the size differs from that of the video's first frame."""
+    first, frames = read_image(video.frames[0]), [read_image(path) for path in batch]
+    for path, frame in zip(batch, frames):
+        if frame.shape != first.shape:
+            raise UserError(f"{path}: is {frame.shape[1]} x {frame.shape[0]} pixels, {video.frames[0].name} is "
+                            f"{first.shape[1]} x {first.shape[0]}; all frames of a video need one size")
     return np.stack(frames)
 
 
@@ -91,8 +91,8 @@ def choose_regions(stage: Stage, folder: Path, video: Video) -> dict:
     maps = [read_array(map_path(folder, video, frame), 2, REMAKE) for frame in video.frames]
     for frame, magnitude in zip(video.frames, maps):
         if magnitude.shape != maps[0].shape:
-            raise UserError(f"{frame}: is {magnitude.shape[1]} x {magnitude.shape[0]} pixels, the video's first frame "
-                            f"{maps[0].shape[1]} x {maps[0].shape[0]}; all frames of a video need one size")
+            raise UserError(f"{map_path(folder, video, frame)}: is {magnitude.shape}, the map of the video's first frame "
+                            f"{maps[0].shape}; {REMAKE}")
     eligible = with_moving_neighbours(maps, range(config.border, len(maps) - config.border),
                                       config.min_neighbour_motion)
     target = max(1, int(len(maps) * config.ratio))

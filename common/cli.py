@@ -2,6 +2,8 @@
 import sys
 from collections.abc import Callable
 
+from tqdm import tqdm
+
 from common import distributed
 from common.errors import UserError
 
@@ -11,10 +13,11 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        # Not print: a progress bar that is still open would share the line.
+        tqdm.write(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("interrupted: start again to go on where it stopped", file=sys.stderr)
+        tqdm.write("interrupted: start again to go on where it stopped", file=sys.stderr)
         sys.exit(130)
     finally:
         distributed.stop()

@@ -21,10 +21,11 @@ from common.errors import UserError
 Schema = TypeVar("Schema")
 
 
-def key(default: Any, *, path: bool = False, choices: Sequence[str] = (), low: float | None = None,
-        high: float | None = None) -> Any:
-    """A configuration field: default, whether text is a file path, allowed words, inclusive number range."""
-    facts = {"path": path, "choices": tuple(choices), "low": low, "high": high}
+def key(default: Any, *, path: bool = False, python_class: bool = False, choices: Sequence[str] = (),
+        low: float | None = None, high: float | None = None) -> Any:
+    """A configuration field: default, whether text is a file path or may be path/to/file.py:Class, allowed words,
+    inclusive number range."""
+    facts = {"path": path, "python_class": python_class, "choices": tuple(choices), "low": low, "high": high}
     if isinstance(default, (dict, list)):
         return field(default_factory=lambda: type(default)(default), metadata=facts)
     return field(default=default, metadata=facts)
@@ -76,7 +77,7 @@ class BlurringConfig:
 
 @dataclass(frozen=True)
 class DeblurringConfig:
-    model: str = key("ESTRNN")
+    model: str = key("ESTRNN", python_class=True)
     architecture: dict = key({})
     interface: dict = key({})
     weights: Path | None = key(None, path=True)
@@ -276,11 +277,7 @@ def _checked(value: Any, hint: Any, facts: Any, where: str, folder: Path) -> Any
     if facts["path"]:
         if not isinstance(value, str) or not value:
             raise UserError(f"{where}: expected a path, found {value!r}")
-        try:
-            return (folder / Path(value).expanduser()).resolve()
-        except (RuntimeError, ValueError):
-            # A home folder of nobody; a NUL character.
-            raise UserError(f"{where}: expected a path, found {value!r}") from None
+        return _resolved(value, where, folder)
     if kind == list[str]:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             # YAML reads the name 010 as eight, so numbers cannot be turned back into the words that were meant.
@@ -293,6 +290,10 @@ def _checked(value: Any, hint: Any, facts: Any, where: str, folder: Path) -> Any
     elif kind in (bool, dict, str) and not isinstance(value, kind):
         names = {bool: "true or false", dict: "`key: value` lines", str: "a word"}
         raise UserError(f"{where}: expected {names[kind]}, found {value!r}")
+    if facts["python_class"]:
+        file, _, name = value.rpartition(":")
+        if file.endswith(".py"):
+            value = f"{_resolved(file, where, folder)}:{name}"
     if facts["choices"] and value not in facts["choices"]:
         raise UserError(f"{where}: expected one of {', '.join(facts['choices'])}, found {value!r}")
     for bound, outside, words in ((facts["low"], lambda b: value < b, "at least"),
@@ -300,6 +301,14 @@ def _checked(value: Any, hint: Any, facts: Any, where: str, folder: Path) -> Any
         if bound is not None and outside(bound):
             raise UserError(f"{where}: expected {words} {bound:g}, found {value!r}")
     return value
+
+
+def _resolved(path: str, where: str, folder: Path) -> Path:
+    try:
+        return (folder / Path(path).expanduser()).resolve()
+    except (RuntimeError, ValueError):
+        # A home folder of nobody; a NUL character.
+        raise UserError(f"{where}: expected a path, found {path!r}") from None
 
 
 def _number(value: Any, where: str) -> float:

@@ -10,6 +10,9 @@ from typing import Any
 from common.errors import UserError
 
 
+_TEMPORARY = ".tmp-"
+
+
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """Give a temporary path to write to; it becomes `path` when the block ends, or vanishes when it fails.
@@ -25,7 +28,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         raise UserError(f"{path.parent}: cannot create this folder ({error.strerror}); "
                         "choose another one") from error
     # The token keeps writers apart that share a process number: two machines on one network folder.
-    temporary = path.with_name(f".tmp-{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
+    temporary = path.with_name(f"{_TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
     try:
         yield temporary
         _flush_to_disk(temporary)
@@ -33,6 +36,12 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the temporary files that killed writers left in `folder` and below it; nobody may be writing there."""
+    for path in folder.rglob(f"{_TEMPORARY}*"):
+        path.unlink(missing_ok=True)
 
 
 def _flush_to_disk(path: Path) -> None:

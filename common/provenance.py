@@ -11,35 +11,53 @@ import yaml
 
 from common.config import as_dict
 from common.errors import UserError
-from common.files import read_json, write_json, write_text
+from common.files import read_json, remove_leftovers, write_json, write_text
 
-SETTINGS = "settings.json"
+SETTINGS, CONFIG, RUN = "settings.json", "config.yaml", "run.json"
 _LIBRARIES = ("torch", "torchvision", "numpy", "opencv-python-headless", "opencv-python", "scikit-image", "pillow")
 
 
 def claim_folder(folder: Path, settings: dict[str, Any], config: Any, overwrite: bool = False) -> None:
     """Make `folder` the place for results with these `settings`, or refuse.
 
-    A folder without settings is claimed; one with equal settings is continued; one with others raises UserError
-    listing what differs, or is emptied with `overwrite`. Also writes config.yaml (everything resolved) and
-    run.json (command line, code and library versions).
+    A folder without results is claimed; one with results of equal settings is continued; one with results of others
+    raises UserError listing what differs, or is emptied with `overwrite`. Claiming writes config.yaml (everything
+    resolved) and run.json (command line, code and library versions); continuing changes no file. What killed writers
+    left behind is removed.
     """
     stored = folder / SETTINGS
-    if overwrite and folder.exists():
-        shutil.rmtree(folder)
-    if stored.exists():
-        differing = differences(read_json(stored), settings)
-        if differing:
-            raise UserError(f"{folder}: made with other settings: {'; '.join(differing[:8])}; "
-                            "use --overwrite to make it again, or another output folder")
     try:
+        if overwrite and folder.exists():
+            _empty(folder)
+        remove_leftovers(folder)
+        if stored.exists():
+            differing = differences(read_json(stored), settings)
+            if not differing:
+                return
+            if _has_results(folder):
+                raise UserError(f"{folder}: made with other settings: {'; '.join(differing[:8])}; "
+                                "use --overwrite to make it again, or another output folder")
         folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / CONFIG, yaml.safe_dump(as_dict(config), sort_keys=False))
+        write_json(folder / RUN, {"command": sys.argv, "code": code_version(), "python": sys.version.split()[0],
+                                  "machine": platform.machine(), "libraries": library_versions()})
+        # Last, because the others are taken to be there when this one is.
         write_json(stored, settings)
-        write_text(folder / "config.yaml", yaml.safe_dump(as_dict(config), sort_keys=False))
-        write_json(folder / "run.json", {"command": sys.argv, "code": code_version(), "python": sys.version.split()[0],
-                                         "machine": platform.machine(), "libraries": library_versions()})
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror})") from None
+
+
+def _empty(folder: Path) -> None:
+    # The settings go last: a removal that is interrupted must not leave results that nothing describes.
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name == SETTINGS):
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def _has_results(folder: Path) -> bool:
+    return any(entry.name not in (SETTINGS, CONFIG, RUN) for entry in folder.iterdir())
 
 
 def differences(before: Any, now: Any, prefix: str = "") -> list[str]:

@@ -1,5 +1,5 @@
 """From sharp content and a path to one exposed frame: warp, composite, average in the sensor's light, add noise."""
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -67,7 +67,7 @@ def expose(layers: list[Layer], paths: np.ndarray, middles: list[np.ndarray], se
     matrices of each layer at the N sub-exposures; middles: the L matrices at mid-exposure.
     """
     if sensor.linear:
-        layers = [Layer(layer.colour ** np.float32(DISPLAY_GAMMA), layer.alpha, layer.place) for layer in layers]
+        layers = [replace(layer, colour=_in_light(layer)) for layer in layers]
     total = np.zeros((height, width, 3), np.float32)
     for n in range(paths.shape[1]):
         total += composite(layers, list(paths[:, n]), height, width)[0]
@@ -82,6 +82,14 @@ def expose(layers: list[Layer], paths: np.ndarray, middles: list[np.ndarray], se
     for alpha, path, middle in zip(alphas, paths[1:], middles[1:]):
         condition = np.where(alpha > 0.5, blur_condition(trajectory(path, middle, height, width)), condition)
     return to_bytes(blurry), to_bytes(sharp), condition
+
+
+def _in_light(layer: Layer) -> np.ndarray:
+    """The layer's colour in linear light, premultiplied: the opacity itself is no light and stays as it is."""
+    if layer.alpha is None:
+        return layer.colour ** np.float32(DISPLAY_GAMMA)
+    alpha = np.maximum(layer.alpha, np.float32(1e-6))[..., None]
+    return alpha * (layer.colour / alpha) ** np.float32(DISPLAY_GAMMA)
 
 
 def to_bytes(picture: np.ndarray) -> np.ndarray:
