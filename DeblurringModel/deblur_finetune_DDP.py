@@ -25,6 +25,7 @@ from common.training import Plan, Task, cosine, fit
 from common.videos import Video
 from DeblurringModel import models
 from DeblurringModel.deblur_inference import clips_of
+from DeblurringModel.evaluation import ground_truth
 from DeblurringModel.pairs import HINT, Pairs
 from DeblurringModel.setup import load_network, model_folder, model_spec, weights_folder
 
@@ -47,6 +48,10 @@ def finetune(stage: Stage) -> None:
     if config.batch_size % stage.world.size:
         raise UserError(f"deblurring.batch_size: {config.batch_size} cannot be divided among "
                         f"{stage.world.size} processes")
+    facts = model_spec(stage.config)
+    if config.crop_size % facts.multiple or config.crop_size < facts.minimum:
+        raise UserError(f"deblurring.crop_size: {config.model} needs a multiple of {facts.multiple} of at least "
+                        f"{facts.minimum}, found {config.crop_size}")
     if config.select == "best_gt" and not all(video.sharp for video in stage.videos):
         raise UserError("deblurring.select: best_gt needs ground truth for every video (dataset.sharp); use last")
     stage.claim(model_folder(stage) / "weights",
@@ -79,7 +84,7 @@ def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder
 
     def loss(net: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
         windows, sharp = (models.to_range(part, facts, config.channel_order) for part in batch)
-        restored = net(windows)
+        restored = models.checked(net(windows), windows, facts)
         middle = windows.shape[1] // 2 - facts.past
         return facts.adaptation_loss(restored[:, middle:middle + 1], sharp)
 
@@ -117,7 +122,8 @@ def ground_truth_psnr(network: nn.Module, facts: models.Spec, videos: list[Video
             height, width = images.shape[-2:]
             padded = pad_to_multiple(images, facts.multiple, facts.minimum)[None].to(stage.world.device)
             restored = to_image(models.restore(network, facts, padded, config.channel_order)[0, ..., :height, :width])
-            values += [psnr(restored[index], read_image(video.sharp[position])) for index, position in clip.outputs]
+            values += [psnr(restored[index], ground_truth(video, position, restored[index]))
+                       for index, position in clip.outputs]
     return sum(values) / len(values)
 
 

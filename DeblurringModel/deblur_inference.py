@@ -97,8 +97,9 @@ def restore_clips(network: nn.Module, facts: models.Spec, video: Video, clips: l
                             f"{size[0][1]} x {size[0][0]}; all frames of a video need one size")
         return pad_to_multiple(models.to_range(to_tensor(image), facts, order), facts.multiple, facts.minimum).to(device)
 
-    # ESTRNN and its like compute a part that depends on one frame only: once per frame, not once per window.
-    split = hasattr(network, "encode") and hasattr(network, "decode")
+    # ESTRNN and its like compute a part that depends on one frame only: once per frame, not once per window. (An
+    # own network's methods of these names may mean anything.)
+    split = stage.config.deblurring.model in models.names() and hasattr(network, "encode")
     prepared: dict[int, Tensor] = {}
     for clip in clips:
         with torch.inference_mode(), autocast(stage.world, stage.config.runtime.precision):
@@ -106,7 +107,7 @@ def restore_clips(network: nn.Module, facts: models.Spec, video: Video, clips: l
             prepared = {position: prepared[position] if position in prepared else prepare(position)
                         for position in dict.fromkeys(clip.inputs)}
             stacked = torch.stack([prepared[position] for position in clip.inputs])[None]
-            restored = network.decode(stacked) if split else network(stacked)
+            restored = network.decode(stacked) if split else models.checked(network(stacked), stacked, facts)
         height, width = size[0]
         pictures = to_image(models.to_rgb(restored[0, :, :, :height, :width], facts, order))
         for index, position in clip.outputs:

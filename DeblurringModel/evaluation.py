@@ -1,7 +1,10 @@
 """PSNR and SSIM of the blurry input, the baseline and the adapted result, and the table that shows them."""
 from pathlib import Path
 
-from common.files import read_json, write_json
+import numpy as np
+
+from common.errors import UserError
+from common.files import read_json, remove_leftovers, write_json
 from common.images import read_image
 from common.metrics import psnr, ssim
 from common.stage import Stage
@@ -28,12 +31,22 @@ def measure(stage: Stage, folders: dict[str, Path | None], path: Path, made_from
     for kind, video, position in stage.progress(stage.world.share(work), "stage 4, PSNR and SSIM", "picture"):
         frame, folder = video.frames[position], folders[kind]
         picture = read_image(frame if folder is None else folder / video.name / frame.name)
-        sharp = read_image(video.sharp[position])
+        sharp = ground_truth(video, position, picture)
         rows.append((kind, video.name, frame.stem, psnr(picture, sharp), ssim(picture, sharp)))
     figures = _collect([row for part in stage.world.gather(rows) for row in part], list(folders))
     if stage.world.main:
+        remove_leftovers(path.parent)
         write_json(path, figures | {"made_from": made_from})
     return figures
+
+
+def ground_truth(video: Video, position: int, picture: np.ndarray) -> np.ndarray:
+    """The sharp frame uint8 (H, W, 3) that `picture` is measured against; UserError where they differ in size."""
+    sharp = read_image(video.sharp[position])
+    if sharp.shape != picture.shape:
+        raise UserError(f"{video.sharp[position]}: is {sharp.shape[1]} x {sharp.shape[0]} pixels, the blurry frame "
+                        f"{picture.shape[1]} x {picture.shape[0]}; ground truth needs the size of the blurry frames")
+    return sharp
 
 
 def restored_positions(stage: Stage, video: Video, folders: dict[str, Path | None]) -> list[int]:

@@ -1,15 +1,18 @@
 """Which deblurring networks there are, and the few facts that make fine-tuning and inference one code for all."""
 import importlib
 import importlib.util
+import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from common.errors import UserError
 from DeblurringModel import losses
 
 
@@ -50,7 +53,11 @@ _SPECS = {
 }
 
 _LOSSES = {"mse": losses.clamped_mse, "l1": losses.mean_absolute_error, "charbonnier": losses.colour_charbonnier}
-_INTERFACE = ("low", "past", "future", "multiple", "minimum", "clip_length", "learning_rate", "gradient_clip")
+_INTERFACE = {"low": (-math.inf, math.inf), "past": (0, 2), "future": (0, 2), "multiple": (1, math.inf),
+              "minimum": (1, math.inf), "clip_length": (1, math.inf), "learning_rate": (0, math.inf),
+              "gradient_clip": (0, math.inf)}
+"""What an own network may state, with the least and the largest value: a fine-tuning window has two frames on
+either side of the one that is restored."""
 
 
 def names() -> list[str]:
@@ -85,8 +92,19 @@ def spec(name: str, interface: Mapping[str, Any] | None = None) -> Spec:
             raise ValueError(f"deblurring.interface: unknown key {key!r}; known are loss, {', '.join(_INTERFACE)}")
         kind = next(field.type for field in fields(Spec) if field.name == key)
         if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else int):
-            raise ValueError(f"deblurring.interface.{key}: expected a number, found {value!r}")
-    return replace(facts, **interface)
+            raise ValueError(f"deblurring.interface.{key}: expected a {'' if kind is float else 'whole '}number, "
+                             f"found {value!r}")
+        low, high = _INTERFACE[key]
+        if not low <= value <= high:
+            raise ValueError(f"deblurring.interface.{key}: expected {low} to {high}, found {value!r}")
+    facts = replace(facts, **interface)
+    return replace(facts, training_loss=_in_range(facts.training_loss, facts.low),
+                   adaptation_loss=_in_range(facts.adaptation_loss, facts.low))
+
+
+def _in_range(loss: Callable[[Tensor, Tensor], Tensor], low: float) -> Callable[[Tensor, Tensor], Tensor]:
+    """The one loss that clamps has to know the network's value range."""
+    return partial(losses.clamped_mse, low=low, high=low + 1) if loss is losses.clamped_mse else loss
 
 
 def build(name: str, **architecture) -> nn.Module:
@@ -101,7 +119,7 @@ def build(name: str, **architecture) -> nn.Module:
         raise ValueError(f"deblurring.model: {facts.module} has no class {facts.class_name}")
     try:
         return network_class(**architecture)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"deblurring.architecture: {name} does not take these keywords ({error})") from None
 
 
@@ -114,10 +132,11 @@ def _module(name: str) -> Any:
     path = Path(name).resolve()
     if not path.is_file():
         raise ValueError(f"deblurring.model: {path} does not exist")
-    found = importlib.util.spec_from_file_location(path.stem, path)
+    # Classes of a module that is not registered cannot be found again by name, which some decorators do. The prefix
+    # keeps a file named like a package of ours or of a library from taking its place.
+    found = importlib.util.spec_from_file_location(f"own_network_{path.stem}", path)
     module = importlib.util.module_from_spec(found)
-    # Classes of a module that is not registered cannot be found again by name, which some decorators do.
-    sys.modules[path.stem] = module
+    sys.modules[found.name] = module
     found.loader.exec_module(module)
     return module
 
@@ -127,7 +146,21 @@ def restore(network: nn.Module, facts: Spec, clip: Tensor, channel_order: str = 
 
     H and W are multiples of `facts.multiple`. channel_order: the order the network's weights were trained with.
     """
-    return to_rgb(network(to_range(clip, facts, channel_order)), facts, channel_order)
+    given = to_range(clip, facts, channel_order)
+    return to_rgb(checked(network(given), given, facts), facts, channel_order)
+
+
+def checked(restored: Tensor, clip: Tensor, facts: Spec) -> Tensor:
+    """What a network returned for `clip` (B, T, 3, H, W); UserError unless it is (B, T - past - future, 3, H, W).
+
+    Without this a wrong `deblurring.interface` would restore other frames than the ones the files are named after.
+    """
+    expected = (clip.shape[0], clip.shape[1] - facts.past - facts.future, *clip.shape[2:])
+    if restored.shape != expected:
+        raise UserError(f"deblurring.interface: with past {facts.past} and future {facts.future} {facts.class_name} has "
+                        f"to return {expected} for a clip {tuple(clip.shape)}, found {tuple(restored.shape)}; "
+                        "correct the interface or the network")
+    return restored
 
 
 def to_range(image: Tensor, facts: Spec, channel_order: str = "rgb") -> Tensor:

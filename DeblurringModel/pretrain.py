@@ -16,10 +16,12 @@ from torch import Tensor, nn
 from common.cli import run
 from common.images import pad_to_multiple, to_image, to_tensor, write_image
 from common.metrics import psnr
-from common.trainers import Setup, mean_figures, open_recipe, train, validation_frames
+from common.trainers import (Setup, build, check_crop, mean_figures, open_recipe, train,
+                             validation_frames)
 from common.training import Task
 from DeblurringModel import models
 from DeblurringModel.ESTRNN.identity import start_as_identity
+from DeblurringModel.ESTRNN.model import ESTRNN
 
 VALIDATION_FRAMES = 32
 
@@ -29,10 +31,18 @@ def main() -> None:
     setup = open_recipe(__doc__.splitlines()[0])
     recipe = setup.config.network
     name = recipe.name or "ESTRNN"
+
+    def make() -> nn.Module:
+        network = models.build(name, **recipe.architecture)
+        if recipe.initialise == "identity":
+            if not isinstance(network, ESTRNN):
+                raise ValueError("identity is a start for ESTRNN only")
+            start_as_identity(network)
+        return network
+
+    network = build(make)
     facts = models.spec(name)
-    network = models.build(name, **recipe.architecture)
-    if recipe.initialise == "identity":
-        start_as_identity(network)
+    check_crop(setup, facts.multiple, facts.minimum)
     frames = setup.config.schedule.frames
 
     def loss(net: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:

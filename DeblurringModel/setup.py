@@ -4,12 +4,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from common.checkpoints import load_into
+from common.checkpoints import load_checkpoint, load_into
 from common.config import Config, require
 from common.errors import UserError
+from common.regions_file import read_regions
 from common.stage import Stage
 from common.videos import Video
 from DeblurringModel import models
+
+HINT = "run python DeblurringModel/deblur_finetune_DDP.py first"
 
 
 def model_spec(config: Config) -> models.Spec:
@@ -45,11 +48,23 @@ def weights_folder(stage: Stage, video: Video | None) -> Path:
 
 
 def adapted_weights(stage: Stage, video: Video) -> Path:
-    """The adapted weights that restore `video`; the unadapted ones where it had no sharp region to learn from."""
-    folder = weights_folder(stage, video)
-    path = folder / ("best.pth" if stage.config.deblurring.select == "best_gt" else "last.pth")
-    if path.exists():
-        return path
-    if stage.config.deblurring.scope == "video" and (folder.parent / "settings.json").exists() and not folder.exists():
-        return require(stage.config.deblurring.weights, "deblurring.weights", "GoPro-trained weights")
-    raise UserError(f"{path}: no adapted weights; run python DeblurringModel/deblur_finetune_DDP.py first")
+    """The adapted weights that restore `video`; the unadapted ones where it had no sharp region to learn from.
+
+    Raises UserError where fine-tuning has not been run or not come to its end.
+    """
+    config, folder = stage.config.deblurring, weights_folder(stage, video)
+    if config.scope == "video" and not _has_region(stage, video):
+        return require(config.weights, "deblurring.weights", "GoPro-trained weights")
+    last = folder / "last.pth"
+    if not last.exists():
+        raise UserError(f"{last}: no adapted weights; {HINT}")
+    stored = load_checkpoint(last)
+    steps = stored.get("epochs", 0) * stored.get("steps_per_epoch", 0)
+    if stored.get("step", steps) < steps:
+        raise UserError(f"{last}: fine-tuning stopped after step {stored['step']} of {steps}; {HINT}")
+    return folder / "best.pth" if config.select == "best_gt" else last
+
+
+def _has_region(stage: Stage, video: Video) -> bool:
+    regions = read_regions(stage.output / "rsdm" / "sharp_regions.json", stage.videos)
+    return any(region.video.name == video.name for region in regions)

@@ -59,7 +59,10 @@ def estimate_magnitudes(stage: Stage, folder: Path) -> None:
                          stage.world)
     if not missing:
         return
-    network = BlurMagnitudeEstimator(stage.config.rsdm.backbone, stage.config.rsdm.width)
+    try:
+        network = BlurMagnitudeEstimator(stage.config.rsdm.backbone, stage.config.rsdm.width)
+    except ValueError as error:
+        raise UserError(f"rsdm.{error}") from None
     load_into(network, stage.config.rsdm.weights)
     network.to(stage.world.device, memory_format=torch.channels_last).eval()
     for video, batch in stage.progress(missing, "stage 1, blur magnitude", "batch"):

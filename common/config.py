@@ -158,6 +158,7 @@ class DiffusionConfig:
     strategy: list[str] = key([])
     align_condition: bool = key(True)
     reverse_direction: bool = key(False)
+    offset_noise: float = key(0.0, low=0.0)
     magnitude_scale: float = key(205.0, low=1.0)
 
 

@@ -72,7 +72,7 @@ class SourceDomain:
         path = self.root / video / "Condition" / f"{frame}.npy"
         try:
             return np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError):
+        except (OSError, ValueError, EOFError):
             raise UserError(f"{path}: missing or not a readable .npy array; {HINT}") from None
 
     def condition_crop(self, window: Window, index: int = 0) -> np.ndarray:

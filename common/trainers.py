@@ -1,6 +1,7 @@
 """What the three trainers do alike: read the recipe, open the data, start the loop, record how it was made."""
 import argparse
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +62,21 @@ def open_recipe(description: str) -> Setup:
     world.barrier()
     seed_everything(config.runtime.seed)
     return Setup(config, world, train, validation, folder)
+
+
+def build(make: Callable[[], nn.Module]) -> nn.Module:
+    """The network that `make` returns; what it cannot take becomes a UserError that names the section."""
+    try:
+        return make()
+    except (TypeError, ValueError) as error:
+        raise UserError(f"network (name, architecture, initialise): {error}") from None
+
+
+def check_crop(setup: Setup, multiple: int, minimum: int) -> None:
+    """UserError unless the network can take the recipe's crops."""
+    size = setup.config.schedule.crop_size
+    if size % multiple or size < minimum:
+        raise UserError(f"schedule.crop_size: expected a multiple of {multiple}, at least {minimum}, found {size}")
 
 
 def train(setup: Setup, network: nn.Module, task: Task, architecture: dict, name: str) -> None:

@@ -160,7 +160,9 @@ def _validated(network: nn.Module, task: Task, plan: Plan, state: dict[str, Any]
     network.train()
     if task.best:
         value = figures[task.best]
-        if state["best"] is None or (value > state["best"]) == task.higher_is_better and value != state["best"]:
+        best = state["best"]
+        # NaN is better than nothing but than no number: comparisons with it are false both ways.
+        if best is None or best != best or (value > best if task.higher_is_better else value < best):
             state["best"] = value
             save_checkpoint({"model_state": network.state_dict(), "step": step, "figures": figures, **facts},
                             folder / "best.pth")

@@ -9,6 +9,8 @@ from vectors import expected, fill, image, manifest, normal, relative_error, sha
 
 from BlurringModel.id_blau.diffusion import (GaussianDiffusion, ddim_timesteps, linear_betas,
                                              seeded_draws)
+from BlurringModel.id_blau.initial import start_from_input
+from BlurringModel.id_blau.train import training_noise
 from BlurringModel.id_blau.unet import UNet
 from common.checkpoints import load_into
 
@@ -258,3 +260,34 @@ def test_samples_do_not_depend_on_the_batch_around_them():
 def test_seeded_draws_refuse_another_batch_size():
     with pytest.raises(ValueError, match="batch of 2, one item per seed, got 3"):
         seeded_draws([1, 2])(0, torch.Size((3, 3, 8, 8)))
+
+
+def test_start_from_input_returns_the_noisy_image_and_learns():
+    torch.manual_seed(0)
+    unet = UNet(**TINY)
+    start_from_input(unet)
+    x = normal("start/x", 2, 9, 16, 24)
+    output = unet(x, torch.tensor([3, 90]))
+    torch.testing.assert_close(output, x[:, :3], rtol=0, atol=1e-6)
+    optimizer = torch.optim.Adam(unet.parameters(), lr=1e-3)
+    before = {name: value.clone() for name, value in unet.named_parameters()}
+    # Where a block's last layer starts at zero its first layer moves only after that one has moved.
+    for _ in range(6):
+        optimizer.zero_grad()
+        (unet(x, torch.tensor([3, 90])) - normal("start/target", 2, 3, 16, 24)).square().mean().backward()
+        optimizer.step()
+    assert not [name for name, value in unet.named_parameters() if torch.equal(value, before[name])]
+
+
+def test_start_from_input_needs_six_channels():
+    with pytest.raises(ValueError, match="at least 6"):
+        start_from_input(UNet(base_channels=4, channel_mults=(1, 2), num_res_blocks=1, time_dim=8))
+
+
+def test_training_noise_is_white_plus_smooth():
+    torch.manual_seed(0)
+    like = torch.zeros(64, 3, 32, 32)
+    white, mixed = training_noise(like, 0.0), training_noise(like, 1.0)
+    assert white.std() == pytest.approx(1, abs=0.02)
+    assert white.mean(dim=(2, 3)).std() < 0.05
+    assert mixed.mean(dim=(2, 3)).std() > 0.5

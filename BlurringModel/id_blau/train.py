@@ -13,18 +13,23 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from BlurringModel.id_blau.dataset import sharp_condition_blur
+from BlurringModel.id_blau.dataset import Sample, sharp_condition_blur
 from BlurringModel.id_blau.diffusion import GaussianDiffusion, linear_betas, seeded_draws
+from BlurringModel.id_blau.initial import start_from_input
+from BlurringModel.id_blau.strategies import TOKENS
 from BlurringModel.id_blau.unet import UNet
 from common.augmentation import Turn
 from common.cli import run
+from common.errors import UserError
 from common.images import to_image, write_image
 from common.metrics import psnr
 from common.seeding import derive_seed, numpy_generator
 from common.source_domain import Window
-from common.trainers import Setup, mean_figures, open_recipe, train, validation_frames
+from common.trainers import (Setup, build, check_crop, mean_figures, open_recipe, train,
+                             validation_frames)
 from common.training import Task
 
 VALIDATION_FRAMES = 24
@@ -35,30 +40,64 @@ def main() -> None:
     setup = open_recipe(__doc__.splitlines()[0])
     recipe = setup.config.diffusion
     architecture = dict(setup.config.network.architecture)
+    unknown = [token for token in recipe.strategy if token not in TOKENS]
+    if unknown:
+        raise UserError(f"diffusion.strategy: expected some of {', '.join(TOKENS)}, found {unknown[0]!r}")
+    if recipe.sampling_steps > recipe.num_timesteps // 2:
+        raise UserError(f"diffusion.sampling_steps: expected at most half of num_timesteps "
+                        f"({recipe.num_timesteps // 2}), found {recipe.sampling_steps}")
     betas = linear_betas(recipe.num_timesteps, recipe.beta_1, recipe.beta_T)
-    network = GaussianDiffusion(UNet(**architecture), betas)
+    network = build(lambda: GaussianDiffusion(UNet(**architecture), betas))
+    check_crop(setup, network.model.multiple, network.model.multiple)
+    samples = validation_samples(setup)
+    if setup.config.network.initialise == "identity":
+        start_from_input(network.model)
     task = Task(lambda items: sharp_condition_blur([setup.draw(item, 1) for item in items], setup.train, recipe),
-                diffusion_loss, lambda net: validate(net, setup), best="psnr_reblurred")
+                lambda net, batch: diffusion_loss(net, batch, recipe.offset_noise),
+                lambda net: validate(net, setup, samples), best="psnr_reblurred")
     train(setup, network, task, architecture, "ID-Blau")
 
 
-def diffusion_loss(network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+def diffusion_loss(network: nn.Module, batch: tuple[Tensor, ...], offset_noise: float = 0.0) -> Tensor:
     """Charbonnier distance between predicted and true noise at a random timestep per sample."""
     blurred, given = batch
     timesteps = torch.randint(network.num_timesteps, (len(blurred),), device=blurred.device)
-    return network.loss(blurred, given, timesteps, torch.randn_like(blurred))
+    return network.loss(blurred, given, timesteps, training_noise(blurred, offset_noise))
 
 
-def validate(network: nn.Module, setup: Setup) -> dict[str, float]:
-    """PSNR of the reblurred crop against the true blurred one, and of the sharp crop itself as the zero line."""
+def training_noise(like: Tensor, offset: float) -> Tensor:
+    """White noise of the shape of `like` (B, 3, H, W), plus smooth noise of deviation `offset`.
+
+    White noise hardly changes a picture's large areas, so a network trained with it alone learns to read them off
+    the noisy image, and keeps the wrong colours that the first steps of sampling leave there. With smooth noise in
+    the training it has to take them from the sharp image.
+    """
+    noise = torch.randn_like(like)
+    if offset:
+        constant = torch.randn(*like.shape[:2], 1, 1, device=like.device)
+        coarse = torch.randn(*like.shape[:2], 4, 4, device=like.device)
+        noise = noise + offset * (constant + F.interpolate(coarse, like.shape[2:], mode="bicubic")) / 2 ** 0.5
+    return noise
+
+
+def validation_samples(setup: Setup) -> list[Sample]:
+    """A fixed crop of each validation frame, without augmentation; UserError for a frame smaller than the crop."""
     size = setup.config.schedule.crop_size
     samples = []
     for video, position in validation_frames(setup.validation, VALIDATION_FRAMES):
         frame = setup.validation.videos[video][position]
         height, width = setup.validation.frame("Blur/RGB", video, frame).shape[:2]
+        if min(height, width) < size:
+            raise UserError(f"{setup.validation.root / video}: frames of {width} x {height} pixels are smaller than "
+                            f"schedule.crop_size {size}")
         rng = numpy_generator("validation", video, frame)
         window = Window(video, (frame,), int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1)), size)
         samples.append((window, Turn(), rng))
+    return samples
+
+
+def validate(network: nn.Module, setup: Setup, samples: list[Sample]) -> dict[str, float]:
+    """PSNR of the reblurred crop against the true blurred one, and of the sharp crop itself as the zero line."""
     # Without augmentation published and aligned conditions are equal, so one validation serves both.
     recipe = setup.config.diffusion
     plain = replace(recipe, strategy=[], reverse_direction=False)

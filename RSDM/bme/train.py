@@ -18,7 +18,7 @@ from common.cli import run
 from common.condition_view import magnitude_picture
 from common.constants import MAGNITUDE_SCALE
 from common.images import write_image
-from common.trainers import Setup, open_recipe, train, validation_frames
+from common.trainers import Setup, build, check_crop, open_recipe, train, validation_frames
 from common.training import Task
 from RSDM.bme.dataset import blur_and_magnitude
 from RSDM.bme.model import BlurMagnitudeEstimator
@@ -32,7 +32,8 @@ def main() -> None:
     """Read the recipe and train."""
     setup = open_recipe(__doc__.splitlines()[0])
     architecture = {"backbone": setup.config.network.name or "resnet50", **setup.config.network.architecture}
-    network = BlurMagnitudeEstimator(**architecture)
+    network = build(lambda: BlurMagnitudeEstimator(**architecture))
+    check_crop(setup, 8, 24)
     fixed = setup.config.network.batch_statistics == "fixed"
     if fixed and not (setup.folder / "last.pth").exists():
         # Batch normalisation in training relies on what a batch has in common; through some fifty layers the
