@@ -21,10 +21,12 @@ from common.errors import UserError
 from common.flow import Flow, load_flow
 from common.images import read_array, read_image, write_array, write_image
 from common.regions_file import by_frame, read_regions
+from common.seeding import numpy_generator
 from common.stage import Stage, open_stage, section_settings, unfinished
 from common.videos import Video
+from DBCGM.ablation import flow_condition, random_condition
 from DBCGM.adaptation import adapt_magnitude, clamp_magnitude, condition
-from DBCGM.boe import five_frame_trajectory, orientation
+from DBCGM.boe import central_motion, five_frame_motion, five_frame_trajectory, orientation
 
 HINT = "run python RSDM/main.py first"
 
@@ -35,7 +37,8 @@ def main() -> None:
     config, folder = stage.config.dbcgm, stage.output / "dbcgm"
     regions_path = stage.output / "rsdm" / "sharp_regions.json"
     regions = read_regions(regions_path, stage.videos)
-    stage.claim(folder, {"dbcgm": section_settings(config), "sharp_regions": sha256(regions_path)})
+    drawn = {"seed": stage.config.runtime.seed} if config.condition == "random" else {}
+    stage.claim(folder, {"dbcgm": section_settings(config), "sharp_regions": sha256(regions_path)} | drawn)
     # The outermost frames have no flow on one side, and with five frames the second ones neither.
     first = 1 if config.trajectory == "central" else 2
     if config.frames == "all":
@@ -46,7 +49,9 @@ def main() -> None:
         frames = [(videos[name], position) for name, position in by_frame(regions)]
     missing = unfinished(frames, lambda frame: condition_path(folder, *frame).exists(), stage.world)
     if missing:
-        flow = load_flow(config.flow, config.weights, stage.world.device, config.iterations)
+        flow = None
+        if config.condition != "random":
+            flow = load_flow(config.flow, config.weights, stage.world.device, config.iterations)
         for video, position in stage.progress(missing, "stage 2, blur conditions", "frame"):
             result = frame_condition(stage, flow, video, position)
             write_image(folder / "preview" / video.name / f"{video.names[position]}.png", condition_picture(result))
@@ -60,21 +65,17 @@ def condition_path(folder: Path, video: Video, position: int) -> Path:
     return folder / "condition" / video.name / f"{video.names[position]}.npy"
 
 
-def frame_condition(stage: Stage, flow: Flow, video: Video, position: int) -> np.ndarray:
-    """The condition float32 (3, H, W) of one frame: orientation from flow, adapted magnitude."""
+def frame_condition(stage: Stage, flow: Flow | None, video: Video, position: int) -> np.ndarray:
+    """The condition float32 (3, H, W) of one frame, as dbcgm.condition says; `flow` is None where that is random."""
     config = stage.config.dbcgm
-    reach = 1 if config.trajectory == "central" else 2
-    if not reach <= position < len(video.frames) - reach:
-        raise UserError(f"{video.frames[position]}: has no {reach} neighbours on both sides, which "
-                        f"dbcgm.trajectory {config.trajectory} needs; {HINT}")
-    images = [torch.from_numpy(read_image(video.frames[position + step])).permute(2, 0, 1)
-              for step in range(-reach, reach + 1)]
-    with torch.inference_mode():
-        if config.trajectory == "central":
-            forward, backward = flow(torch.stack([images[1]] * 2), torch.stack([images[2], images[0]]))
-            direction = orientation(forward, backward)
-        else:
-            direction = five_frame_trajectory(list(flow(torch.stack(images[:-1]), torch.stack(images[1:]))))
+    if config.condition == "random":
+        height, width = read_image(video.frames[position]).shape[:2]
+        rng = numpy_generator(stage.config.runtime.seed, "condition", video.name, video.names[position])
+        return random_condition(height, width, config.random_magnitude, rng)
+    flows, central = frame_flows(stage, flow, video, position), config.trajectory == "central"
+    if config.condition == "optical_flow":
+        return flow_condition(central_motion(*flows) if central else five_frame_motion(flows))
+    direction = orientation(*flows) if central else five_frame_trajectory(flows)
     # As released, neighbours are counted among the frames that have an orientation (all but the first and last
     # of the video), so the two at each end of that list are not adapted.
     inside = 3 <= position < len(video.frames) - 3
@@ -84,6 +85,22 @@ def frame_condition(stage: Stage, flow: Flow, video: Video, position: int) -> np
         raise UserError(f"{video.frames[position]}: frame and magnitude map differ in size; "
                         "run python RSDM/main.py --overwrite")
     return condition(direction.cpu().numpy(), adapted)
+
+
+def frame_flows(stage: Stage, flow: Flow, video: Video, position: int) -> list[torch.Tensor]:
+    """The flows (2, H, W) that the frame's trajectory is made of: to the next and to the previous frame, or the four
+    between five frames."""
+    trajectory = stage.config.dbcgm.trajectory
+    reach = 1 if trajectory == "central" else 2
+    if not reach <= position < len(video.frames) - reach:
+        raise UserError(f"{video.frames[position]}: has no {reach} neighbours on both sides, which "
+                        f"dbcgm.trajectory {trajectory} needs; {HINT}")
+    images = [torch.from_numpy(read_image(video.frames[position + step])).permute(2, 0, 1)
+              for step in range(-reach, reach + 1)]
+    with torch.inference_mode():
+        if trajectory == "central":
+            return list(flow(torch.stack([images[1]] * 2), torch.stack([images[2], images[0]])))
+        return list(flow(torch.stack(images[:-1]), torch.stack(images[1:])))
 
 
 def magnitude(stage: Stage, video: Video, position: int) -> np.ndarray:

@@ -52,8 +52,8 @@ def finetune(stage: Stage) -> None:
     if config.crop_size % facts.multiple or config.crop_size < facts.minimum:
         raise UserError(f"deblurring.crop_size: {config.model} needs a multiple of {facts.multiple} of at least "
                         f"{facts.minimum}, found {config.crop_size}")
-    if config.select == "best_gt" and not all(video.sharp for video in stage.videos):
-        raise UserError("deblurring.select: best_gt needs ground truth for every video (dataset.sharp); use last")
+    if config.select != "last" and not all(video.sharp for video in stage.videos):
+        raise UserError(f"deblurring.select: {config.select} needs ground truth for every video (dataset.sharp); use last")
     stage.claim(model_folder(stage) / "weights",
                 {"deblurring": section_settings(config, without=INFERENCE_KEYS),
                  "blurring": sha256(blurring / "settings.json"), "sharp_regions": sha256(regions_path),
@@ -94,8 +94,8 @@ def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder
 
     task = Task(lambda items: pairs.batch(items, config.batch_size), loss,
                 (lambda net: {"psnr_ground_truth": ground_truth_psnr(net, facts, videos, stage)})
-                if config.select == "best_gt" else None,
-                best="psnr_ground_truth" if config.select == "best_gt" else "")
+                if config.select != "last" else None,
+                best="psnr_ground_truth" if config.select != "last" else "")
     rate = facts.learning_rate if config.learning_rate is None else config.learning_rate
     clip = facts.gradient_clip if config.gradient_clip is None else config.gradient_clip
     plan = Plan(steps, config.batch_size,
@@ -114,7 +114,7 @@ def save_interval(per_epoch: int) -> int:
 
 def ground_truth_psnr(network: nn.Module, facts: models.Spec, videos: list[Video], stage: Stage) -> float:
     """Mean PSNR over the frames of all videos against their ground truth. It looks at the answer: only for the
-    comparison with the released code's choice of the epoch (deblurring.select best_gt)."""
+    comparison with the released code's choice of the epoch (deblurring.select best_gt, both)."""
     config, values = stage.config.deblurring, []
     for video in videos:
         for clip in clips_of(video, facts, config.clip_length, config.clip_overlap, "drop"):

@@ -1,7 +1,9 @@
 """Stage 4, second half: restore whole videos with the network before (baseline) or after adaptation (adapted).
 
+With deblurring.select both there are two adapted results, `adapted` and `adapted_best_gt`.
+
 Reads    <dataset.root>/<video>/Blur/RGB/<frame>.png, and for `adapted` <output>/deblurring/<model>/weights
-Writes   <output>/deblurring/<model>/<baseline|adapted>/<video>/<frame>.png
+Writes   <output>/deblurring/<model>/<baseline|adapted|adapted_best_gt>/<video>/<frame>.png
 Usage    python DeblurringModel/deblur_inference.py --config configs/demo.yaml --variant adapted
          torchrun --nproc_per_node=2 DeblurringModel/deblur_inference.py --config configs/demo.yaml
 """
@@ -21,16 +23,17 @@ from common.images import pad_to_multiple, read_image, to_image, to_tensor, writ
 from common.stage import Stage, autocast, open_stage, section_settings, weights_record
 from common.videos import Video
 from DeblurringModel import models
-from DeblurringModel.setup import adapted_weights, load_network, model_folder, model_spec
+from DeblurringModel.setup import adapted_variants, adapted_weights, load_network, model_folder, model_spec
 from DeblurringModel.windows import Clip, cut
 
 
 def main() -> None:
     """Restore all videos with one or both sets of weights."""
     stage = open_stage(__doc__.splitlines()[0], _arguments)
-    for variant in ("baseline", "adapted"):
-        if stage.options.variant in (variant, "both"):
-            infer(stage, variant)
+    adapted = adapted_variants(stage.config.deblurring)
+    variants = {"baseline": ("baseline",), "adapted": adapted, "both": ("baseline", *adapted)}
+    for variant in variants[stage.options.variant]:
+        infer(stage, variant)
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,14 +45,14 @@ def infer(stage: Stage, variant: str) -> Path:
     """Restore every video; returns the folder. Frames that exist are not made again."""
     config, facts = stage.config.deblurring, model_spec(stage.config)
     folder = model_folder(stage) / variant
-    if variant == "adapted":
-        sources = {video.name: adapted_weights(stage, video) for video in stage.videos}
+    if variant != "baseline":
+        sources = {video.name: adapted_weights(stage, video, variant) for video in stage.videos}
         weights = {name: sha256(path) for name, path in sources.items()}
     else:
         sources = {video.name: config.weights for video in stage.videos}
         weights = weights_record(config.weights)
     settings = section_settings(config, without=("weights", *TRAINING_KEYS))
-    stage.claim(folder, settings | {"weights": weights, "precision": stage.config.runtime.precision})
+    stage.claim(folder, {"deblurring": settings, "weights": weights, "precision": stage.config.runtime.precision})
     for video in stage.videos:
         clips = clips_of(video, facts, config.clip_length, config.clip_overlap, config.borders)
         clips = _block(clips, stage.world.rank, stage.world.size)

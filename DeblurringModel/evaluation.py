@@ -10,7 +10,8 @@ from common.metrics import psnr, ssim
 from common.stage import Stage
 from common.videos import Video
 
-ROWS = {"input": "blurry input", "baseline": "before adaptation", "adapted": "adapted"}
+ROWS = {"input": "blurry input", "baseline": "before adaptation", "adapted": "adapted",
+        "adapted_best_gt": "adapted (epoch chosen by ground truth)"}
 
 
 def measure(stage: Stage, folders: dict[str, Path | None], path: Path, made_from: list[str]) -> dict | None:
@@ -84,7 +85,7 @@ def table(figures: dict, title: str, choice: str) -> str:
         columns += [(name, lambda kind, name=name: figures[kind]["videos"][name]) for name in names]
     lines = [f"{title}, {figures['input']['frames']} frames, RGB, 8 bits: PSNR in dB / SSIM (mean over frames)",
              "| | " + " | ".join(name for name, _ in columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    for kind, label in ROWS.items():
+    for kind, label in ((kind, label) for kind, label in ROWS.items() if kind in figures):
         label += f" ({choice})" if kind == "adapted" else ""
         cells = [f"{part(kind)['psnr']:.2f} / {part(kind)['ssim']:.4f}" for _, part in columns]
         lines.append(f"| {label} | " + " | ".join(cells) + " |")

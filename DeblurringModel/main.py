@@ -2,7 +2,7 @@
 
 Reads    <dataset.root>, <output>/rsdm/sharp_regions.json, <output>/blurring, deblurring.weights
 Writes   <output>/deblurring/<model>/weights/{last,best,epoch_N}.pth
-         <output>/deblurring/<model>/<baseline|adapted>/<video>/<frame>.png
+         <output>/deblurring/<model>/<baseline|adapted|adapted_best_gt>/<video>/<frame>.png
          <output>/deblurring/<model>/metrics.json (where ground truth exists)
 Usage    python DeblurringModel/main.py --config configs/demo.yaml
          torchrun --nproc_per_node=2 DeblurringModel/main.py --config configs/demo.yaml
@@ -18,9 +18,11 @@ from common.stage import open_stage
 from DeblurringModel.deblur_finetune_DDP import finetune
 from DeblurringModel.deblur_inference import infer
 from DeblurringModel.evaluation import measure, table
-from DeblurringModel.setup import model_folder
+from DeblurringModel.setup import adapted_variants, model_folder
 
-CHOICES = {"last": "last epoch, label-free", "best_gt": "epoch chosen by ground truth"}
+CHOICES = {"last": "last epoch, label-free", "best_gt": "epoch chosen by ground truth",
+           "both": "last epoch, label-free"}
+"""How the weights of the variant `adapted` are chosen, by deblurring.select."""
 
 
 def main() -> None:
@@ -28,17 +30,17 @@ def main() -> None:
     stage = open_stage(__doc__.splitlines()[0])
     baseline = infer(stage, "baseline")
     finetune(stage)
-    adapted = infer(stage, "adapted")
+    adapted = {variant: infer(stage, variant) for variant in adapted_variants(stage.config.deblurring)}
     path = model_folder(stage) / "metrics.json"
     # Figures belong to the pictures they were measured on: made again with other settings, they are measured anew.
-    made_from = [sha256(folder / "settings.json") for folder in (baseline, adapted)]
-    figures = measure(stage, {"input": None, "baseline": baseline, "adapted": adapted}, path, made_from)
+    made_from = [sha256(folder / "settings.json") for folder in (baseline, *adapted.values())]
+    figures = measure(stage, {"input": None, "baseline": baseline} | adapted, path, made_from)
     if figures is None:
         stage.say("no ground truth (dataset.sharp), so no table; compare the pictures:")
     else:
-        stage.say(table(figures, f"{stage.config.deblurring.model} on {stage.config.dataset.root.name}",
+        stage.say(table(figures, f"{model_folder(stage).name} on {stage.config.dataset.root.name}",
                         CHOICES[stage.config.deblurring.select]))
-    stage.say(f"before: {baseline}\nafter:  {adapted}")
+    stage.say(f"before: {baseline}\nafter:  {', '.join(map(str, adapted.values()))}")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """The deblurring network of a configuration: its facts, its weights, its folder."""
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from common.checkpoints import load_checkpoint, load_into
-from common.config import Config, require
+from common.config import Config, DeblurringConfig, require
+from common.distributed import place
 from common.errors import UserError
 from common.regions_file import read_regions
 from common.stage import Stage
@@ -13,6 +13,7 @@ from common.videos import Video
 from DeblurringModel import models
 
 HINT = "run python DeblurringModel/deblur_finetune_DDP.py first"
+BEST_VARIANT = "adapted_best_gt"
 
 
 def model_spec(config: Config) -> models.Spec:
@@ -38,7 +39,7 @@ def load_network(stage: Stage, weights: Path | None) -> nn.Module:
     except ValueError as error:
         raise UserError(str(error)) from None
     load_into(network, weights)
-    return network.to(stage.world.device, memory_format=torch.channels_last)
+    return place(network, stage.world.device)
 
 
 def weights_folder(stage: Stage, video: Video | None) -> Path:
@@ -47,7 +48,13 @@ def weights_folder(stage: Stage, video: Video | None) -> Path:
     return folder / video.name if stage.config.deblurring.scope == "video" and video is not None else folder
 
 
-def adapted_weights(stage: Stage, video: Video) -> Path:
+def adapted_variants(config: DeblurringConfig) -> tuple[str, ...]:
+    """The adapted results that deblurring.select asks for: the first is `adapted`; with `both`, that one is the last
+    epoch's and `adapted_best_gt` that of the epoch chosen by ground truth, of the same training."""
+    return ("adapted", BEST_VARIANT) if config.select == "both" else ("adapted",)
+
+
+def adapted_weights(stage: Stage, video: Video, variant: str) -> Path:
     """The adapted weights that restore `video`; the unadapted ones where it had no sharp region to learn from.
 
     Raises UserError where fine-tuning has not been run or not come to its end.
@@ -62,7 +69,7 @@ def adapted_weights(stage: Stage, video: Video) -> Path:
     steps = stored.get("epochs", 0) * stored.get("steps_per_epoch", 0)
     if stored.get("step", steps) < steps:
         raise UserError(f"{last}: fine-tuning stopped after step {stored['step']} of {steps}; {HINT}")
-    return folder / "best.pth" if config.select == "best_gt" else last
+    return folder / "best.pth" if config.select == "best_gt" or variant == BEST_VARIANT else last
 
 
 def _has_region(stage: Stage, video: Video) -> bool:

@@ -30,6 +30,8 @@ def cut(frames: int, past: int, future: int, length: int, borders: str, overlap:
             raise ValueError(f"expected more than {max(past, future)} frames, got {frames}")
     else:
         wanted = range(past, frames - future)
+        if not wanted:
+            raise ValueError(f"expected more than {past + future} frames, got {frames}")
     clips = []
     for start in range(wanted.start, wanted.stop, restored):
         first = max(wanted.start, min(start, wanted.stop - restored))

@@ -2,7 +2,8 @@
 
 Reads    <dataset.root>/<video>/Blur/RGB/<frame>.png
 Writes   <output>/rsdm/magnitude/<video>/<frame>.npy   float32 (H, W), BME's raw output (pixels / 205)
-         <output>/rsdm/mask/<video>/<frame>.png        255 = sharp, at the video's threshold
+         <output>/rsdm/mask/<video>/<frame>.png        255 = sharp, at the video's threshold (not with
+                                                       rsdm.patches random, which has none)
          <output>/rsdm/sharp_regions.json              the chosen boxes, and each video's threshold
 Usage    python RSDM/main.py --config configs/demo.yaml
          torchrun --nproc_per_node=2 RSDM/main.py --config configs/demo.yaml
@@ -24,6 +25,7 @@ from common.images import read_array, read_image, write_array, write_image
 from common.seeding import derive_seed
 from common.stage import Stage, autocast, groups, open_stage, section_settings, unfinished
 from common.videos import Video
+from RSDM.ablation import random_regions
 from RSDM.bme.model import BlurMagnitudeEstimator
 from RSDM.magnitude import estimate, with_moving_neighbours
 from RSDM.regions import search_threshold
@@ -99,17 +101,28 @@ def choose_regions(stage: Stage, folder: Path, video: Video) -> dict:
     eligible = with_moving_neighbours(maps, range(config.border, len(maps) - config.border),
                                       config.min_neighbour_motion)
     target = max(1, int(len(maps) * config.ratio))
-    chosen = search_threshold([maps[index] for index in eligible], target, config.min_size, config.initial_threshold,
-                              # A count of zero would be within the released tolerance of small targets.
-                              tolerance=min(3, target),
-                              seed=derive_seed(stage.config.runtime.seed, "regions", video.name))
+    seed = derive_seed(stage.config.runtime.seed, "regions", video.name)
+    if config.patches == "random":
+        regions = random_regions(len(eligible), maps[0].shape, target, config.min_size, seed)
+        threshold, found = None, sum(map(len, regions))
+    else:
+        chosen = search_threshold([maps[index] for index in eligible], target, config.min_size,
+                                  config.initial_threshold,
+                                  # A count of zero would be within the released tolerance of small targets.
+                                  tolerance=min(3, target), seed=seed)
+        regions, threshold, found = chosen.regions, chosen.threshold, chosen.found
+        write_masks(folder, video, maps, threshold)
+    boxes = [(video.names[index], box) for index, found_there in zip(eligible, regions) for box in found_there]
+    return {"video": video.name, "threshold": threshold, "target": target, "found": found,
+            "size": list(maps[0].shape), "boxes": boxes}
+
+
+def write_masks(folder: Path, video: Video, maps: list[np.ndarray], threshold: float) -> None:
+    """The masks of all frames that are not there yet."""
     for frame, magnitude in zip(video.frames, maps):
         path = folder / "mask" / video.name / f"{frame.stem}.png"
         if not path.exists():
-            write_image(path, np.where(magnitude < chosen.threshold, 255, 0).astype(np.uint8))
-    boxes = [(video.names[index], box) for index, regions in zip(eligible, chosen.regions) for box in regions]
-    return {"video": video.name, "threshold": chosen.threshold, "target": chosen.target, "found": chosen.found,
-            "size": list(maps[0].shape), "boxes": boxes}
+            write_image(path, np.where(magnitude < threshold, 255, 0).astype(np.uint8))
 
 
 def write_result(stage: Stage, folder: Path, results: dict[str, dict]) -> None:

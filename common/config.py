@@ -21,11 +21,11 @@ from common.errors import UserError
 Schema = TypeVar("Schema")
 
 
-def key(default: Any, *, path: bool = False, python_class: bool = False, choices: Sequence[str] = (),
+def key(default: Any, *, path: bool = False, python_class: bool = False, of: str = "", choices: Sequence[str] = (),
         low: float | None = None, high: float | None = None) -> Any:
-    """A configuration field: default, whether text is a file path or may be path/to/file.py:Class, allowed words,
-    inclusive number range."""
-    facts = {"path": path, "python_class": python_class, "choices": tuple(choices), "low": low, "high": high}
+    """A configuration field: default, whether text is a file path or may be path/to/file.py:Class, the key whose
+    change empties this mapping, allowed words, inclusive number range."""
+    facts = {"path": path, "python_class": python_class, "of": of, "choices": tuple(choices), "low": low, "high": high}
     if isinstance(default, (dict, list)):
         return field(default_factory=lambda: type(default)(default), metadata=facts)
     return field(default=default, metadata=facts)
@@ -49,6 +49,7 @@ class RsdmConfig:
     initial_threshold: float = key(0.1, low=1e-5, high=0.99)
     border: int = key(3, low=2)
     min_neighbour_motion: float = key(0.0, low=0.0)
+    patches: str = key("sharp", choices=("sharp", "random"))
     batch_size: int = key(4, low=1)
 
 
@@ -60,6 +61,8 @@ class DbcgmConfig:
     frames: str = key("selected", choices=("selected", "all"))
     trajectory: str = key("central", choices=("central", "five_frame"))
     magnitude_offset: float = key(10.0, low=0.0)
+    condition: str = key("dbcgm", choices=("dbcgm", "optical_flow", "random"))
+    random_magnitude: float = key(205.0, low=0.0)
 
 
 @dataclass(frozen=True)
@@ -78,8 +81,8 @@ class BlurringConfig:
 @dataclass(frozen=True)
 class DeblurringConfig:
     model: str = key("ESTRNN", python_class=True)
-    architecture: dict = key({})
-    interface: dict = key({})
+    architecture: dict = key({}, of="model")
+    interface: dict = key({}, of="model")
     weights: Path | None = key(None, path=True)
     channel_order: str = key("rgb", choices=("rgb", "bgr"))
     epochs: int = key(10, low=1)
@@ -90,7 +93,7 @@ class DeblurringConfig:
     min_learning_rate: float = key(1e-7, low=0.0)
     gradient_clip: float | None = key(None, low=0.0)
     scope: str = key("dataset", choices=("dataset", "video"))
-    select: str = key("last", choices=("last", "best_gt"))
+    select: str = key("last", choices=("last", "best_gt", "both"))
     borders: str = key("mirror", choices=("drop", "mirror"))
     clip_length: int = key(0, low=0)
     clip_overlap: int = key(0, low=0)
@@ -159,6 +162,7 @@ class DiffusionConfig:
     align_condition: bool = key(True)
     reverse_direction: bool = key(False)
     offset_noise: float = key(0.0, low=0.0)
+    timestep_power: float = key(1.0, low=1.0)
     magnitude_scale: float = key(205.0, low=1.0)
 
 
@@ -251,6 +255,11 @@ def _merge(config: Any, content: dict, source: str, prefix: str, folder: Path) -
             if isinstance(current, dict) and isinstance(value, dict):
                 value = {**current, **value}
             changes[name] = _checked(value, hints[name], fields[name].metadata, f"{source}: {full}", folder)
+    for name, item in fields.items():
+        owner = item.metadata.get("of")
+        if owner in changes and changes[owner] != getattr(config, owner):
+            # Another network does not take the keywords that were meant for the one before.
+            changes[name] = dict(content.get(name, {}))
     return dataclasses.replace(config, **changes)
 
 

@@ -7,7 +7,6 @@ was not (on the CPU, bit for bit).
 import csv
 import io
 import math
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -94,53 +93,52 @@ def fit(network: nn.Module, task: Task, plan: Plan, folder: Path, world: World, 
     if world.size > 1:
         devices = [world.device] if world.device.type == "cuda" else None
         module = DistributedDataParallel(module, device_ids=devices)
-    progress = tqdm(total=plan.steps, initial=state["step"], desc=plan.label, unit="step", disable=not world.main,
-                    mininterval=1.0, dynamic_ncols=True)
-    started, losses = time.monotonic(), state["losses"]
-    for step, batch in _batches(task.batch, plan, state["step"], world):
-        seed_everything(derive_seed(plan.seed, "step", step, world.rank))
-        rate = plan.learning_rate(step)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        optimizer.zero_grad(set_to_none=True)
-        batch = tuple(item.to(world.device, non_blocking=True) for item in batch)
-        with torch.autocast(world.device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
-            loss = module(*batch)
-        loss.backward()
-        if plan.gradient_clip:
-            nn.utils.clip_grad_norm_(parameters, plan.gradient_clip)
-        optimizer.step()
-        losses.append(float(loss.detach()))
-        done = step + 1
-        progress.update()
-        if done % 10 == 0 or done == plan.steps:
-            progress.set_postfix(loss=f"{sum(losses[-50:]) / len(losses[-50:]):.4g}", refresh=False)
-        last = done == plan.steps
-        if done % plan.validate_every == 0 or last:
-            row = {"step": done, "loss": sum(losses) / len(losses), "learning_rate": rate,
-                   "seconds": round(state["seconds"] + time.monotonic() - started, 1)}
-            losses.clear()
-            if world.main and task.validate is not None:
-                row |= _validated(network, task, plan, state, folder, facts, done)
-                progress.write(" ".join(f"{name} {value:.5g}" for name, value in row.items()))
-            state["log"].append(row)
-            world.barrier()
-        kept = plan.keep(done)
-        if world.main and (kept or last or done % plan.save_every == 0):
-            payload = {"model_state": network.state_dict(), "optimizer_state": optimizer.state_dict(), "step": done,
-                       "best": state["best"], "log": state["log"], "losses": list(losses),
-                       "seconds": state["seconds"] + time.monotonic() - started, **facts}
-            save_checkpoint(payload, folder / "last.pth")
-            if kept:
-                save_checkpoint(payload, folder / kept)
-            write_text(folder / "log.csv", _as_csv(state["log"]))
-    progress.close()
+    losses = state["losses"]
+    # The bar is closed before an error is reported, or it would be drawn once more below it.
+    with tqdm(total=plan.steps, initial=state["step"], desc=plan.label, unit="step", disable=not world.main,
+              mininterval=1.0, dynamic_ncols=True) as progress:
+        for step, batch in _batches(task.batch, plan, state["step"], world):
+            seed_everything(derive_seed(plan.seed, "step", step, world.rank))
+            rate = plan.learning_rate(step)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.zero_grad(set_to_none=True)
+            batch = tuple(item.to(world.device, non_blocking=True) for item in batch)
+            with torch.autocast(world.device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
+                loss = module(*batch)
+            loss.backward()
+            if plan.gradient_clip:
+                nn.utils.clip_grad_norm_(parameters, plan.gradient_clip)
+            optimizer.step()
+            losses.append(float(loss.detach()))
+            done = step + 1
+            progress.update()
+            if done % 10 == 0 or done == plan.steps:
+                progress.set_postfix(loss=f"{sum(losses[-50:]) / len(losses[-50:]):.4g}", refresh=False)
+            last = done == plan.steps
+            if done % plan.validate_every == 0 or last:
+                row = {"step": done, "loss": sum(losses) / len(losses), "learning_rate": rate}
+                losses.clear()
+                if world.main and task.validate is not None:
+                    row |= _validated(network, task, plan, state, folder, facts, done)
+                    progress.write(" ".join(f"{name} {value:.5g}" for name, value in row.items()))
+                state["log"].append(row)
+                world.barrier()
+            kept = plan.keep(done)
+            if world.main and (kept or last or done % plan.save_every == 0):
+                payload = {"model_state": network.state_dict(), "optimizer_state": optimizer.state_dict(),
+                           "step": done, "best": state["best"], "log": state["log"], "losses": list(losses),
+                           **facts}
+                save_checkpoint(payload, folder / "last.pth")
+                if kept:
+                    save_checkpoint(payload, folder / kept)
+                write_text(folder / "log.csv", _as_csv(state["log"]))
     world.barrier()
     return state["log"]
 
 
 def _resume(network: nn.Module, optimizer: torch.optim.Optimizer, path: Path, world: World) -> dict[str, Any]:
-    state = {"step": 0, "best": None, "log": [], "losses": [], "seconds": 0.0}
+    state = {"step": 0, "best": None, "log": [], "losses": []}
     if path.exists():
         stored = load_checkpoint(path)
         load_state_into(network, stored["model_state"], str(path))

@@ -19,7 +19,8 @@ def _condition(height: int, width: int) -> np.ndarray:
     """Another direction (right, down, left or up) and length (0 to 3 pixels) at every pixel."""
     rng = np.random.default_rng(1)
     axes = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]])[rng.integers(4, size=(height, width))]
-    return np.concatenate([np.moveaxis(axes, -1, 0), rng.integers(4, size=(1, height, width))]).astype(np.float32)
+    lengths = rng.integers(4, size=(1, height, width))
+    return np.concatenate([np.moveaxis(axes, -1, 0), lengths]).astype(np.float32)
 
 
 def _constant(height: int, width: int, x: float, y: float) -> np.ndarray:
@@ -27,7 +28,7 @@ def _constant(height: int, width: int, x: float, y: float) -> np.ndarray:
 
 
 def _moved(picture: np.ndarray, condition: np.ndarray) -> np.ndarray:
-    """What each pixel's content comes from when it has moved along the condition; the picture goes on at its edges."""
+    """Each pixel shows what lies one condition behind it; the picture goes on at its edges."""
     height, width = picture.shape[:2]
     y, x = np.mgrid[:height, :width]
     step_x, step_y = (condition[:2] * condition[2]).round().astype(int)
@@ -44,7 +45,7 @@ def test_blurring_commutes_with_turning(turn, size):
     picture, condition = _picture(*size), _condition(*size)
     blurred = _blurred(picture, condition)
     assert np.array_equal(_blurred(turn.image(picture), turn.condition(condition)), turn.image(blurred))
-    # Without turning the condition, or turning only a part of it, the statement is false, so it says something.
+    # Without turning the condition, or turning only a part of it, the statement is false: it says something.
     if turn not in IN_EFFECT_NONE and size == (9, 9):
         for wrong in (condition, turn.plane(condition), turn.vectors(condition)):
             assert not np.array_equal(_blurred(turn.image(picture), wrong), turn.image(blurred))
@@ -57,7 +58,8 @@ def test_shift_by_one_pixel_commutes_with_turning(turn, x, y):
     shifted = np.roll(picture, (y, x), axis=(0, 1))
     new_x, new_y, length = turn.condition(_constant(6, 10, x, y))[:, 2, 3]
     assert length == 1 and abs(new_x) + abs(new_y) == 1
-    assert np.array_equal(np.roll(turn.image(picture), (int(new_y), int(new_x)), axis=(0, 1)), turn.image(shifted))
+    moved = np.roll(turn.image(picture), (int(new_y), int(new_x)), axis=(0, 1))
+    assert np.array_equal(moved, turn.image(shifted))
 
 
 def test_turns_on_the_screen():
@@ -100,7 +102,8 @@ def test_series_of_pictures_turn_like_one(turn):
 def test_published_condition_differs():
     """It leaves the map where it is, and turns vectors clockwise when the picture turns counter-clockwise."""
     condition, fixed = _condition(6, 6), _constant(6, 6, 0.6, 0.8)
-    same = [turn for turn in TURNS if np.array_equal(turn.condition_as_published(condition), turn.condition(condition))]
+    same = [turn for turn in TURNS
+            if np.array_equal(turn.condition_as_published(condition), turn.condition(condition))]
     assert same == IN_EFFECT_NONE
     for turn in TURNS:
         published = turn.condition_as_published(condition)

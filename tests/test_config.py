@@ -39,7 +39,8 @@ def _leaves(values: dict, prefix: str = "") -> dict:
     """`section.key` -> value; an empty mapping is a value, since some keys hold one by default."""
     found = {}
     for name, value in values.items():
-        found |= _leaves(value, f"{prefix}{name}.") if isinstance(value, dict) and value else {prefix + name: value}
+        section = isinstance(value, dict) and value
+        found |= _leaves(value, f"{prefix}{name}.") if section else {prefix + name: value}
     return found
 
 
@@ -60,7 +61,7 @@ def test_every_key_of_the_default_file_is_explained(schema, path):
     assert [line for line in keys if not re.fullmatch(r"\s*\w+: .*\S  +# \S.{5,}", line)] == []
 
 
-@pytest.mark.parametrize("schema, path", SHIPPED, ids=[f"{path.parent.name}/{path.name}" for _, path in SHIPPED])
+@pytest.mark.parametrize("schema, path", SHIPPED, ids=[str(path.relative_to(CONFIGS)) for _, path in SHIPPED])
 def test_shipped_file_loads(schema, path):
     config = load_config(schema, path)
     if path.name != "default.yaml":
@@ -75,8 +76,10 @@ def test_outputs_of_shipped_files_differ():
 
 
 def test_inheritance_overrides_single_keys(tmp_path):
-    _write(tmp_path / "a.yaml", "rsdm: {ratio: 0.5, min_size: 64}\ndeblurring: {architecture: {n_blocks: 3, n: 1}}")
-    _write(tmp_path / "b.yaml", "base: a.yaml\nrsdm:\n  min_size: 32\nblurring:\ndeblurring: {architecture: {n: 2}}")
+    _write(tmp_path / "a.yaml", "rsdm: {ratio: 0.5, min_size: 64}\n"
+                                "deblurring: {architecture: {n_blocks: 3, n: 1}}")
+    _write(tmp_path / "b.yaml", "base: a.yaml\nrsdm:\n  min_size: 32\nblurring:\n"
+                                "deblurring: {architecture: {n: 2}}")
     config = load_config(Config, _write(tmp_path / "c.yaml", "base: b.yaml\nruntime: {seed: 1}"))
     assert (config.rsdm.ratio, config.rsdm.min_size, config.runtime.seed) == (0.5, 32, 1)
     assert config.deblurring.architecture == {"n_blocks": 3, "n": 2}
@@ -93,7 +96,7 @@ def test_defaults_are_not_shared_between_configurations(empty):
 
 
 def test_relative_paths(tmp_path, monkeypatch):
-    """In a file: relative to that file, also when another one is based on it. With --set: to where the user is."""
+    """In a file: to that file, also when another one is based on it. With --set: to where the user is."""
     _write(tmp_path / "lib" / "base.yaml", "dataset: {root: ../videos}\nrsdm: {weights: w.pth}")
     path = _write(tmp_path / "mine" / "own.yaml", "base: ../lib/base.yaml\noutput: out/here")
     elsewhere = tmp_path / "elsewhere"
@@ -114,10 +117,32 @@ def test_home_folder_in_paths(empty, monkeypatch, tmp_path):
     assert load_config(Config, empty, ["output=~/results"]).output == tmp_path / "results"
 
 
+def test_file_of_an_own_network(tmp_path, empty, monkeypatch):
+    """A path to a Python file follows the rule for paths; names of modules and built-in networks stay words."""
+    path = _write(tmp_path / "c.yaml", "deblurring: {model: nets/mine.py:Net}")
+    assert load_config(Config, path).deblurring.model == f"{tmp_path / 'nets' / 'mine.py'}:Net"
+    monkeypatch.chdir(_write(tmp_path / "user" / "x", "").parent)
+    for model, expected in (("../n.py:Net", f"{tmp_path / 'n.py'}:Net"), ("package.module:Net", None),
+                            ("DSTNet", None)):
+        assert load_config(Config, empty, [f"deblurring.model={model}"]).deblurring.model == (expected or model)
+
+
+def test_another_network_does_not_inherit_keywords(tmp_path):
+    _write(tmp_path / "base.yaml", "deblurring: {model: MMP_RNN, architecture: {n: 1, m: 2}, interface: {low: 0}}")
+    for text, architecture, interface in (
+            ("{epochs: 3}", {"n": 1, "m": 2}, {"low": 0}), ("{model: MMP_RNN}", {"n": 1, "m": 2}, {"low": 0}),
+            ("{model: DSTNet}", {}, {}), ("{model: DSTNet, architecture: {k: 3}}", {"k": 3}, {})):
+        path = _write(tmp_path / "own.yaml", f"base: base.yaml\ndeblurring: {text}")
+        config = load_config(Config, path).deblurring
+        assert (config.architecture, config.interface) == (architecture, interface), text
+    config = load_config(Config, tmp_path / "base.yaml", ["deblurring.model=DSTNet", "deblurring.architecture.k=3"])
+    assert config.deblurring.architecture == {"k": 3}
+
+
 def test_overrides_in_order(empty):
-    config = load_config(Config, empty, ["rsdm.ratio=0.3", "rsdm.ratio=0.4", "deblurring.architecture.n_blocks=2",
-                                         "deblurring.architecture={n: 5}", "dataset.videos=[a, b]", "output=x=y",
-                                         "dataset.root="])
+    overrides = ["rsdm.ratio=0.3", "rsdm.ratio=0.4", "deblurring.architecture.n_blocks=2",
+                 "deblurring.architecture={n: 5}", "dataset.videos=[a, b]", "output=x=y", "dataset.root="]
+    config = load_config(Config, empty, overrides)
     assert config.rsdm.ratio == 0.4
     assert config.deblurring.architecture == {"n_blocks": 2, "n": 5}
     assert config.dataset.videos == ["a", "b"]
@@ -125,7 +150,8 @@ def test_overrides_in_order(empty):
     assert config.dataset.root is None
 
 
-@pytest.mark.parametrize("text, value", [("1e-4", 1e-4), ("'1e-4'", 1e-4), ("1.0e-4", 1e-4), ("1", 1.0), ("0", 0.0)])
+@pytest.mark.parametrize("text, value", [("1e-4", 1e-4), ("'1e-4'", 1e-4), ("1.0e-4", 1e-4), ("1", 1.0),
+                                         ("0", 0.0)])
 def test_numbers_as_yaml_reads_them(tmp_path, text, value):
     """1e-4 without a dot is text to YAML 1.1."""
     config = load_config(Config, _write(tmp_path / "c.yaml", f"deblurring: {{min_learning_rate: {text}}}"))
@@ -170,7 +196,8 @@ def test_the_file_with_the_mistake_is_named(tmp_path):
     ("rsdm: {weights: ''}", "rsdm.weights: expected a path, found ''"),
     ("output: \"a\\0b\"", "output: expected a path, found 'a\\x00b'"),
     ("output: ~no_such_user_here/x", "output: expected a path, found '~no_such_user_here/x'"),
-    ("dataset: {videos: a}", 'dataset.videos: expected a list of words, numbers in quotes ("012"), found \'a\''),
+    ("dataset: {videos: a}",
+     'dataset.videos: expected a list of words, numbers in quotes ("012"), found \'a\''),
     ("dataset: {blur: 3}", "dataset.blur: expected a word, found 3"),
     ("deblurring: {architecture: 3}", "deblurring.architecture: expected `key: value` lines, found 3"),
     ("rsdm: 3", "rsdm is a section, expected `key: value` lines, found 3"),
@@ -201,14 +228,15 @@ def test_numbers_as_names_are_refused(tmp_path):
 
 def test_true_or_false(tmp_path):
     path = _write(tmp_path / "c.yaml", "diffusion: {align_condition: 1}")
-    assert _refused(path, schema=TrainConfig) == f"{path}: diffusion.align_condition: expected true or false, found 1"
+    assert _refused(path, schema=TrainConfig) == (f"{path}: diffusion.align_condition: "
+                                                  "expected true or false, found 1")
     path = _write(tmp_path / "c.yaml", "diffusion: {align_condition: false}")
     assert load_config(TrainConfig, path).diffusion.align_condition is False
 
 
 def test_limits_are_allowed(empty):
-    config = load_config(Config, empty, ["rsdm.ratio=1", "rsdm.min_size=8", "runtime.seed=0", "blurring.eta=0"])
-    assert (config.rsdm.ratio, config.rsdm.min_size, config.runtime.seed, config.blurring.eta) == (1.0, 8, 0, 0.0)
+    config = load_config(Config, empty, ["rsdm.ratio=1", "rsdm.min_size=8", "runtime.seed=0"])
+    assert (config.rsdm.ratio, config.rsdm.min_size, config.runtime.seed) == (1.0, 8, 0)
 
 
 def test_base_loop(tmp_path):

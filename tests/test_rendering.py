@@ -1,5 +1,6 @@
-"""Rendered blur: the condition is the true path, the blurry frame is the average along it, and a seed fixes it all."""
+"""Rendered blur: the condition is the true path, the blurry frame the average along it; a seed fixes all."""
 import argparse
+import itertools
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from common.cli import run
 from common.errors import UserError
 from common.images import read_image, write_image
 from scripts.make_synthetic_dataset import find_content, load_pictures, main, make_clip
-from scripts.rendering.camera import Path as CameraPath
+from scripts.rendering import camera
 from scripts.rendering.camera import Shake, blur_condition, pose_matrix, trajectory
 from scripts.rendering.clips import render_clip
 from scripts.rendering.exposure import Layer, Sensor, expose, to_bytes
@@ -64,7 +65,8 @@ def test_condition_of_a_translation():
 
 
 def test_direction_is_from_start_to_end():
-    forth, back = (_condition(_shift(*points), np.zeros(4)) for points in (((0, 0), (4, 0)), ((4, 0), (0, 0))))
+    forth = _condition(_shift((0, 0), (4, 0)), np.zeros(4))
+    back = _condition(_shift((4, 0), (0, 0)), np.zeros(4))
     assert np.array_equal(forth[:, 0, 0], [1, 0, 4])
     assert np.array_equal(back[:, 0, 0], [-1, 0, 4])
 
@@ -91,7 +93,7 @@ def test_condition_of_a_rotation_about_the_centre():
 
 
 def test_condition_of_a_general_path():
-    """Translation, rotation and zoom together against complex numbers: z -> c + t + exp(zoom + i angle) (z - c)."""
+    """Translation, rotation and zoom by complex numbers: z -> c + t + exp(zoom + i angle) (z - c)."""
     rng = np.random.default_rng(1)
     poses = np.cumsum(rng.normal(size=(9, 4)) * [2.0, 2.0, 0.02, 0.01], axis=0)
     centre = complex(*CENTRE)
@@ -106,7 +108,7 @@ def test_condition_of_a_general_path():
 
 
 def test_a_point_becomes_a_streak():
-    """Eleven positions one pixel apart: eleven pixels with an eleventh of the light each, nothing elsewhere."""
+    """Eleven positions one pixel apart: eleven pixels with an eleventh of the light each, no other."""
     poses = _shift(*((x, 0) for x in range(-5, 6)))
     blurry, sharp, condition = _exposed([_on_black((20, 30))], [poses])
     expected = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
@@ -118,7 +120,7 @@ def test_a_point_becomes_a_streak():
 
 @pytest.mark.parametrize("direction", [(0.6, 0.8), (-0.8, 0.6), (0.0, -1.0)])
 def test_a_spot_is_spread_along_the_condition(direction):
-    """Moments of the light: kept energy and centre, and a spread that has the direction and length of the path."""
+    """Moments of the light: kept energy and centre, a spread with the direction and length of the path."""
     spot = [(row, column) for row in range(18, 22) for column in range(28, 32)]
     poses = _shift(*((direction[0] * s, direction[1] * s) for s in np.linspace(-8, 8, 65)))
     blurry, sharp, condition = _exposed([_on_black(*spot)], [poses], replace(CLEAN, samples=65))
@@ -188,9 +190,9 @@ def _disc(level: float) -> Layer:
 
 def test_moving_object_has_its_own_condition():
     background = Layer(np.full((HEIGHT, WIDTH, 3), 0.5, np.float32), None, np.eye(3))
-    camera = _shift(*((x, 0) for x in range(-2, 3)))
+    hand = _shift(*((x, 0) for x in range(-2, 3)))
     moving = _shift(*((0, -2 * y) for y in range(-2, 3)))
-    _, sharp, condition = _exposed([background, _disc(0.9)], [camera, moving])
+    _, sharp, condition = _exposed([background, _disc(0.9)], [hand, moving])
     inside = _disc(0.9).alpha > 0.5
     assert inside.sum() > 150
     assert (condition[:, ~inside] == np.array([[1], [0], [4]])).all()
@@ -203,13 +205,14 @@ def test_object_of_the_colour_of_the_background_cannot_be_seen(linear):
     """Its soft edge is a mixture of equal light, in whichever way the light is averaged."""
     background = Layer(np.full((HEIGHT, WIDTH, 3), 0.5, np.float32), None, np.eye(3))
     sensor = replace(CLEAN, linear=linear, gamma=2.2)
-    for picture in _exposed([background, _disc(0.5)], [np.zeros((3, 4)), _shift((0, 0), (1.5, 0), (3, 0))], sensor)[:2]:
+    paths = [np.zeros((3, 4)), _shift((0, 0), (1.5, 0), (3, 0))]
+    for picture in _exposed([background, _disc(0.5)], paths, sensor)[:2]:
         assert np.abs(picture.astype(int) - 127.5).max() <= 1
 
 
 def test_camera_path_has_the_wanted_speed():
     shake = Shake(7.0, 0.1, (0.08, 0.12), (0.3, 0.3), 0.02, 0.01, 0.5, 0.4)
-    path = CameraPath(shake, np.random.default_rng(3), 40)
+    path = camera.Path(shake, np.random.default_rng(3), 40)
     times = np.linspace(-2, 42, 44 * 64 + 1)
     speed = np.diff(path(times), axis=0) * 64
     assert np.hypot(speed[:, 0], speed[:, 1]).std() > 1
@@ -221,12 +224,13 @@ def test_camera_path_has_the_wanted_speed():
     assert (np.hypot(speed[:, 0], speed[:, 1]) < 1e-9).mean() > 0.05
     np.testing.assert_allclose(path(times).mean(0), 0, atol=1e-9)
     assert path.extent() == pytest.approx(np.abs(path(times)[:, :2]).max())
-    assert np.array_equal(CameraPath(shake, np.random.default_rng(3), 40)(times), path(times))
+    assert np.array_equal(camera.Path(shake, np.random.default_rng(3), 40)(times), path(times))
 
 
 def _clip(pictures: list[np.ndarray], preset: Preset, frames: int, objects: list[np.ndarray] | None = None,
           seed: int = 0) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    return list(render_clip(pictures, preset, frames, HEIGHT, WIDTH, np.random.default_rng(seed), objects or ()))
+    rng = np.random.default_rng(seed)
+    return list(render_clip(pictures, preset, frames, HEIGHT, WIDTH, rng, objects or ()))
 
 
 def _photograph(seed: int, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
@@ -265,19 +269,19 @@ def test_clip_is_as_long_as_its_exposure():
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_clips_of_every_preset(name):
-    frames = _clip([_photograph(0, 120, 160)], PRESETS[name], 5, [_photograph(1)] * PRESETS[name].objects)
+    objects = [_photograph(1)] * PRESETS[name].objects
+    frames, again = (_clip([_photograph(0, 120, 160)], PRESETS[name], 5, objects) for _ in range(2))
     assert len(frames) == 5
     for blurry, sharp, condition in frames:
         assert blurry.shape == sharp.shape == (HEIGHT, WIDTH, 3) and blurry.dtype == sharp.dtype == np.uint8
         length = np.hypot(condition[0], condition[1])
         assert (np.isclose(length, 1, atol=1e-5) | (length == 0)).all()
         assert condition[2].min() >= 0
-    again = _clip([_photograph(0, 120, 160)], PRESETS[name], 5, [_photograph(1)] * PRESETS[name].objects)
-    assert all(np.array_equal(one, two) for first, second in zip(frames, again) for one, two in zip(first, second))
+    assert all(map(np.array_equal, itertools.chain(*frames), itertools.chain(*again)))
 
 
 def test_objects_of_a_clip_move_by_themselves():
-    """Camera and objects only translate, so the background has one condition; inside an object there is another."""
+    """Camera and objects only translate: the background has one condition, the object another."""
     preset = Preset(replace(STILL, elongation=0.5), (20.0, 20.0), CLEAN, 1)
     for _, _, condition in _clip([_photograph(0)], preset, 5, [_photograph(1)]):
         background = condition[:, 0, 0]
@@ -294,8 +298,8 @@ def content(tmp_path_factory) -> Path:
 
 
 def _command(content: Path, out: Path, *more: str) -> list[str]:
-    return [str(ROOT / "scripts" / "make_synthetic_dataset.py"), "--preset", "source", "--clips", "2", "--frames", "5",
-            "--size", "96", "64", "--content", str(content), "--out", str(out), *more]
+    return [str(ROOT / "scripts" / "make_synthetic_dataset.py"), "--preset", "source", "--clips", "2",
+            "--frames", "5", "--size", "96", "64", "--content", str(content), "--out", str(out), *more]
 
 
 @pytest.fixture(scope="module")
@@ -303,8 +307,8 @@ def made(content, tmp_path_factory) -> dict[int, Path]:
     """The same data set made by one and by two processes, at the same time; jobs -> folder."""
     folders = {jobs: tmp_path_factory.mktemp("made") / "set" for jobs in (1, 2)}
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    started = [subprocess.Popen([sys.executable, *_command(content, folder, "--jobs", str(jobs))], env=environment,
-                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    started = [subprocess.Popen([sys.executable, *_command(content, folder, "--jobs", str(jobs))], text=True,
+                                env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
                for jobs, folder in folders.items()]
     for process in started:
         errors = process.communicate(timeout=120)[1]
@@ -313,13 +317,15 @@ def made(content, tmp_path_factory) -> dict[int, Path]:
 
 
 def _files(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in folder.rglob("*") if path.is_file()}
 
 
 def test_files_do_not_depend_on_the_number_of_processes(made):
     one, two = (_files(made[jobs]) for jobs in (1, 2))
     assert one == two
-    videos = {"0000_wide", "0001_tall"} if "0000_wide/Condition/00000000.npy" in one else {"0000_tall", "0001_wide"}
+    first, second = ("wide", "tall") if "0000_wide/Condition/00000000.npy" in one else ("tall", "wide")
+    videos = f"0000_{first}", f"0001_{second}"
     assert set(one) == {"dataset.json", "preview.png"} | {
         f"{video}/{name}" for video in videos for index in range(5)
         for name in (f"Blur/RGB/{index:08d}.png", f"Sharp/RGB/{index:08d}.png", f"Condition/{index:08d}.npy")}
@@ -330,8 +336,8 @@ def test_files_do_not_depend_on_the_number_of_processes(made):
 def test_interrupted_clip_is_made_again_alike(made, content, tmp_path):
     """And what is complete is left alone; another seed gives another clip."""
     threads = cv2.getNumThreads()
-    options = argparse.Namespace(preset="source", clips=2, frames=5, size=[96, 64], moving=False, seed=0, jobs=1,
-                                 out=tmp_path)
+    options = argparse.Namespace(preset="source", clips=2, frames=5, size=[96, 64], moving=False, seed=0,
+                                 jobs=1, out=tmp_path)
     whole = {name: data for name, data in _files(made[1]).items() if name.startswith("0001")}
     for name, data in whole.items():
         if "Condition/00000003" not in name:
@@ -370,8 +376,8 @@ def test_other_settings_are_refused(made, content, monkeypatch, capsys):
 
 def test_wrong_arguments(content, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
-    assert "at least 1 clip, 5 frames" in _exit(monkeypatch, capsys, _command(content, out, "--frames", "4"))
-    assert "at least 1 clip, 5 frames" in _exit(monkeypatch, capsys, _command(content, out, "--size", "96", "63"))
+    for few in (["--frames", "4"], ["--clips", "0"], ["--size", "96", "63"], ["--jobs", "0"]):
+        assert "at least 1 clip, 5 frames" in _exit(monkeypatch, capsys, _command(content, out, *few))
     assert "no such file or folder" in _exit(monkeypatch, capsys, _command(tmp_path / "none", out))
     (tmp_path / "empty").mkdir()
     assert "no image" in _exit(monkeypatch, capsys, _command(tmp_path / "empty", out))

@@ -23,6 +23,7 @@ from BlurringModel.id_blau.strategies import TOKENS
 from BlurringModel.id_blau.unet import UNet
 from common.augmentation import Turn
 from common.cli import run
+from common.config import DiffusionConfig
 from common.errors import UserError
 from common.images import to_image, write_image
 from common.metrics import psnr
@@ -53,16 +54,21 @@ def main() -> None:
     if setup.config.network.initialise == "identity":
         start_from_input(network.model)
     task = Task(lambda items: sharp_condition_blur([setup.draw(item, 1) for item in items], setup.train, recipe),
-                lambda net, batch: diffusion_loss(net, batch, recipe.offset_noise),
+                lambda net, batch: diffusion_loss(net, batch, recipe),
                 lambda net: validate(net, setup, samples), best="psnr_reblurred")
     train(setup, network, task, architecture, "ID-Blau")
 
 
-def diffusion_loss(network: nn.Module, batch: tuple[Tensor, ...], offset_noise: float = 0.0) -> Tensor:
-    """Charbonnier distance between predicted and true noise at a random timestep per sample."""
+def diffusion_loss(network: nn.Module, batch: tuple[Tensor, ...], recipe: DiffusionConfig) -> Tensor:
+    """Charbonnier distance between predicted and true noise at a random timestep per sample.
+
+    With a timestep_power above 1 small timesteps are drawn more often: there the noise is hidden in the picture and
+    has to be amplified, which a short training learns last, while the large ones are learnt at once.
+    """
     blurred, given = batch
-    timesteps = torch.randint(network.num_timesteps, (len(blurred),), device=blurred.device)
-    return network.loss(blurred, given, timesteps, training_noise(blurred, offset_noise))
+    uniform = torch.rand(len(blurred), device=blurred.device)
+    timesteps = (uniform ** recipe.timestep_power * network.num_timesteps).long().clamp(max=network.num_timesteps - 1)
+    return network.loss(blurred, given, timesteps, training_noise(blurred, recipe.offset_noise))
 
 
 def training_noise(like: Tensor, offset: float) -> Tensor:
