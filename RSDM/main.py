@@ -108,8 +108,8 @@ def choose_regions(stage: Stage, folder: Path, video: Video) -> dict:
     else:
         chosen = search_threshold([maps[index] for index in eligible], target, config.min_size,
                                   config.initial_threshold,
-                                  # A count of zero would be within the released tolerance of small targets.
-                                  tolerance=min(3, target), seed=seed)
+                                  # The released tolerance of 3 would take a third of a small target, or none.
+                                  tolerance=max(1, min(3, target // 2)), seed=seed)
         regions, threshold, found = chosen.regions, chosen.threshold, chosen.found
         write_masks(folder, video, maps, threshold)
     boxes = [(video.names[index], box) for index, found_there in zip(eligible, regions) for box in found_there]

@@ -19,8 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.cli import run
 from common.errors import UserError
-from common.files import write_text
-from common.provenance import code_version, library_versions
+from common.files import read_json, write_text
 from common.stage import weights_record
 from common.videos import find_videos
 from scripts.datasets import deviations, published
@@ -201,9 +200,7 @@ def measured(case: Case, result: str, jobs: int) -> Figures:
 def write_tables(rows: list[Row], cases: list[Case], options: argparse.Namespace) -> None:
     """Write the three forms of the table, where they differ from what is there, and show the first."""
     header = {"Data": describe_data(cases), "Settings that differ from configs/<set>.yaml": describe_changes(cases),
-              "Weights (SHA-256)": describe_weights(cases)}
-    libraries = ", ".join(f"{name} {version}" for name, version in library_versions().items())
-    header["Made with"] = [f"code {code_version()}", libraries]
+              "Weights (SHA-256)": describe_weights(cases), "Made with": describe_code(cases)}
     text = markdown(f"{HEADINGS[options.table]}: measured and published", rows, header)
     content = {"heading": HEADINGS[options.table], "source": published()["source"],
                "meta_transfer_source": published()["meta_transfer_source"], **header, "rows": plain(rows)}
@@ -250,6 +247,17 @@ def describe_weights(cases: list[Case]) -> list[str]:
             if path is not None:
                 files[use, path] = None
     return [f"{use}: {path.name} {weights_record(path)}" for use, path in files]
+
+
+def describe_code(cases: list[Case]) -> list[str]:
+    """Versions of the code and the libraries that the stages ran with, as they noted them beside their results."""
+    versions = set()
+    for case in cases:
+        for path in (*case.output.glob("*/run.json"), *(case.output / "deblurring" / case.network).glob("*/run.json")):
+            noted = read_json(path)
+            libraries = ", ".join(f"{name} {version}" for name, version in noted["libraries"].items())
+            versions.add(f"code {noted['code']}, {libraries}")
+    return sorted(versions)
 
 
 if __name__ == "__main__":

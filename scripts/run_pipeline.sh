@@ -17,7 +17,7 @@ fi
 python="$(command -v python || command -v python3)"
 for stage in RSDM DBCGM BlurringModel DeblurringModel; do
   if [ "$processes" -gt 1 ]; then
-    "$python" -m torch.distributed.run --nproc_per_node="$processes" "$root/$stage/main.py" --config "$config" "$@"
+    "$python" -m torch.distributed.run --standalone --nproc_per_node="$processes" "$root/$stage/main.py" --config "$config" "$@"
   else
     "$python" "$root/$stage/main.py" --config "$config" "$@"
   fi

@@ -118,24 +118,25 @@ def test_home_folder_in_paths(empty, monkeypatch, tmp_path):
 
 
 def test_file_of_an_own_network(tmp_path, empty, monkeypatch):
-    """A path to a Python file follows the rule for paths; names of modules and built-in networks stay words."""
+    """A path to a Python file follows the rule for paths; names of modules and networks stay words."""
     path = _write(tmp_path / "c.yaml", "deblurring: {model: nets/mine.py:Net}")
     assert load_config(Config, path).deblurring.model == f"{tmp_path / 'nets' / 'mine.py'}:Net"
     monkeypatch.chdir(_write(tmp_path / "user" / "x", "").parent)
-    for model, expected in (("../n.py:Net", f"{tmp_path / 'n.py'}:Net"), ("package.module:Net", None),
-                            ("DSTNet", None)):
-        assert load_config(Config, empty, [f"deblurring.model={model}"]).deblurring.model == (expected or model)
+    for model, expected in (("../n.py:Net", f"{tmp_path / 'n.py'}:Net"),
+                            ("package.module:Net", "package.module:Net"), ("DSTNet", "DSTNet")):
+        assert load_config(Config, empty, [f"deblurring.model={model}"]).deblurring.model == expected
 
 
 def test_another_network_does_not_inherit_keywords(tmp_path):
-    _write(tmp_path / "base.yaml", "deblurring: {model: MMP_RNN, architecture: {n: 1, m: 2}, interface: {low: 0}}")
+    base = _write(tmp_path / "base.yaml", "deblurring: {model: MMP_RNN, architecture: {n: 1, m: 2}, "
+                                          "interface: {low: 0}}")
     for text, architecture, interface in (
             ("{epochs: 3}", {"n": 1, "m": 2}, {"low": 0}), ("{model: MMP_RNN}", {"n": 1, "m": 2}, {"low": 0}),
             ("{model: DSTNet}", {}, {}), ("{model: DSTNet, architecture: {k: 3}}", {"k": 3}, {})):
         path = _write(tmp_path / "own.yaml", f"base: base.yaml\ndeblurring: {text}")
         config = load_config(Config, path).deblurring
         assert (config.architecture, config.interface) == (architecture, interface), text
-    config = load_config(Config, tmp_path / "base.yaml", ["deblurring.model=DSTNet", "deblurring.architecture.k=3"])
+    config = load_config(Config, base, ["deblurring.model=DSTNet", "deblurring.architecture.k=3"])
     assert config.deblurring.architecture == {"k": 3}
 
 

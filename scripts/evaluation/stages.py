@@ -56,7 +56,7 @@ class Runner:
         launcher = [sys.executable]
         if self._processes > 1:
             launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={self._processes}"]
-        print(f"== {case.name}, {case.network}: {script} {' '.join(more)}", flush=True)
+        print(f"== {case.name}, {case.network}: {script}", flush=True)
         call([*launcher, str(ROOT / script), "--config", str(case.config_path), "--set", *case.overrides, *more])
 
 

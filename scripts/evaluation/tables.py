@@ -60,9 +60,12 @@ def markdown(heading: str, rows: Sequence[Row], header: dict[str, list[str]]) ->
     for name in dict.fromkeys(row.name for row in rows):
         chosen = [row for row in rows if row.name == name]
         lines += [f"## {chosen[0].title}", "", *_table(chosen), ""]
-    gaps = [f"{row.title}, {row.label}: {row.missing}" for row in rows if row.missing]
+    gaps: dict[str, list[str]] = {}
+    for row in rows:
+        if row.missing:
+            gaps.setdefault(row.missing, []).append(f"{row.title}: {row.label}")
     if gaps:
-        lines += ["## Missing", "", *(f"- {gap}" for gap in gaps), ""]
+        lines += ["## Missing", "", *(f"- {'; '.join(labels)} — {reason}" for reason, labels in gaps.items()), ""]
     return "\n".join(lines)
 
 

@@ -22,6 +22,8 @@ class Shake:
     rest: depth of the slow modulation in [0, 1); towards 1 the hand comes nearly to rest now and then.
     pause: where the speed along the major axis falls below this share of its root mean square, all motion stops.
         The turning points of the strokes so become short rests, with motion before and after.
+    rest_interval: frames between short rests that come at any point of a stroke, so that the motion mostly goes on
+        in the same direction afterwards; 0 for none. Each lasts about one frame.
     """
     speed: float
     elongation: float
@@ -31,6 +33,7 @@ class Shake:
     zoom: float
     rest: float
     pause: float
+    rest_interval: float = 0.0
 
 
 class Path:
@@ -43,6 +46,9 @@ class Path:
         envelope = 1 - shake.rest * (0.5 + 0.5 * np.sin(2 * np.pi * cycle * fine + phase)) ** 2
         main, minor, turn, zoom = (self._velocity(shake.frequency, rng, fine, waves) for _ in range(4))
         gate = envelope * _smooth_step(np.abs(main) / np.sqrt((main ** 2).mean()), shake.pause)
+        if shake.rest_interval:
+            clock = np.sin(np.pi * (fine / shake.rest_interval + rng.uniform()))
+            gate = gate * _smooth_step(np.abs(clock), np.sin(np.pi * 0.5 / shake.rest_interval))
         main, minor, turn, zoom = (velocity * gate for velocity in (main, minor, turn, zoom))
         direction = rng.uniform(*shake.angle)
         along = np.array([np.cos(direction), np.sin(direction)])

@@ -24,10 +24,11 @@ PRESETS = {
     # As GoPro: long shutter, eleven gamma-encoded samples, hardly any noise, motion in every direction.
     "source": Preset(Shake(1.0, 0.6, (0.06, 0.14), ANY_DIRECTION, 0.008, 0.005, 0.6, 0.15), (5.0, 22.0),
                      Sensor((0.5, 1.0), 11, False, 2.2, 0.002, 0.004), 2),
-    "target_short": Preset(Shake(1.0, 0.10, (0.11, 0.14), MOSTLY_LEVEL, 0.004, 0.002, 0.2, 0.45), (20.0, 24.0),
+    # Mostly straight strokes with a short rest every few frames, as a hand that corrects itself.
+    "target_short": Preset(Shake(1.0, 0.10, (0.04, 0.07), MOSTLY_LEVEL, 0.004, 0.002, 0.0, 0.0, 4.7), (16.0, 19.0),
                            Sensor((0.5, 0.5), 33, True, 2.2, 0.010, 0.020), 0),
-    "target_mid": Preset(Shake(1.0, 0.12, (0.09, 0.12), ANY_DIRECTION, 0.006, 0.003, 0.3, 0.45), (16.0, 20.0),
+    "target_mid": Preset(Shake(1.0, 0.12, (0.03, 0.06), ANY_DIRECTION, 0.005, 0.003, 0.0, 0.0, 4.7), (13.0, 16.0),
                          Sensor((0.7, 0.7), 33, True, 2.0, 0.008, 0.016), 0),
-    "target_long": Preset(Shake(1.0, 0.10, (0.07, 0.10), (1.2, 1.9), 0.005, 0.003, 0.3, 0.45), (14.0, 17.0),
+    "target_long": Preset(Shake(1.0, 0.10, (0.03, 0.05), (1.2, 1.9), 0.004, 0.003, 0.0, 0.0, 5.3), (11.0, 14.0),
                           Sensor((0.9, 0.9), 33, True, 2.4, 0.005, 0.010), 0),
 }
