@@ -22,12 +22,15 @@ def claim_folder(folder: Path, settings: dict[str, Any], config: Any, overwrite:
 
     A folder without results is claimed; one with results of equal settings is continued; one with results of others
     raises UserError listing what differs, or is emptied with `overwrite`. Claiming writes config.yaml (everything
-    resolved) and run.json (command line, code and library versions); continuing changes no file. What killed writers
+    resolved; not for a script without a configuration) and run.json (command line, code and library versions); continuing changes no file. What killed writers
     left behind is removed.
     """
     stored = folder / SETTINGS
     try:
         if overwrite and folder.exists():
+            if not stored.exists() and _has_results(folder):
+                raise UserError(f"{folder}: not emptied by --overwrite, because it holds no {SETTINGS} of an earlier "
+                                "run; empty it yourself, or choose another output folder")
             _empty(folder)
         remove_leftovers(folder)
         if stored.exists():
@@ -38,7 +41,8 @@ def claim_folder(folder: Path, settings: dict[str, Any], config: Any, overwrite:
                 raise UserError(f"{folder}: made with other settings: {'; '.join(differing[:8])}; "
                                 "use --overwrite to make it again, or another output folder")
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / CONFIG, yaml.safe_dump(as_dict(config), sort_keys=False))
+        if config is not None:
+            write_text(folder / CONFIG, yaml.safe_dump(as_dict(config), sort_keys=False))
         write_json(folder / RUN, {"command": sys.argv, "code": code_version(), "python": sys.version.split()[0],
                                   "machine": platform.machine(), "libraries": library_versions()})
         # Last, because the others are taken to be there when this one is.

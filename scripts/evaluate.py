@@ -253,7 +253,8 @@ def describe_code(cases: list[Case]) -> list[str]:
     """Versions of the code and the libraries that the stages ran with, as they noted them beside their results."""
     versions = set()
     for case in cases:
-        for path in (*case.output.glob("*/run.json"), *(case.output / "deblurring" / case.network).glob("*/run.json")):
+        stage_four = case.output / "deblurring" / case.network
+        for path in (*case.output.glob("*/run.json"), *stage_four.glob("*/run.json")):
             noted = read_json(path)
             libraries = ", ".join(f"{name} {version}" for name, version in noted["libraries"].items())
             versions.add(f"code {noted['code']}, {libraries}")

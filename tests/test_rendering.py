@@ -311,7 +311,7 @@ def made(content, tmp_path_factory) -> dict[int, Path]:
                                 env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
                for jobs, folder in folders.items()]
     for process in started:
-        errors = process.communicate(timeout=120)[1]
+        errors = process.communicate(timeout=600)[1]
         assert process.returncode == 0, errors
     return folders
 

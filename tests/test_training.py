@@ -330,7 +330,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 def _run(name: str, recipe: Path, killed: bool = False) -> subprocess.CompletedProcess:
     script = [str(ROOT / TRAINERS[name][0]), "--config", str(recipe)]
-    return subprocess.run([sys.executable, *(["-c", KILLED] if killed else []), *script], timeout=200,
+    return subprocess.run([sys.executable, *(["-c", KILLED] if killed else []), *script], timeout=600,
                           capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
