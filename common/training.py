@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from common.checkpoints import load_checkpoint, load_state_into, save_checkpoint
-from common.distributed import World
+from common.distributed import World, place
 from common.files import write_text
 from common.seeding import derive_seed, seed_everything
 
@@ -85,7 +85,7 @@ def fit(network: nn.Module, task: Task, plan: Plan, folder: Path, world: World, 
     checkpoints, and log.csv. `facts` (network name, architecture, settings) go into every checkpoint. Starts from
     folder/last.pth where there is one.
     """
-    network.to(world.device, memory_format=torch.channels_last).train()
+    place(network, world.device).train()
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(parameters, lr=plan.learning_rate(0))
     state = _resume(network, optimizer, folder / "last.pth", world)
@@ -129,10 +129,11 @@ def fit(network: nn.Module, task: Task, plan: Plan, folder: Path, world: World, 
                 payload = {"model_state": network.state_dict(), "optimizer_state": optimizer.state_dict(),
                            "step": done, "best": state["best"], "log": state["log"], "losses": list(losses),
                            **facts}
-                save_checkpoint(payload, folder / "last.pth")
                 if kept:
                     save_checkpoint(payload, folder / kept)
                 write_text(folder / "log.csv", _as_csv(state["log"]))
+                # Last: a run that is killed here and started again takes the others to be there.
+                save_checkpoint(payload, folder / "last.pth")
     world.barrier()
     return state["log"]
 
