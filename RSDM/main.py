@@ -128,12 +128,13 @@ def write_masks(folder: Path, video: Video, maps: list[np.ndarray], threshold: f
 def write_result(stage: Stage, folder: Path, results: dict[str, dict]) -> None:
     """Write sharp_regions.json, say what was found, and which videos are left out."""
     regions, videos, smallest = [], {}, stage.config.rsdm.min_size
+    why = "fits" if stage.config.rsdm.patches == "random" else "is sharp at any threshold"
     for video in stage.videos:
         row = results[video.name]
         videos[video.name] = {key: row[key] for key in ("threshold", "target", "found")}
         if not row["boxes"]:
             height, width = row["size"]
-            stage.say(f"{video.name}: left out, no region of {smallest} x {smallest} pixels is sharp at any threshold "
+            stage.say(f"{video.name}: left out, no region of {smallest} x {smallest} pixels {why} "
                       f"(frames are {width} x {height}, {len(video.frames)} of them)")
         for frame, box in row["boxes"]:
             regions.append({"path": f"{stage.output.name}/test/{video.name}/ori/{frame}.png",

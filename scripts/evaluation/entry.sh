@@ -6,7 +6,7 @@ evaluate() {
   root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
   for argument in "$@"; do
     if [ "$argument" = "--help" ] || [ "$argument" = "-h" ]; then
-      sed -n '2,/^set /{/^#/{s/^# \{0,1\}//;p}}' "$script"
+      sed -n -e '/^set /q' -e '2,$s/^# \{0,1\}//p' "$script"
       cat "$root/scripts/evaluation/help.txt"
       return 0
     fi
