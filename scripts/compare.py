@@ -9,8 +9,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import cv2
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from common.cli import run
 from common.errors import UserError
@@ -49,10 +49,10 @@ def row(stage: Stage, folder: Path, video: Video) -> np.ndarray:
 
 def labelled(picture: np.ndarray, label: str) -> np.ndarray:
     """A copy with its name in the upper left corner."""
-    picture = picture.copy()
-    for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-        cv2.putText(picture, label, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.55, colour, thickness, cv2.LINE_AA)
-    return picture
+    image = Image.fromarray(picture)
+    ImageDraw.Draw(image).text((6, 4), label, fill="white", stroke_width=2, stroke_fill="black",
+                               font=ImageFont.load_default(size=16))
+    return np.asarray(image)
 
 
 if __name__ == "__main__":

@@ -386,7 +386,7 @@ def test_failing_write_keeps_the_former_file(tmp_path, monkeypatch):
     former = path.read_bytes()
 
     def fail(payload, file):
-        Path(file).write_bytes(b"half")
+        file.write(b"half")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(torch, "save", fail)
