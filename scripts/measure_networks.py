@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from common import distributed
 from common.cli import run
+from common.distributed import place
 from common.images import pad_to_multiple
 from DeblurringModel import models
 
@@ -60,7 +61,7 @@ def measure(options: argparse.Namespace) -> dict:
     name, architecture = NETWORKS[options.network]
     torch.manual_seed(0)
     facts, network = models.spec(name), models.build(name, **architecture).eval()
-    network.to(device, memory_format=torch.channels_last)
+    place(network, device)
     clip = torch.rand(1, options.frames, 3, options.size[1], options.size[0], device=device)
     clip = pad_to_multiple(clip, facts.multiple, facts.minimum)
     before, seconds = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, []
