@@ -1,14 +1,18 @@
 """Stage 3, ID-Blau: blur the sharp regions the way their video blurs.
 
 Reads    <dataset.root>/<video>/Blur/RGB/<frame>.png, <output>/rsdm/sharp_regions.json, <output>/dbcgm/condition
+         (and <output>/dbcgm/motion with blurring.window moved)
 Writes   <output>/blurring/<video>/ori/<frame>.png      the frame as it is
          <output>/blurring/<video>/reblur/<frame>.png   its regions (or all of it) blurred
          <output>/blurring/<video>/flow/<frame>.png     the condition as a colour wheel
+         <output>/blurring/<video>/window/<frame>/<copy>/<0..4>.png
+                                                        all five frames of a window (blurring.window all or moved)
 Usage    python BlurringModel/main.py --config configs/demo.yaml
          torchrun --nproc_per_node=2 BlurringModel/main.py --config configs/demo.yaml
 """
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,27 +24,48 @@ import torch
 from BlurringModel.id_blau.dataset import normalise_condition
 from BlurringModel.id_blau.diffusion import GaussianDiffusion
 from BlurringModel.id_blau.unet import UNet
+from BlurringModel.moments import REACH, moments, moved, moving_condition, patch_motion, poses
+from BlurringModel.noise import noise_level, with_noise_of
 from BlurringModel.windows import Box, context_window, merge_overlapping, window_draws
 from common.checkpoints import load_state, load_state_into, sha256
 from common.cli import run
 from common.condition_view import condition_picture
-from common.config import require
+from common.config import BlurringConfig, require
 from common.errors import UserError
 from common.images import pad_to_multiple, read_array, read_image, to_image, to_tensor, write_image
 from common.regions_file import Region, by_frame, read_regions
-from common.seeding import derive_seed
+from common.seeding import derive_seed, numpy_generator
 from common.stage import Stage, autocast, groups, open_stage, section_settings, unfinished
+from common.videos import Video
 
 HINT = "run python DBCGM/main.py first"
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame to reblur: its name, place on disk, and the boxes wanted (merged where they overlap)."""
-    video: str
-    name: str
-    path: Path
+    """A frame to reblur: its place in its video, and the boxes wanted (merged where they overlap)."""
+    video: Video
+    position: int
     boxes: tuple[Box, ...]
+
+    @property
+    def name(self) -> str:
+        """The frame's name without ending."""
+        return self.video.names[self.position]
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """One box of one picture to be blurred: picture number `index` (0 .. 4, the middle one is 2) of the frame's window
+    number `copy`. image: uint8 RGB (H, W, 3) and condition: float32 (3, H, W), whole frames. noise: deviation the
+    result is to have, in grey levels."""
+    frame: Frame
+    copy: int
+    index: int
+    box: Box
+    image: np.ndarray
+    condition: np.ndarray
+    noise: float
 
 
 def main() -> None:
@@ -56,28 +81,55 @@ def main() -> None:
     stage.claim(folder, {"blurring": section_settings(config), "sharp_regions": sha256(regions_path),
                          "dbcgm": sha256(condition_settings), "seed": stage.config.runtime.seed,
                          "precision": stage.config.runtime.precision})
+    check_window(stage, frames)
     # Frames with windows of like size are neighbours in this order and share batches.
     frames.sort(key=lambda frame: sorted((b[2] - b[0], b[3] - b[1]) for b in frame.boxes))
     units = unfinished(groups(frames, config.batch_size),
                        lambda unit: all(picture(folder, "reblur", frame).exists() for frame in unit), stage.world)
     if units:
         network = load_network(stage)
+        sharp = {(frame.video.name, frame.position) for frame in frames}
         for unit in stage.progress(units, "stage 3, reblurring", "batch"):
-            reblur(stage, network, folder, unit)
+            reblur(stage, network, folder, unit, sharp)
     stage.world.barrier()
     stage.say(f"stage 3: {len(frames)} frames reblurred -> {folder}")
 
 
 def frames_to_blur(regions: list[Region]) -> list[Frame]:
     """Each frame once, with all its boxes."""
-    return [Frame(name, found[0].frame, found[0].video.frames[position],
-                  tuple(merge_overlapping([region.box for region in found])))
-            for (name, position), found in by_frame(regions).items()]
+    return [Frame(found[0].video, position, tuple(merge_overlapping([region.box for region in found])))
+            for (_, position), found in by_frame(regions).items()]
+
+
+def check_window(stage: Stage, frames: list[Frame]) -> None:
+    """UserError where blurring.window needs what stage 2 has not made, before any work is done."""
+    config = stage.config.blurring
+    if config.copies > 1 and config.window != "moved":
+        raise UserError(f"blurring.copies: more than 1 needs blurring.window moved, found {config.window}")
+    for frame in frames:
+        name = f"{frame.video.name}/{frame.name}"
+        if config.window == "all":
+            for step in range(-REACH, REACH + 1):
+                position = frame.position + step
+                if not (0 <= position < len(frame.video.frames)
+                        and array_path(stage, "condition", frame.video, position).exists()):
+                    raise UserError(f"blurring.window: all needs the condition of every frame of a window, {name} lacks "
+                                    "some; set dbcgm.frames to all and rsdm.border to 3 (4 with dbcgm.trajectory "
+                                    "five_frame), and run the stages before again")
+        if config.window == "moved" and not moments_of(stage, frame.video, set()):
+            raise UserError(f"blurring.window: moved needs five successive frames with condition and motion, "
+                            f"{frame.video.name} has none; set dbcgm.frames to all and dbcgm.motion to true (a video "
+                            "needs 7 frames, 9 with dbcgm.trajectory five_frame), and run python DBCGM/main.py again")
 
 
 def picture(folder: Path, kind: str, frame: Frame) -> Path:
     """Where a frame's picture of the kind ori, reblur or flow lies."""
-    return folder / frame.video / kind / f"{frame.name}.png"
+    return folder / frame.video.name / kind / f"{frame.name}.png"
+
+
+def array_path(stage: Stage, kind: str, video: Video, position: int) -> Path:
+    """Where stage 2's array of a frame lies; kind: condition or motion."""
+    return stage.output / "dbcgm" / kind / video.name / f"{video.names[position]}.npy"
 
 
 def load_network(stage: Stage) -> GaussianDiffusion:
@@ -87,7 +139,7 @@ def load_network(stage: Stage) -> GaussianDiffusion:
     if "betas" not in state:
         raise UserError(f"{config.weights}: holds no ID-Blau (its noise schedule `betas` is missing)")
     try:
-        network = GaussianDiffusion(UNet(**config.architecture), state["betas"])
+        network = GaussianDiffusion(UNet(**config.architecture), state["betas"], config.prediction)
     except (TypeError, ValueError) as error:
         raise UserError(f"blurring.architecture: {error}") from None
     if config.sampler == "ddim" and config.steps > network.num_timesteps // 2:
@@ -96,53 +148,122 @@ def load_network(stage: Stage) -> GaussianDiffusion:
     return network.to(stage.world.device, memory_format=torch.channels_last).eval()
 
 
-def reblur(stage: Stage, network: GaussianDiffusion, folder: Path, unit: list[Frame]) -> None:
-    """Sample all windows of the unit's frames, batches of equal size, and write the three pictures of each frame."""
+def reblur(stage: Stage, network: GaussianDiffusion, folder: Path, unit: list[Frame],
+           sharp: set[tuple[str, int]]) -> None:
+    """Sample all shots of the unit's frames, batches of equal size, and write the pictures of each frame.
+
+    sharp: (video, position) of all frames that were chosen as sharp.
+    """
     config, multiple = stage.config.blurring, network.model.multiple
-    images, conditions, windows = {}, {}, defaultdict(list)
-    for frame in unit:
-        image = read_image(frame.path)
-        path = stage.output / "dbcgm" / "condition" / frame.video / f"{frame.name}.npy"
-        condition = read_array(path, 3, HINT)
-        height, width = image.shape[:2]
-        if condition.shape != (3, height, width):
-            raise UserError(f"{path}: is {condition.shape}, the frame needs {(3, height, width)}; "
-                            "run python DBCGM/main.py --overwrite")
-        if any(box[2] > height or box[3] > width for box in frame.boxes):
-            raise UserError(f"{stage.output / 'rsdm' / 'sharp_regions.json'}: a box of {frame.video}/{frame.name} "
-                            f"lies outside the frame of {width} x {height} pixels")
-        images[frame], conditions[frame] = image, condition
+    originals = {frame: read_image(frame.video.frames[frame.position]) for frame in unit}
+    shots = [shot for frame in unit for shot in shots_of(stage, frame, originals[frame], sharp)]
+    canvases = {(shot.frame, shot.copy, shot.index): shot.image.copy() for shot in shots}
+    by_size = defaultdict(list)
+    for shot in shots:
+        height, width = shot.image.shape[:2]
         padded = height + (-height) % multiple, width + (-width) % multiple
-        boxes = ((0, 0, height, width),) if config.area == "frame" else frame.boxes
-        for box in boxes:
-            window = (0, 0, *padded) if config.area == "frame" else context_window(box, config.margin, *padded)
-            windows[window[2] - window[0], window[3] - window[1], padded].append((frame, box, window))
-    results = {frame: image.copy() for frame, image in images.items()}
-    for (_, _, padded), same_size in windows.items():
+        window = (0, 0, *padded) if config.area == "frame" else context_window(shot.box, config.margin, *padded)
+        by_size[window[2] - window[0], window[3] - window[1], padded].append((shot, window))
+    for (_, _, padded), same_size in by_size.items():
         for batch in groups(same_size, config.batch_size):
-            sampled = sample(stage, network, batch, images, conditions, padded)
-            for (frame, (r0, c0, r1, c1), (top, left, _, _)), blurred in zip(batch, sampled):
-                results[frame][r0:r1, c0:c1] = blurred[r0 - top:r1 - top, c0 - left:c1 - left]
+            for (shot, (top, left, _, _)), blurred in zip(batch, sample(stage, network, batch, padded)):
+                r0, c0, r1, c1 = shot.box
+                result = blurred[r0 - top:r1 - top, c0 - left:c1 - left]
+                if config.match_noise:
+                    rng = numpy_generator(stage.config.runtime.seed, "noise", *identity(shot), *shot.box)
+                    result = with_noise_of(result, shot.noise, rng)
+                canvases[shot.frame, shot.copy, shot.index][r0:r1, c0:c1] = result
     for frame in unit:
-        write_image(picture(folder, "ori", frame), images[frame])
-        write_image(picture(folder, "flow", frame), condition_picture(conditions[frame]))
+        own = {(copy, index): canvas for (of, copy, index), canvas in canvases.items() if of is frame}
+        write_image(picture(folder, "ori", frame), originals[frame])
+        shown = next(shot for shot in shots if (shot.frame, shot.copy, shot.index) == (frame, 0, REACH))
+        write_image(picture(folder, "flow", frame), condition_picture(shown.condition))
+        if config.window != "center":
+            for (copy, index), canvas in own.items():
+                write_image(folder / frame.video.name / "window" / frame.name / str(copy) / f"{index}.png", canvas)
         # Last, because a frame counts as done when this one exists.
-        write_image(picture(folder, "reblur", frame), results[frame])
+        write_image(picture(folder, "reblur", frame), own[0, REACH])
 
 
-def sample(stage: Stage, network: GaussianDiffusion, batch: list[tuple[Frame, Box, Box]],
-           images: dict[Frame, np.ndarray], conditions: dict[Frame, np.ndarray],
-           padded: tuple[int, int]) -> np.ndarray:
+def identity(shot: Shot) -> tuple[str | int, ...]:
+    """What a shot's random numbers depend on, beside the seed."""
+    own = shot.frame.video.name, shot.frame.name
+    return own if (shot.copy, shot.index) == (0, REACH) else (*own, shot.copy, shot.index)
+
+
+def shots_of(stage: Stage, frame: Frame, original: np.ndarray, sharp: set[tuple[str, int]]) -> list[Shot]:
+    """Everything of one frame that blurring.window wants blurred."""
+    config, height, width = stage.config.blurring, *original.shape[:2]
+    if any(box[2] > height or box[3] > width for box in frame.boxes):
+        raise UserError(f"{stage.output / 'rsdm' / 'sharp_regions.json'}: a box of {frame.video.name}/{frame.name} "
+                        f"lies outside the frame of {width} x {height} pixels")
+    boxes = ((0, 0, height, width),) if config.area == "frame" else frame.boxes
+    if config.window == "moved":
+        chosen = {position for video, position in sharp if video == frame.video.name}
+        return [shot for copy in range(config.copies)
+                for shot in moment_shots(stage, frame, copy, original, boxes, chosen)]
+    steps = range(-REACH, REACH + 1) if config.window == "all" else (0,)
+    shots = []
+    for step in steps:
+        position = frame.position + step
+        image = original if step == 0 else read_image(frame.video.frames[position])
+        condition = fitting_array(stage, "condition", frame.video, position, (3, height, width))
+        shots += [Shot(frame, 0, REACH + step, box, image, condition, measured_noise(config, image, box))
+                  for box in boxes]
+    return shots
+
+
+def moments_of(stage: Stage, video: Video, sharp: set[int]) -> list[int]:
+    """Positions of the video's moments (see BlurringModel/moments.py) that stage 2 has condition and motion of."""
+    return moments({position for position in range(len(video.frames))
+                    if all(array_path(stage, kind, video, position).exists()
+                           for kind in ("condition", "motion"))}, sharp)
+
+
+def moment_shots(stage: Stage, frame: Frame, copy: int, original: np.ndarray, boxes: Sequence[Box],
+                 sharp: set[int]) -> list[Shot]:
+    """A window of the frame's sharp content as it would look at another moment of the video, drawn by seed."""
+    video, size, shots = frame.video, original.shape[:2], []
+    rng = numpy_generator(stage.config.runtime.seed, "moment", video.name, frame.name, copy)
+    moment = int(rng.choice(moments_of(stage, video, sharp)))
+    positions = range(moment - REACH, moment + REACH + 1)
+    motions = [fitting_array(stage, "motion", video, position, (2, *size)) for position in positions]
+    magnitudes = [fitting_array(stage, "condition", video, position, (3, *size))[2] for position in positions]
+    for box in boxes:
+        fields = [patch_motion(motion, box) for motion in motions]
+        for index, (position, field, pose) in enumerate(zip(positions, fields, poses(fields))):
+            image = read_image(video.frames[position]) if stage.config.blurring.match_noise else original
+            shots.append(Shot(frame, copy, index, box, moved(original, pose),
+                              moving_condition(field, magnitudes[index]),
+                              measured_noise(stage.config.blurring, image, box)))
+    return shots
+
+
+def measured_noise(config: BlurringConfig, image: np.ndarray, box: Box) -> float:
+    """The noise level inside the box, where blurring.match_noise asks for it."""
+    return noise_level(image[box[0]:box[2], box[1]:box[3]]) if config.match_noise else 0.0
+
+
+def fitting_array(stage: Stage, kind: str, video: Video, position: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Stage 2's array of a frame; UserError where it is missing or has another shape than the frame."""
+    path = array_path(stage, kind, video, position)
+    array = read_array(path, len(shape), HINT)
+    if array.shape != shape:
+        raise UserError(f"{path}: is {array.shape}, the frame needs {shape}; run python DBCGM/main.py --overwrite")
+    return array
+
+
+def sample(stage: Stage, network: GaussianDiffusion, batch: list[tuple[Shot, Box]], padded: tuple[int, int]) -> np.ndarray:
     """Reblurred windows, uint8 RGB (B, h, w, 3), for windows of one size in frames of one padded size."""
     config, multiple = stage.config.blurring, network.model.multiple
     given = []
-    for frame, _, (r0, c0, r1, c1) in batch:
-        normalised = normalise_condition(torch.from_numpy(conditions[frame]), config.magnitude_scale)
-        whole = torch.cat([to_tensor(images[frame]) - 0.5, normalised])
+    for shot, (r0, c0, r1, c1) in batch:
+        normalised = normalise_condition(torch.from_numpy(shot.condition), config.magnitude_scale)
+        whole = torch.cat([to_tensor(shot.image) - 0.5, normalised])
         given.append(pad_to_multiple(whole, multiple)[:, r0:r1, c0:c1])
     condition = torch.stack(given).to(stage.world.device)
-    seeds = [derive_seed(stage.config.runtime.seed, "reblur", frame.video, frame.name) for frame, _, _ in batch]
-    draw = window_draws(seeds, [window for _, _, window in batch], *padded)
+    seeds = [derive_seed(stage.config.runtime.seed, "reblur", *identity(shot)) for shot, _ in batch]
+    draw = window_draws(seeds, [window for _, window in batch], *padded)
     noise = draw(0, torch.Size((len(batch), 3, *condition.shape[2:]))).to(stage.world.device)
     with torch.inference_mode(), autocast(stage.world, stage.config.runtime.precision):
         if config.sampler == "ddim":

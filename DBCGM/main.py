@@ -3,6 +3,8 @@
 Reads    <dataset.root>/<video>/Blur/RGB/<frame>.png, <output>/rsdm/magnitude, <output>/rsdm/sharp_regions.json
 Writes   <output>/dbcgm/condition/<video>/<frame>.npy   float32 (3, H, W): direction x, y, magnitude in pixels
          <output>/dbcgm/preview/<video>/<frame>.png     the same as a colour wheel
+         <output>/dbcgm/motion/<video>/<frame>.npy      float32 (2, H, W): the motion behind the direction, in pixels
+                                                        per frame interval (with dbcgm.motion)
 Usage    python DBCGM/main.py --config configs/demo.yaml
          torchrun --nproc_per_node=2 DBCGM/main.py --config configs/demo.yaml
 """
@@ -47,44 +49,52 @@ def main() -> None:
     else:
         videos = {video.name: video for video in stage.videos}
         frames = [(videos[name], position) for name, position in by_frame(regions)]
-    missing = unfinished(frames, lambda frame: condition_path(folder, *frame).exists(), stage.world)
+    missing = unfinished(frames, lambda frame: result_path(folder, "condition", *frame).exists(), stage.world)
     if missing:
         flow = None
         if config.condition != "random":
             flow = load_flow(config.flow, config.weights, stage.world.device, config.iterations)
         for video, position in stage.progress(missing, "stage 2, blur conditions", "frame"):
-            result = frame_condition(stage, flow, video, position)
+            result, motion = frame_condition(stage, flow, video, position)
             write_image(folder / "preview" / video.name / f"{video.names[position]}.png", condition_picture(result))
-            write_array(condition_path(folder, video, position), result)
+            if config.motion:
+                write_array(result_path(folder, "motion", video, position), motion)
+            # Last, because a frame counts as done when this one exists.
+            write_array(result_path(folder, "condition", video, position), result)
     stage.world.barrier()
     stage.say(f"stage 2: conditions of {len(frames)} frames -> {folder / 'condition'} (look at {folder / 'preview'})")
 
 
-def condition_path(folder: Path, video: Video, position: int) -> Path:
-    """Where a frame's condition lies."""
-    return folder / "condition" / video.name / f"{video.names[position]}.npy"
+def result_path(folder: Path, kind: str, video: Video, position: int) -> Path:
+    """Where a frame's array of the kind condition or motion lies."""
+    return folder / kind / video.name / f"{video.names[position]}.npy"
 
 
-def frame_condition(stage: Stage, flow: Flow | None, video: Video, position: int) -> np.ndarray:
-    """The condition float32 (3, H, W) of one frame, as dbcgm.condition says; `flow` is None where that is random."""
+def frame_condition(stage: Stage, flow: Flow | None, video: Video, position: int) -> tuple[np.ndarray, np.ndarray]:
+    """The condition float32 (3, H, W) of one frame, as dbcgm.condition says, and its motion float32 (2, H, W) in
+    pixels per frame interval. `flow` is None where the condition is random; the motion then is as long as the blur."""
     config = stage.config.dbcgm
     if config.condition == "random":
         height, width = read_image(video.frames[position]).shape[:2]
         rng = numpy_generator(stage.config.runtime.seed, "condition", video.name, video.names[position])
-        return random_condition(height, width, config.random_magnitude, rng)
+        drawn = random_condition(height, width, config.random_magnitude, rng)
+        return drawn, drawn[:2] * drawn[2]
     flows, central = frame_flows(stage, flow, video, position), config.trajectory == "central"
+    moved = central_motion(*flows) if central else five_frame_motion(flows)
+    motion = moved.float().cpu().numpy()
     if config.condition == "optical_flow":
-        return flow_condition(central_motion(*flows) if central else five_frame_motion(flows))
+        return flow_condition(moved), motion
     direction = orientation(*flows) if central else five_frame_trajectory(flows)
     # As released, neighbours are counted among the frames that have an orientation (all but the first and last
     # of the video), so the two at each end of that list are not adapted.
     inside = 3 <= position < len(video.frames) - 3
-    neighbours = [magnitude(stage, video, position + step) for step in (-2, -1, 1, 2)] if inside else None
+    adapts = config.adapt_magnitude and inside
+    neighbours = [magnitude(stage, video, position + step) for step in (-2, -1, 1, 2)] if adapts else None
     adapted = adapt_magnitude(magnitude(stage, video, position), neighbours, config.magnitude_offset)
     if adapted.shape != direction.shape[1:]:
         raise UserError(f"{video.frames[position]}: frame and magnitude map differ in size; "
                         "run python RSDM/main.py --overwrite")
-    return condition(direction.cpu().numpy(), adapted)
+    return condition(direction.cpu().numpy(), adapted), motion
 
 
 def frame_flows(stage: Stage, flow: Flow, video: Video, position: int) -> list[torch.Tensor]:

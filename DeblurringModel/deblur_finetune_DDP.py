@@ -26,7 +26,7 @@ from common.videos import Video
 from DeblurringModel import models
 from DeblurringModel.deblur_inference import clips_of
 from DeblurringModel.evaluation import ground_truth
-from DeblurringModel.pairs import HINT, Pairs
+from DeblurringModel.pairs import HINT, Pairs, reblurred_pairs, true_pairs
 from DeblurringModel.setup import load_network, model_folder, model_spec, weights_folder
 
 INFERENCE_KEYS = ("borders", "clip_length", "clip_overlap")
@@ -72,7 +72,8 @@ def finetune(stage: Stage) -> None:
 def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder: Path, label: str) -> None:
     """Fine-tune one network on the given regions."""
     config, runtime, facts = stage.config.deblurring, stage.config.runtime, model_spec(stage.config)
-    pairs = Pairs(regions, stage.output / "blurring", config.crop_size, runtime.seed, runtime.cache_gib)
+    made = true_pairs(regions) if config.pairs == "true" else reblurred_pairs(regions, stage.output / "blurring")
+    pairs = Pairs(made, config.crop_size, runtime.seed, runtime.cache_gib)
     per_epoch = pairs.steps_per_epoch(config.batch_size)
     # On one short clip ten epochs are a dozen steps; the floor leaves large data sets as published.
     epochs = max(config.epochs, math.ceil(config.min_steps / per_epoch))
@@ -104,7 +105,7 @@ def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder
     fit(network, task, plan, folder, stage.world,
         {"network": config.model, "architecture": dict(config.architecture), "epochs": epochs,
          "steps_per_epoch": per_epoch})
-    stage.say(f"stage 4: {steps} steps ({epochs} epochs of {len(regions)} pairs) -> {folder}")
+    stage.say(f"stage 4: {steps} steps ({epochs} epochs of {len(pairs)} pairs) -> {folder}")
 
 
 def save_interval(per_epoch: int) -> int:

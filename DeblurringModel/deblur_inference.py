@@ -68,7 +68,7 @@ def infer(stage: Stage, variant: str) -> Path:
     return folder
 
 
-TRAINING_KEYS = ("epochs", "min_steps", "batch_size", "crop_size", "learning_rate", "min_learning_rate",
+TRAINING_KEYS = ("epochs", "min_steps", "batch_size", "crop_size", "pairs", "learning_rate", "min_learning_rate",
                  "gradient_clip", "scope", "select", "keep_every")
 """Settings of the fine-tuning: inference depends on them through the weights alone."""
 

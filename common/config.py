@@ -61,6 +61,8 @@ class DbcgmConfig:
     frames: str = key("selected", choices=("selected", "all"))
     trajectory: str = key("central", choices=("central", "five_frame"))
     magnitude_offset: float = key(10.0, low=0.0)
+    adapt_magnitude: bool = key(True)
+    motion: bool = key(False)
     condition: str = key("dbcgm", choices=("dbcgm", "optical_flow", "random"))
     random_magnitude: float = key(205.0, low=0.0)
 
@@ -72,9 +74,13 @@ class BlurringConfig:
     sampler: str = key("ddim", choices=("ddim", "ddpm"))
     steps: int = key(20, low=1)
     eta: float = key(0.0, low=0.0, high=1.0)
+    prediction: str = key("noise", choices=("noise", "image"))
     magnitude_scale: float = key(205.0, low=1.0)
     area: str = key("region", choices=("region", "frame"))
     margin: int = key(32, low=0)
+    window: str = key("center", choices=("center", "all", "moved"))
+    copies: int = key(1, low=1, high=1000)
+    match_noise: bool = key(False)
     batch_size: int = key(4, low=1)
 
 
@@ -89,6 +95,7 @@ class DeblurringConfig:
     min_steps: int = key(0, low=0)
     batch_size: int = key(8, low=1)
     crop_size: int = key(256, low=16)
+    pairs: str = key("reblurred", choices=("reblurred", "true"))
     learning_rate: float | None = key(None, low=0.0)
     min_learning_rate: float = key(1e-7, low=0.0)
     gradient_clip: float | None = key(None, low=0.0)
@@ -162,7 +169,8 @@ class DiffusionConfig:
     align_condition: bool = key(True)
     reverse_direction: bool = key(False)
     offset_noise: float = key(0.0, low=0.0)
-    timestep_power: float = key(1.0, low=1.0)
+    timestep_power: float = key(1.0, low=0.1)
+    prediction: str = key("noise", choices=("noise", "image"))
     magnitude_scale: float = key(205.0, low=1.0)
 
 

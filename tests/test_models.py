@@ -23,7 +23,7 @@ from common.videos import Video, find_videos
 from DeblurringModel import losses, models
 from DeblurringModel.deblur_finetune_DDP import finetune_on
 from DeblurringModel.deblur_inference import clips_of, restore_clips
-from DeblurringModel.pairs import Pairs
+from DeblurringModel.pairs import Pairs, reblurred_pairs
 from tiny import one_thread  # noqa: F401 (a fixture)
 
 README = tiny.ROOT / "README.md"
@@ -95,7 +95,7 @@ def test_fine_tuning_lowers_the_adaptation_loss(name: str, video: Video, tmp_pat
     before, after = (models.build(name, **SMALL[name]).eval() for _ in range(2))
     load_into(before, config.weights)
     load_into(after, folder / "last.pth")
-    windows, sharp = Pairs(regions, blurring, 32, 7, 1.0).batch(list(range(4)), 4)
+    windows, sharp = Pairs(reblurred_pairs(regions, blurring), 32, 7, 1.0).batch(list(range(4)), 4)
     with torch.no_grad():
         values = [float(facts.adaptation_loss(models.restore(net, facts,
                                                              windows)[:, 2 - facts.past:][:, :1] + facts.low,

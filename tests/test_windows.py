@@ -15,7 +15,7 @@ from common.errors import UserError
 from common.images import write_image
 from common.regions_file import Region
 from common.videos import Video
-from DeblurringModel.pairs import Pairs
+from DeblurringModel.pairs import Pairs, reblurred_pairs
 from DeblurringModel.windows import Clip, cut
 
 
@@ -219,7 +219,7 @@ def _regions(videos: dict[str, Video]) -> list[Region]:
 
 @pytest.fixture
 def pairs(videos) -> Pairs:
-    return Pairs(_regions(videos[1]), videos[0], CROP, 7, 0.1)
+    return Pairs(reblurred_pairs(_regions(videos[1]), videos[0]), CROP, 7, 0.1)
 
 
 def _values(tensor: torch.Tensor) -> np.ndarray:
@@ -258,7 +258,7 @@ def test_window_and_target(videos, pairs):
 
 def test_crops_reach_every_edge_of_a_region(videos):
     region = Region(videos[1]["a"], 2, (3, 5, 3 + CROP + 2, 5 + CROP + 1))
-    _, sharp = Pairs([region], videos[0], CROP, 7, 0.1).batch(list(range(100)), 1)
+    _, sharp = Pairs(reblurred_pairs([region], videos[0]), CROP, 7, 0.1).batch(list(range(100)), 1)
     values = _values(sharp)
     assert {(int(target[1].min()), int(target[2].min())) for (target,) in values} == set(
         itertools.product((3, 4, 5), (5, 6)))
@@ -268,12 +268,12 @@ def test_sample_depends_on_its_number_alone(videos, pairs):
     """Whatever the number of processes, after a restart, and without a cache."""
     windows, sharp = pairs.batch(list(range(16, 24)), 8)
     for size in (1, 2, 4, 8):
-        again = Pairs(_regions(videos[1]), videos[0], CROP, 7, 0.0)
+        again = Pairs(reblurred_pairs(_regions(videos[1]), videos[0]), CROP, 7, 0.0)
         for rank in range(size):
             share = World(rank, size, torch.device("cpu")).share(list(range(16, 24)))
             part = again.batch(share, 8)
             assert torch.equal(part[0], windows[rank::size]) and torch.equal(part[1], sharp[rank::size])
-    other = Pairs(_regions(videos[1]), videos[0], CROP, 8, 0.1).batch(list(range(16, 24)), 8)
+    other = Pairs(reblurred_pairs(_regions(videos[1]), videos[0]), CROP, 8, 0.1).batch(list(range(16, 24)), 8)
     assert not torch.equal(other[1], sharp)
 
 
@@ -289,7 +289,7 @@ def test_epochs_cover_all_regions(videos, pairs):
 
 
 def test_more_places_than_regions(videos):
-    pairs = Pairs(_regions(videos[1])[:2], videos[0], CROP, 7, 0.1)
+    pairs = Pairs(reblurred_pairs(_regions(videos[1])[:2], videos[0]), CROP, 7, 0.1)
     _, sharp = pairs.batch(list(range(8)), 8)
     assert sorted(Counter(_values(sharp)[:, 0, 0, 0, 0].tolist()).items()) == [(2, 4), (5, 4)]
     # The same region again, at another place or turned.
@@ -299,7 +299,7 @@ def test_more_places_than_regions(videos):
 def _refused(regions: list[Region], blurring: Path, crop: int = CROP) -> str:
     """The message, at the start or with the first batches; it has to be one line."""
     with pytest.raises(UserError) as caught:
-        Pairs(regions, blurring, crop, 7, 0.1).batch([0, 1], 2)
+        Pairs(reblurred_pairs(regions, blurring), crop, 7, 0.1).batch([0, 1], 2)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -314,7 +314,8 @@ def test_region_at_the_end_of_a_video(videos, position):
 def test_region_smaller_than_the_crop(videos):
     for box in ((0, 0, 15, 30), (0, 0, 30, 15)):
         message = _refused([Region(videos[1]["a"], 2, box)], videos[0])
-        assert message.startswith("deblurring.crop_size: 16 is larger than a region of a/5 "
+        assert message.startswith("deblurring.crop_size: 16 is larger than a region of "
+                                  f"{videos[1]['a'].frames[2]} "
                                   f"({box[3]} x {box[2]} pixels)")
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 Draw = Callable[[int, torch.Size], Tensor]
 
 CHARBONNIER_EPS = 1e-3
+PREDICTIONS = ("noise", "image")
 
 
 def linear_betas(num_timesteps: int = 2000, beta_1: float = 1e-6, beta_T: float = 1e-2) -> Tensor:
@@ -57,11 +58,15 @@ def seeded_draws(seeds: Sequence[int]) -> Draw:
 
 
 class GaussianDiffusion(nn.Module):
-    """Schedule buffers and the noise predictor `model`.
+    """Schedule buffers and the predictor `model`.
 
-    `unet` maps x (B, 9, H, W), the noisy image and its condition, and steps (B,) to the noise (B, 3, H, W).
-    `betas` (T,) are the noise variances of the steps. The derived quantities are computed in float64, stored
-    in float32 and part of the state dict: loading a checkpoint made with as many steps replaces them.
+    `unet` maps x (B, 9, H, W), the noisy image and its condition, and steps (B,) to its prediction
+    (B, 3, H, W): the noise (published), or with `prediction="image"` the blurred image, from which the noise
+    follows. At the noisiest steps an error of the predicted noise is amplified a hundredfold in the image, one
+    of the predicted image is not: networks too small, or trained too shortly, to predict noise that exactly
+    still blur faithfully. `betas` (T,) are the noise variances of the steps. The derived quantities are
+    computed in float64, stored in float32 and part of the state dict: loading a checkpoint made with as many
+    steps replaces them. Raises ValueError for another prediction or shape.
     """
 
     betas: Tensor
@@ -73,8 +78,10 @@ class GaussianDiffusion(nn.Module):
     remove_noise_coeff: Tensor
     sigma: Tensor
 
-    def __init__(self, unet: nn.Module, betas: Tensor) -> None:
+    def __init__(self, unet: nn.Module, betas: Tensor, prediction: str = "noise") -> None:
         super().__init__()
+        if prediction not in PREDICTIONS:
+            raise ValueError(f"prediction: expected one of {', '.join(PREDICTIONS)}, got {prediction!r}")
         if betas.ndim != 1 or not len(betas):
             raise ValueError(f"expected betas (T,) with T >= 1, got shape {tuple(betas.shape)}")
         betas = betas.double()
@@ -93,19 +100,22 @@ class GaussianDiffusion(nn.Module):
         for name, value in schedule.items():
             self.register_buffer(name, value.float())
         self.model = unet
+        self.prediction = prediction
 
     @property
     def num_timesteps(self) -> int:
         return len(self.betas)
 
     def loss(self, image: Tensor, condition: Tensor, timesteps: Tensor, noise: Tensor) -> Tensor:
-        """Charbonnier distance (scalar, mean over all elements) between the predicted and the true noise.
+        """Charbonnier distance (scalar, mean over all elements) between the prediction and the true noise, or
+        the true image where that is predicted.
 
         `image` (B, 3, H, W) is the blurred image, `timesteps` (B,) int64 in 0..T-1, `noise` standard normal
         of the image's shape.
         """
-        predicted = self._predict_noise(self.q_sample(image, timesteps, noise), condition, timesteps)
-        return ((predicted - noise).square() + CHARBONNIER_EPS ** 2).sqrt().mean()
+        predicted = self._predict(self.q_sample(image, timesteps, noise), condition, timesteps)
+        target = noise if self.prediction == "noise" else image
+        return ((predicted - target).square() + CHARBONNIER_EPS ** 2).sqrt().mean()
 
     def q_sample(self, image: Tensor, timesteps: Tensor, noise: Tensor) -> Tensor:
         """The noisy image of each step in `timesteps` (B,): forward process, (B, 3, H, W)."""
@@ -160,9 +170,16 @@ class GaussianDiffusion(nn.Module):
                 x = x + self.sigma[step] * draw(k, x.shape)
         return x
 
-    def _predict_noise(self, noisy: Tensor, condition: Tensor, timesteps: Tensor) -> Tensor:
+    def _predict(self, noisy: Tensor, condition: Tensor, timesteps: Tensor) -> Tensor:
         # Under autocast the network answers in half precision, in which the small coefficients would be lost.
         return self.model(torch.cat([noisy, condition], dim=1), timesteps).to(noisy.dtype)
+
+    def _predict_noise(self, noisy: Tensor, condition: Tensor, timesteps: Tensor) -> Tensor:
+        predicted = self._predict(noisy, condition, timesteps)
+        if self.prediction == "noise":
+            return predicted
+        return ((noisy - _per_sample(self.sqrt_alphas_cumprod, timesteps) * predicted)
+                / _per_sample(self.sqrt_one_minus_alphas_cumprod, timesteps))
 
     @staticmethod
     def _same_step(step: int, x: Tensor) -> Tensor:

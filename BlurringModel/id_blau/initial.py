@@ -1,4 +1,5 @@
-"""An initialisation of the U-Net that already is a fair noise predictor where noise dominates."""
+"""An initialisation of the U-Net that already is a fair predictor: of noise where noise dominates, of the blurred
+image where there is little blur."""
 import torch
 from torch import nn
 
@@ -6,13 +7,13 @@ from BlurringModel.id_blau.unet import UNet
 
 
 @torch.no_grad()
-def start_from_input(unet: UNet) -> None:
-    """Set weights so that the untrained network returns its noisy input, and every residual block its shortcut.
+def start_from_input(unet: UNet, prediction: str = "noise") -> None:
+    """Set weights so that the untrained network returns a part of its input, and every residual block its shortcut.
 
-    At most timesteps the noisy image is nearly all noise, so returning it is close to right; a short training then
-    spends nothing on learning to pass it through. It goes through the last activation unharmed because
-    silu(z) - silu(-z) = z: the first six channels carry the image and its negative. Raises ValueError for fewer
-    than six base channels.
+    A noise predictor returns the noisy image, which at most timesteps is nearly all noise; an image predictor
+    returns the sharp image, so that its training learns what blur adds to it. A short training then spends nothing
+    on learning to pass these through. They go through the last activation unharmed because silu(z) - silu(-z) = z:
+    the first six channels carry the image and its negative. Raises ValueError for fewer than six base channels.
     """
     channels = unet.init_conv.out_channels
     if channels < 6:
@@ -28,8 +29,9 @@ def start_from_input(unet: UNet) -> None:
     nn.init.zeros_(last_layer.weight)
     nn.init.zeros_(last_layer.bias)
     skip = last_block.shortcut.in_channels - channels
+    first = 0 if prediction == "noise" else 3
     for colour in range(3):
         for channel, sign in ((colour, 1.0), (colour + 3, -1.0)):
-            unet.init_conv.weight[channel, colour, 1, 1] = sign
+            unet.init_conv.weight[channel, first + colour, 1, 1] = sign
             last_block.shortcut.weight[channel, skip + channel, 0, 0] = 1.0
             last_layer.weight[colour, channel, 1, 1] = sign

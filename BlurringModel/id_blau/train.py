@@ -48,11 +48,11 @@ def main() -> None:
         raise UserError(f"diffusion.sampling_steps: expected at most half of num_timesteps "
                         f"({recipe.num_timesteps // 2}), found {recipe.sampling_steps}")
     betas = linear_betas(recipe.num_timesteps, recipe.beta_1, recipe.beta_T)
-    network = build(lambda: GaussianDiffusion(UNet(**architecture), betas))
+    network = build(lambda: GaussianDiffusion(UNet(**architecture), betas, recipe.prediction))
     check_crop(setup, network.model.multiple, network.model.multiple)
     samples = validation_samples(setup)
     if setup.config.network.initialise == "identity":
-        start_from_input(network.model)
+        start_from_input(network.model, recipe.prediction)
     task = Task(lambda items: sharp_condition_blur([setup.draw(item, 1) for item in items], setup.train, recipe),
                 lambda net, batch: diffusion_loss(net, batch, recipe),
                 lambda net: validate(net, setup, samples), best="psnr_reblurred")
@@ -60,10 +60,10 @@ def main() -> None:
 
 
 def diffusion_loss(network: nn.Module, batch: tuple[Tensor, ...], recipe: DiffusionConfig) -> Tensor:
-    """Charbonnier distance between predicted and true noise at a random timestep per sample.
+    """Charbonnier distance between prediction and truth (noise or image) at a random timestep per sample.
 
-    With a timestep_power above 1 small timesteps are drawn more often: there the noise is hidden in the picture and
-    has to be amplified, which a short training learns last, while the large ones are learnt at once.
+    With a timestep_power above 1 small timesteps are drawn more often: there a noise predictor has to amplify noise
+    that is hidden in the picture, which a short training learns last, while the large ones are learnt at once.
     """
     blurred, given = batch
     uniform = torch.rand(len(blurred), device=blurred.device)

@@ -1,0 +1,126 @@
+"""Windows made of one sharp frame at another moment of its video, the noise they get, and what stage 3 writes."""
+import numpy as np
+import pytest
+
+import tiny
+from BlurringModel.moments import moments, moved, moving_condition, patch_motion, poses
+from BlurringModel.noise import noise_level, with_noise_of
+from common.errors import UserError
+from common.images import read_image
+from tiny import one_thread  # noqa: F401, a fixture
+
+BOX = (8, 16, 72, 96)
+
+
+def field(a=0.0, b=0.0, x=0.0, c=0.0, d=0.0, y=0.0) -> np.ndarray:
+    return np.array([[a, b, x], [c, d, y]])
+
+
+def dense(affine: np.ndarray, height: int = 80, width: int = 112) -> np.ndarray:
+    rows, columns = np.mgrid[:height, :width]
+    return np.tensordot(affine, np.stack([columns, rows, np.ones_like(rows)]), axes=1).astype(np.float32)
+
+
+def test_moments_have_a_whole_window():
+    assert moments({1, 2, 3, 4, 5, 6, 9, 10, 11, 12}, set()) == [3, 4]
+    assert moments(range(1, 8), {3, 4}) == [5]
+    assert moments(range(1, 6), {3}) == [3]
+    assert moments(range(1, 5), set()) == []
+
+
+@pytest.mark.parametrize("affine", [field(), field(x=3.5, y=-2.0), field(0.01, -0.02, 4.0, 0.02, 0.01, -1.0)])
+def test_affine_motion_is_recovered(affine):
+    np.testing.assert_allclose(patch_motion(dense(affine), BOX), affine, atol=1e-4)
+
+
+def test_a_passing_object_does_not_matter():
+    affine, motion = field(x=5.0, y=1.0), dense(field(x=5.0, y=1.0))
+    motion[:, 20:40, 30:60] += 9.0
+    np.testing.assert_allclose(patch_motion(motion, BOX), affine, atol=1e-4)
+
+
+def test_poses_follow_the_motion():
+    """Between frames the content moves by the mean of their motions; the middle frame stays."""
+    steps = [1.0, 3.0, 5.0, 3.0, 1.0]
+    placed = [pose[0, 2] for pose in poses([field(x=step) for step in steps])]
+    np.testing.assert_allclose(placed, [-6.0, -4.0, 0.0, 4.0, 6.0])
+
+
+def test_poses_of_a_rotation_compose():
+    turn = field(0.0, -0.05, 2.0, 0.05, 0.0, -1.0)
+    first, second, third = poses([turn] * 3)
+    step = np.vstack([turn + np.eye(2, 3), [0, 0, 1]])
+    np.testing.assert_allclose(third, step)
+    np.testing.assert_allclose(first @ step, np.eye(3), atol=1e-12)
+    np.testing.assert_array_equal(second, np.eye(3))
+
+
+def test_content_moves_with_its_pose():
+    image = np.zeros((20, 30, 3), np.uint8)
+    image[5, 7] = 255
+    pose = np.eye(3)
+    pose[:2, 2] = 4, 2
+    assert moved(image, pose)[7, 11].tolist() == [255] * 3
+    assert moved(image, np.eye(3)) is image
+
+
+def test_condition_of_a_motion():
+    magnitude = np.full((80, 112), 6.0, np.float32)
+    condition = moving_condition(field(x=3.0, y=-4.0), magnitude)
+    assert condition.dtype == np.float32 and condition.shape == (3, 80, 112)
+    np.testing.assert_allclose(condition[:, 10, 10], [0.6, -0.8, 6.0], rtol=1e-6)
+    assert not moving_condition(field(), magnitude)[:2].any()
+
+
+def test_noise_is_brought_to_the_level_and_no_further():
+    rng = np.random.default_rng(1)
+    flat = np.full((128, 128, 3), 120, np.uint8)
+    noisy = with_noise_of(flat, 5.0, rng)
+    assert noise_level(noisy) == pytest.approx(5.0, rel=0.1)
+    assert noise_level(with_noise_of(noisy, 8.0, rng)) == pytest.approx(8.0, rel=0.1)
+    assert np.array_equal(with_noise_of(noisy, 2.0, rng), noisy)
+
+
+# Stages 2 to 4 with each kind of window
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """One folder in which stages 1 and 2 have run with everything that the windows need."""
+    folder = tmp_path_factory.mktemp("windows")
+    config = tiny.make(folder, rsdm={"border": 3}, dbcgm={"frames": "all", "motion": True})
+    for stage in ("RSDM", "DBCGM"):
+        tiny.run(stage, config)
+    return folder
+
+
+@pytest.mark.parametrize("window, copies", [("all", 1), ("moved", 2)])
+def test_whole_windows_are_written_and_learned_from(made, window, copies):
+    config = tiny.write_config(made, f"{window}.yaml", rsdm={"border": 3}, dbcgm={"frames": "all", "motion": True},
+                               blurring={"window": window, "copies": copies, "match_noise": True})
+    for stage in ("BlurringModel", "DeblurringModel"):
+        tiny.run(stage, config, "--overwrite")
+    for ori in sorted((made / "out" / "blurring").glob("*/ori/*.png")):
+        video, name = ori.parents[1], ori.stem
+        windows = sorted((video / "window" / name).iterdir())
+        assert [path.name for path in windows] == [str(copy) for copy in range(copies)]
+        for made_window in windows:
+            pictures = [read_image(made_window / f"{index}.png") for index in range(5)]
+            assert len({picture.tobytes() for picture in pictures}) == 5
+        assert np.array_equal(read_image(windows[0] / "2.png"), read_image(video / "reblur" / ori.name))
+    log = (made / "out" / "deblurring" / "ESTRNN" / "weights" / "log.csv").read_text()
+    assert log.count("\n") > 1
+
+
+@pytest.mark.parametrize("sections, message", [
+    ({"dbcgm": {"frames": "selected"}, "blurring": {"window": "all"}}, "blurring.window: all needs the condition"),
+    ({"dbcgm": {"frames": "all"}, "blurring": {"window": "moved"}}, "blurring.window: moved needs five successive"),
+    ({"blurring": {"copies": 2}}, "blurring.copies: more than 1 needs blurring.window moved, found center"),
+])
+def test_what_stage_2_has_not_made_is_named(tmp_path, sections, message):
+    config = tiny.make(tmp_path, **sections)
+    for stage in ("RSDM", "DBCGM"):
+        tiny.run(stage, config)
+    with pytest.raises(UserError) as caught:
+        tiny.run("BlurringModel", config)
+    assert str(caught.value).startswith(message) and "\n" not in str(caught.value)
+    assert not list((tmp_path / "out" / "blurring").glob("*/reblur/*"))
