@@ -25,9 +25,9 @@ from BlurringModel.id_blau.dataset import normalise_condition
 from BlurringModel.id_blau.diffusion import GaussianDiffusion
 from BlurringModel.id_blau.unet import UNet
 from BlurringModel.moments import REACH, moments, moved, moving_condition, patch_motion, poses
-from BlurringModel.noise import noise_level, with_noise_of
+from BlurringModel.noise import noise_level, with_noise_of, without_noise
 from BlurringModel.windows import Box, context_window, merge_overlapping, window_draws
-from common.checkpoints import load_state, load_state_into, sha256
+from common.checkpoints import load_state, load_state_into, sha256, stored_entry
 from common.cli import run
 from common.condition_view import condition_picture
 from common.config import BlurringConfig, require
@@ -88,9 +88,8 @@ def main() -> None:
                        lambda unit: all(picture(folder, "reblur", frame).exists() for frame in unit), stage.world)
     if units:
         network = load_network(stage)
-        sharp = {(frame.video.name, frame.position) for frame in frames}
         for unit in stage.progress(units, "stage 3, reblurring", "batch"):
-            reblur(stage, network, folder, unit, sharp)
+            reblur(stage, network, folder, unit)
     stage.world.barrier()
     stage.say(f"stage 3: {len(frames)} frames reblurred -> {folder}")
 
@@ -116,7 +115,7 @@ def check_window(stage: Stage, frames: list[Frame]) -> None:
                     raise UserError(f"blurring.window: all needs the condition of every frame of a window, {name} lacks "
                                     "some; set dbcgm.frames to all and rsdm.border to 3 (4 with dbcgm.trajectory "
                                     "five_frame), and run the stages before again")
-        if config.window == "moved" and not moments_of(stage, frame.video, set()):
+        if config.window == "moved" and not moments_of(stage, frame.video):
             raise UserError(f"blurring.window: moved needs five successive frames with condition and motion, "
                             f"{frame.video.name} has none; set dbcgm.frames to all and dbcgm.motion to true (a video "
                             "needs 7 frames, 9 with dbcgm.trajectory five_frame), and run python DBCGM/main.py again")
@@ -138,6 +137,10 @@ def load_network(stage: Stage) -> GaussianDiffusion:
     state = load_state(config.weights)
     if "betas" not in state:
         raise UserError(f"{config.weights}: holds no ID-Blau (its noise schedule `betas` is missing)")
+    trained = stored_entry(config.weights, "prediction")
+    if trained not in (None, config.prediction):
+        raise UserError(f"blurring.prediction: {config.weights} was trained to predict the {trained}, found "
+                        f"{config.prediction}")
     try:
         network = GaussianDiffusion(UNet(**config.architecture), state["betas"], config.prediction)
     except (TypeError, ValueError) as error:
@@ -148,15 +151,11 @@ def load_network(stage: Stage) -> GaussianDiffusion:
     return network.to(stage.world.device, memory_format=torch.channels_last).eval()
 
 
-def reblur(stage: Stage, network: GaussianDiffusion, folder: Path, unit: list[Frame],
-           sharp: set[tuple[str, int]]) -> None:
-    """Sample all shots of the unit's frames, batches of equal size, and write the pictures of each frame.
-
-    sharp: (video, position) of all frames that were chosen as sharp.
-    """
+def reblur(stage: Stage, network: GaussianDiffusion, folder: Path, unit: list[Frame]) -> None:
+    """Sample all shots of the unit's frames, batches of equal size, and write the pictures of each frame."""
     config, multiple = stage.config.blurring, network.model.multiple
     originals = {frame: read_image(frame.video.frames[frame.position]) for frame in unit}
-    shots = [shot for frame in unit for shot in shots_of(stage, frame, originals[frame], sharp)]
+    shots = [shot for frame in unit for shot in shots_of(stage, frame, originals[frame])]
     canvases = {(shot.frame, shot.copy, shot.index): shot.image.copy() for shot in shots}
     by_size = defaultdict(list)
     for shot in shots:
@@ -191,7 +190,7 @@ def identity(shot: Shot) -> tuple[str | int, ...]:
     return own if (shot.copy, shot.index) == (0, REACH) else (*own, shot.copy, shot.index)
 
 
-def shots_of(stage: Stage, frame: Frame, original: np.ndarray, sharp: set[tuple[str, int]]) -> list[Shot]:
+def shots_of(stage: Stage, frame: Frame, original: np.ndarray) -> list[Shot]:
     """Everything of one frame that blurring.window wants blurred."""
     config, height, width = stage.config.blurring, *original.shape[:2]
     if any(box[2] > height or box[3] > width for box in frame.boxes):
@@ -199,9 +198,7 @@ def shots_of(stage: Stage, frame: Frame, original: np.ndarray, sharp: set[tuple[
                         f"lies outside the frame of {width} x {height} pixels")
     boxes = ((0, 0, height, width),) if config.area == "frame" else frame.boxes
     if config.window == "moved":
-        chosen = {position for video, position in sharp if video == frame.video.name}
-        return [shot for copy in range(config.copies)
-                for shot in moment_shots(stage, frame, copy, original, boxes, chosen)]
+        return [shot for copy in range(config.copies) for shot in moment_shots(stage, frame, copy, original, boxes)]
     steps = range(-REACH, REACH + 1) if config.window == "all" else (0,)
     shots = []
     for step in steps:
@@ -213,29 +210,35 @@ def shots_of(stage: Stage, frame: Frame, original: np.ndarray, sharp: set[tuple[
     return shots
 
 
-def moments_of(stage: Stage, video: Video, sharp: set[int]) -> list[int]:
+def moments_of(stage: Stage, video: Video) -> list[int]:
     """Positions of the video's moments (see BlurringModel/moments.py) that stage 2 has condition and motion of."""
     return moments({position for position in range(len(video.frames))
                     if all(array_path(stage, kind, video, position).exists()
-                           for kind in ("condition", "motion"))}, sharp)
+                           for kind in ("condition", "motion"))})
 
 
-def moment_shots(stage: Stage, frame: Frame, copy: int, original: np.ndarray, boxes: Sequence[Box],
-                 sharp: set[int]) -> list[Shot]:
-    """A window of the frame's sharp content as it would look at another moment of the video, drawn by seed."""
+def moment_shots(stage: Stage, frame: Frame, copy: int, original: np.ndarray, boxes: Sequence[Box]) -> list[Shot]:
+    """A window of the frame's sharp content as it would look at another moment of the video, drawn by seed.
+
+    The content already is as blurred as its own frame, so only the difference to the moment's blur is added; an
+    estimator's error that is the same for both cancels out.
+    """
     video, size, shots = frame.video, original.shape[:2], []
     rng = numpy_generator(stage.config.runtime.seed, "moment", video.name, frame.name, copy)
-    moment = int(rng.choice(moments_of(stage, video, sharp)))
+    moment = int(rng.choice(moments_of(stage, video)))
     positions = range(moment - REACH, moment + REACH + 1)
     motions = [fitting_array(stage, "motion", video, position, (2, *size)) for position in positions]
     magnitudes = [fitting_array(stage, "condition", video, position, (3, *size))[2] for position in positions]
+    pictures = [read_image(video.frames[position]) for position in positions]
+    present = fitting_array(stage, "condition", video, frame.position, (3, *size))[2]
     for box in boxes:
         fields = [patch_motion(motion, box) for motion in motions]
-        for index, (position, field, pose) in enumerate(zip(positions, fields, poses(fields))):
-            image = read_image(video.frames[position]) if stage.config.blurring.match_noise else original
-            shots.append(Shot(frame, copy, index, box, moved(original, pose),
-                              moving_condition(field, magnitudes[index]),
-                              measured_noise(stage.config.blurring, image, box)))
+        own = float(present[box[0]:box[2], box[1]:box[3]].mean())
+        noise = [measured_noise(stage.config.blurring, picture, box) for picture in pictures]
+        content = without_noise(original, min(noise))
+        shots += [Shot(frame, copy, index, box, moved(content, pose),
+                       moving_condition(field, np.maximum(magnitude - own, 0)), level)
+                  for index, (field, pose, magnitude, level) in enumerate(zip(fields, poses(fields), magnitudes, noise))]
     return shots
 
 

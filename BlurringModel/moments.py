@@ -15,15 +15,13 @@ _GRID = 8
 _INLIER_PX = 1.0
 
 
-def moments(known: Collection[int], sharp: Collection[int]) -> list[int]:
+def moments(known: Collection[int]) -> list[int]:
     """Frame positions that can stand for a moment of the video: their whole window is among `known`.
 
-    sharp: positions that were chosen as sharp; they are left out where others remain, since what has to be learned
-    is how the other frames look.
+    Moments of rest count like all others: a network that is never shown a sharp frame learns to sharpen them too.
     """
-    whole = [position for position in sorted(known)
-             if all(position + step in known for step in range(-REACH, REACH + 1))]
-    return [position for position in whole if position not in sharp] or whole
+    return [position for position in sorted(known)
+            if all(position + step in known for step in range(-REACH, REACH + 1))]
 
 
 def patch_motion(motion: np.ndarray, box: Box) -> np.ndarray:

@@ -1,6 +1,12 @@
-"""Sensor noise: how much of it a video has, and as much again for what blurring made smooth."""
+"""Sensor noise: how much of it a video has, what is under it, and as much again for what blurring made smooth.
+
+A sharp patch is the target with its noise. What is blurred is the patch without it, and gets noise of its own: with
+the target's noise in the input a network would learn to keep noise, with noise that is independent of the target's it
+learns to remove it (Lehtinen et al., Noise2Noise, 2018).
+"""
 import cv2
 import numpy as np
+from skimage.restoration import denoise_nl_means
 
 _MASK = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 """Insensitive to slopes and edges along the axes (Immerkaer, Fast noise variance estimation, 1996)."""
@@ -15,6 +21,16 @@ def noise_level(image: np.ndarray) -> float:
     """
     response = cv2.filter2D(image.astype(np.float32), -1, _MASK)[1:-1, 1:-1]
     return float(np.median(np.abs(response)) / _MAD_TO_DEVIATION / np.linalg.norm(_MASK))
+
+
+def without_noise(image: np.ndarray, level: float) -> np.ndarray:
+    """`image` uint8 (H, W, 3) without white noise of deviation `level` grey levels (non-local means)."""
+    if level == 0:
+        return image
+    sigma = level / 255
+    smooth = denoise_nl_means(image.astype(np.float32) / 255, patch_size=5, patch_distance=6, h=0.8 * sigma,
+                              fast_mode=True, sigma=sigma, channel_axis=-1)
+    return (np.clip(smooth, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
 def with_noise_of(image: np.ndarray, level: float, rng: np.random.Generator) -> np.ndarray:

@@ -72,7 +72,7 @@ def finetune(stage: Stage) -> None:
 def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder: Path, label: str) -> None:
     """Fine-tune one network on the given regions."""
     config, runtime, facts = stage.config.deblurring, stage.config.runtime, model_spec(stage.config)
-    made = true_pairs(regions) if config.pairs == "true" else reblurred_pairs(regions, stage.output / "blurring")
+    made = true_pairs(regions) if config.pairs == "ground_truth" else reblurred_pairs(regions, stage.output / "blurring")
     pairs = Pairs(made, config.crop_size, runtime.seed, runtime.cache_gib)
     per_epoch = pairs.steps_per_epoch(config.batch_size)
     # On one short clip ten epochs are a dozen steps; the floor leaves large data sets as published.

@@ -60,7 +60,7 @@ def true_pairs(regions: list[Region]) -> list[Pair]:
     pairs = []
     for video, box in dict.fromkeys((region.video, region.box) for region in regions):
         if not video.sharp:
-            raise UserError(f"deblurring.pairs: true needs ground truth (dataset.sharp), {video.name} has none")
+            raise UserError(f"deblurring.pairs: ground_truth needs ground truth (dataset.sharp), {video.name} has none")
         pairs += [Pair(_around(video, position), video.sharp[position], box)
                   for position in range(REACH, len(video.frames) - REACH)]
     return pairs

@@ -71,6 +71,15 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     return content
 
 
+def stored_entry(path: str | Path, name: str) -> Any:
+    """What a checkpoint of this project says of itself under `name`; None where it, or another's file, says nothing.
+
+    Raises UserError for a file that `load_state` would refuse to read.
+    """
+    content = _read(path)
+    return content.get(name) if isinstance(content, dict) else None
+
+
 def load_state_into(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     """Copy `state` into `module`, whose precision and device stay as they are.
 

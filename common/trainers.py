@@ -79,8 +79,8 @@ def check_crop(setup: Setup, multiple: int, minimum: int) -> None:
         raise UserError(f"schedule.crop_size: expected a multiple of {multiple}, at least {minimum}, found {size}")
 
 
-def train(setup: Setup, network: nn.Module, task: Task, architecture: dict, name: str) -> None:
-    """Run the recipe's schedule on `network` and say where the result lies."""
+def train(setup: Setup, network: nn.Module, task: Task, architecture: dict, name: str, **more: str) -> None:
+    """Run the recipe's schedule on `network` and say where the result lies. `more`: facts for its checkpoints."""
     config, schedule = setup.config, setup.config.schedule
     steps = schedule.steps or schedule.epochs * math.ceil(len(setup.train) / schedule.batch_size)
     if steps < 1:
@@ -92,7 +92,7 @@ def train(setup: Setup, network: nn.Module, task: Task, architecture: dict, name
                                     schedule.warmup_steps),
                 schedule.gradient_clip, config.runtime.precision, config.runtime.seed, config.runtime.workers,
                 schedule.validate_every, schedule.save_every, label=name)
-    facts = {"network": name, "architecture": architecture}
+    facts = {"network": name, "architecture": architecture, **more}
     rows = fit(network, task, plan, setup.folder, setup.world, facts)
     if setup.world.main:
         figures = ", ".join(f"{key} {value:.4g}" for key, value in rows[-1].items()) if rows else "nothing to do"

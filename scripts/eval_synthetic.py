@@ -111,6 +111,7 @@ class Benchmark:
         self.frames = QUICK_FRAMES if options.quick else FRAMES
         self.first_seed = load_config(Config, options.config, options.overrides).runtime.seed
         self._kept = self.output / "results.json"
+        self._done: set[tuple[str, ...]] = set()
 
     def seeds(self, table: int) -> range:
         """The seeds of a table's results: Table 3 has one."""
@@ -182,6 +183,11 @@ class Benchmark:
             share(result, folder / result.name)
 
     def _stage(self, script: str, domain: str, cell: Cell, seed: int, folder: Path, *more: str) -> None:
+        """Run a stage, once for all cells that share its folder."""
+        work = (script, str(folder), *more)
+        if work in self._done:
+            return
+        self._done.add(work)
         print(f"== {domain}, {cell.label}, seed {seed}: {script}", flush=True)
         _, overrides = self.config(domain, cell, seed, folder)
         call([sys.executable, str(ROOT / script), "--config", str(self.options.config), "--set", *overrides, *more])

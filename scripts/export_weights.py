@@ -32,7 +32,7 @@ def main() -> None:
     # The noise schedule stays in full precision: its smallest values do not exist in half precision.
     state = {name: value.half() if torch.is_floating_point(value) and name not in SCHEDULE else value
              for name, value in stored["model_state"].items()}
-    facts = {name: stored[name] for name in ("network", "architecture", "step", "figures") if name in stored}
+    facts = {name: stored[name] for name in ("network", "architecture", "prediction", "step", "figures") if name in stored}
     save_checkpoint({"model_state": state, **facts}, options.weights)
     print(f"{options.weights}: {options.weights.stat().st_size / 2**20:.2f} MiB, SHA-256 {sha256(options.weights)}")
 

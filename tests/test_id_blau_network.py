@@ -279,6 +279,41 @@ def test_start_from_input_returns_the_noisy_image_and_learns():
     assert not [name for name, value in unet.named_parameters() if torch.equal(value, before[name])]
 
 
+def test_start_from_input_of_an_image_predictor_returns_the_sharp_image():
+    unet = UNet(**TINY)
+    start_from_input(unet, "image")
+    x = normal("start/x", 2, 9, 16, 24)
+    torch.testing.assert_close(unet(x, torch.tensor([3, 90])), x[:, 3:6], rtol=0, atol=1e-6)
+
+
+class KnowsTheImage(nn.Module):
+    """Predicts the fourth to sixth channel: the "blurred" image is the sharp one."""
+
+    def forward(self, x, time):
+        return x[:, 3:6]
+
+
+@pytest.mark.parametrize("steps, eta", [(2, 0.0), (7, 0.0), (7, 1.0)])
+def test_an_image_predictor_samples_what_it_predicts(steps, eta):
+    diffusion = GaussianDiffusion(KnowsTheImage(), linear_betas(100, beta_T=0.1), "image")
+    condition, noise = 0.1 * normal("image/condition", 2, 6, 8, 8), normal("image/noise", 2, 3, 8, 8)
+    sampled = diffusion.ddim_sample(condition, noise, steps, eta, torch.Generator().manual_seed(0))
+    # The last step ends at the first variance of the schedule, not at zero.
+    torch.testing.assert_close(sampled, condition[:, :3], rtol=0, atol=6 * 1e-3)
+    ancestral = diffusion.ddpm_sample(condition, noise, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(ancestral, condition[:, :3], rtol=0, atol=6 * 1e-3)
+
+
+def test_loss_of_an_image_predictor():
+    diffusion = GaussianDiffusion(KnowsTheImage(), linear_betas(100), "image")
+    condition = normal("image/condition", 2, 6, 8, 8)
+    arguments = condition, torch.tensor([3, 90]), normal("image/noise", 2, 3, 8, 8)
+    assert diffusion.loss(condition[:, :3], *arguments) == pytest.approx(1e-3, rel=1e-4)
+    assert diffusion.loss(condition[:, :3] + 0.5, *arguments) == pytest.approx(0.5, rel=1e-3)
+    with pytest.raises(ValueError, match="prediction: expected one of noise, image, got 'x0'"):
+        GaussianDiffusion(KnowsTheImage(), linear_betas(100), "x0")
+
+
 def test_start_from_input_needs_six_channels():
     with pytest.raises(ValueError, match="at least 6"):
         start_from_input(UNet(base_channels=4, channel_mults=(1, 2), num_res_blocks=1, time_dim=8))

@@ -15,7 +15,7 @@ from common.errors import UserError
 from common.images import write_image
 from common.regions_file import Region
 from common.videos import Video
-from DeblurringModel.pairs import Pairs, reblurred_pairs
+from DeblurringModel.pairs import Pairs, reblurred_pairs, true_pairs
 from DeblurringModel.windows import Clip, cut
 
 
@@ -286,6 +286,18 @@ def test_epochs_cover_all_regions(videos, pairs):
         assert sorted(epoch[:5]) == marks
         assert epoch[5] == epoch[0]
     assert len({tuple(epoch) for epoch in sharp}) > 5
+
+
+def test_pairs_of_the_ground_truth():
+    """The ceiling: each box once per video, in every frame that has a whole window."""
+    frames = tuple(Path(f"blur/{index}.png") for index in range(7))
+    sharp = tuple(Path(f"sharp/{index}.png") for index in range(7))
+    video, box = Video("a", frames, sharp), (0, 0, 30, 40)
+    pairs = true_pairs([Region(video, 2, box), Region(video, 4, box)])
+    assert [pair.target for pair in pairs] == list(sharp[2:5])
+    assert [pair.window for pair in pairs] == [frames[0:5], frames[1:6], frames[2:7]]
+    with pytest.raises(UserError, match="ground_truth needs ground truth .*, b has none"):
+        true_pairs([Region(Video("b", frames, ()), 2, box)])
 
 
 def test_more_places_than_regions(videos):

@@ -56,7 +56,7 @@ def main() -> None:
     task = Task(lambda items: sharp_condition_blur([setup.draw(item, 1) for item in items], setup.train, recipe),
                 lambda net, batch: diffusion_loss(net, batch, recipe),
                 lambda net: validate(net, setup, samples), best="psnr_reblurred")
-    train(setup, network, task, architecture, "ID-Blau")
+    train(setup, network, task, architecture, "ID-Blau", prediction=recipe.prediction)
 
 
 def diffusion_loss(network: nn.Module, batch: tuple[Tensor, ...], recipe: DiffusionConfig) -> Tensor:

@@ -1,0 +1,80 @@
+"""The synthetic benchmark from nothing to its tables, with tiny networks and clips."""
+import csv
+import json
+
+import numpy as np
+import pytest
+
+import tiny
+from common.errors import UserError
+from common.images import read_image
+from common.metrics import psnr
+from common.videos import find_videos
+from scripts import eval_synthetic
+from scripts.evaluation.synthetic import TABLE_2, TABLE_3, TABLES
+from test_evaluation import call_here
+from tiny import one_thread  # noqa: F401, a fixture
+
+
+@pytest.fixture(scope="module")
+def setup(tmp_path_factory):
+    """A folder with tiny weights and a configuration; clips are rendered small."""
+    folder = tmp_path_factory.mktemp("synthetic")
+    config = tiny.make(folder, rsdm={"border": 3, "min_size": 48}, dbcgm={"frames": "all", "motion": True},
+                       blurring={"window": "moved", "steps": 2, "match_noise": True}, deblurring={"epochs": 1, "batch_size": 1})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(eval_synthetic, "SIZE", (80, 64))
+        patch.setattr(eval_synthetic, "CLIPS", 1)
+        patch.setattr(eval_synthetic, "FRAMES", 8)
+        yield folder, config
+
+
+def run(folder, config, monkeypatch, *arguments) -> list[str]:
+    """Run the benchmark in this process; returns the stages that it called."""
+    log = folder / "calls.txt"
+    log.unlink(missing_ok=True)
+
+    def call(command):
+        call_here([*command, "--jobs", "1"] if "make_synthetic_dataset.py" in command[1] else command, str(log))
+
+    monkeypatch.setattr(eval_synthetic, "call", call)
+    monkeypatch.setattr("sys.argv", ["eval_synthetic.py", "--config", str(config), "--output", str(folder / "bench"),
+                                     *arguments])
+    eval_synthetic.main()
+    return log.read_text().splitlines() if log.exists() else []
+
+
+def test_table_1_from_nothing_and_again(setup, monkeypatch, capsys):
+    folder, config = setup
+    calls = run(folder, config, monkeypatch, "--tables", "1", "--domains", "mid", "--seeds", "1")
+    for script, times in (("RSDM", 1), ("DBCGM", 1), ("BlurringModel", 1), ("DeblurringModel/deblur_finetune", 2)):
+        assert sum(line.startswith(script) for line in calls) == times
+    text = capsys.readouterr().out
+    assert text.count("| ceiling: true pairs") == 2 and "epoch chosen by ground truth" in text
+    rows = list(csv.DictReader((folder / "bench" / "synthetic.csv").read_text().splitlines()))
+    assert {row["result"] for row in rows} == {"input", "baseline", "method", "true_pairs"}
+    assert json.loads((folder / "bench" / "synthetic.json").read_text())[0]["domain"] == "mid"
+    video, = find_videos(folder / "bench" / "data" / "mid")
+    expected = np.mean([psnr(read_image(blurry), read_image(sharp)) for blurry, sharp in zip(video.frames, video.sharp)])
+    assert float(next(row["psnr"] for row in rows if row["result"] == "input")) == pytest.approx(expected)
+    again = run(folder, config, monkeypatch, "--tables", "1", "--domains", "mid", "--seeds", "1")
+    assert [line.split()[0] for line in again] == ["scripts/make_synthetic_dataset.py"]
+    assert capsys.readouterr().out.split("## ")[1] == text.split("## ")[1]
+
+
+def test_every_cell_can_be_configured(setup, monkeypatch):
+    folder, config = setup
+    monkeypatch.setattr("sys.argv", ["eval_synthetic.py", "--config", str(config), "--output", str(folder / "bench")])
+    bench = eval_synthetic.Benchmark(eval_synthetic.parse())
+    identities = {cell.name: bench._identity("mid", cell, 1) for table in TABLES.values() for cell in table}
+    assert len(set(identities.values())) == len(identities)
+    assert sum(cell.name == "method" for cell in (*TABLE_2, *TABLE_3)) == 2
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--tables", "4"], "--tables: unknown 4; choose among 1, 2, 3"),
+    (["--domains", "far"], "--domains: unknown 'far'; choose among short, mid, long"),
+    (["--seeds", "-1"], "--seeds: expected at least 1, found -1")])
+def test_wrong_arguments(setup, monkeypatch, arguments, message):
+    with pytest.raises(UserError, match=f"^{message}$"):
+        run(*setup, monkeypatch, *arguments)
