@@ -26,9 +26,10 @@ from common.videos import Video
 from DeblurringModel import models
 from DeblurringModel.deblur_inference import clips_of
 from DeblurringModel.evaluation import ground_truth
-from DeblurringModel.pairs import HINT, Pairs, reblurred_pairs, true_pairs
+from DeblurringModel.pairs import HINT, Pair, Pairs, held_out, reblurred_pairs, true_pairs
 from DeblurringModel.setup import load_network, model_folder, model_spec, weights_folder
 
+BY_GROUND_TRUTH = ("best_gt", "both")
 INFERENCE_KEYS = ("borders", "clip_length", "clip_overlap")
 
 
@@ -52,8 +53,9 @@ def finetune(stage: Stage) -> None:
     if config.crop_size % facts.multiple or config.crop_size < facts.minimum:
         raise UserError(f"deblurring.crop_size: {config.model} needs a multiple of {facts.multiple} of at least "
                         f"{facts.minimum}, found {config.crop_size}")
-    if config.select != "last" and not all(video.sharp for video in stage.videos):
-        raise UserError(f"deblurring.select: {config.select} needs ground truth for every video (dataset.sharp); use last")
+    if config.select in BY_GROUND_TRUTH and not all(video.sharp for video in stage.videos):
+        raise UserError(f"deblurring.select: {config.select} needs ground truth for every video (dataset.sharp); use last "
+                        "or best_pairs")
     stage.claim(model_folder(stage) / "weights",
                 {"deblurring": section_settings(config, without=INFERENCE_KEYS),
                  "blurring": sha256(blurring / "settings.json"), "sharp_regions": sha256(regions_path),
@@ -73,6 +75,9 @@ def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder
     """Fine-tune one network on the given regions."""
     config, runtime, facts = stage.config.deblurring, stage.config.runtime, model_spec(stage.config)
     made = true_pairs(regions) if config.pairs == "ground_truth" else reblurred_pairs(regions, stage.output / "blurring")
+    judges: list[Pair] = []
+    if config.select == "best_pairs":
+        made, judges = held_out(made, runtime.seed)
     pairs = Pairs(made, config.crop_size, runtime.seed, runtime.cache_gib)
     per_epoch = pairs.steps_per_epoch(config.batch_size)
     # On one short clip ten epochs are a dozen steps; the floor leaves large data sets as published.
@@ -93,24 +98,44 @@ def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder
         epoch, rest = divmod(step, per_epoch)
         return f"epoch_{epoch}.pth" if config.keep_every and not rest and not epoch % config.keep_every else None
 
-    task = Task(lambda items: pairs.batch(items, config.batch_size), loss,
-                (lambda net: {"psnr_ground_truth": ground_truth_psnr(net, facts, videos, stage)})
-                if config.select != "last" else None,
-                best="psnr_ground_truth" if config.select != "last" else "")
+    validate, best = None, ""
+    if config.select in BY_GROUND_TRUTH:
+        validate, best = lambda net: {best: ground_truth_psnr(net, facts, videos, stage)}, "psnr_ground_truth"
+    elif judges:
+        held = Pairs(judges, config.crop_size, runtime.seed, runtime.cache_gib)
+        validate, best = lambda net: {best: pairs_psnr(net, facts, held, stage)}, "psnr_held_out"
+    task = Task(lambda items: pairs.batch(items, config.batch_size), loss, validate, best=best)
     rate = facts.learning_rate if config.learning_rate is None else config.learning_rate
     clip = facts.gradient_clip if config.gradient_clip is None else config.gradient_clip
     plan = Plan(steps, config.batch_size,
-                lambda step: cosine(step // per_epoch, epochs, rate, config.min_learning_rate), clip, runtime.precision, runtime.seed, runtime.workers, validate_every=per_epoch,
-                save_every=save_interval(per_epoch), keep=keep, label=label)
+                lambda step: cosine(step // per_epoch, epochs, rate, config.min_learning_rate), clip,
+                runtime.precision, runtime.seed, runtime.workers,
+                validate_every=per_epoch if epochs == config.epochs else interval(per_epoch),
+                save_every=interval(per_epoch), validate_first=bool(judges), keep=keep, label=label)
     fit(network, task, plan, folder, stage.world,
         {"network": config.model, "architecture": dict(config.architecture), "epochs": epochs,
          "steps_per_epoch": per_epoch})
     stage.say(f"stage 4: {steps} steps ({epochs} epochs of {len(pairs)} pairs) -> {folder}")
+    if judges and load_checkpoint(folder / "best.pth")["step"] == 0:
+        stage.say(f"stage 4: no state was better on the {len(judges)} held-out pairs than the unadapted network, which is "
+                  "what is used")
 
 
-def save_interval(per_epoch: int) -> int:
-    """Steps between checkpoints: every epoch, but not more often than every 50 steps on very short videos."""
+def interval(per_epoch: int) -> int:
+    """Steps between checkpoints: every epoch, but not more often than every 50 steps on very short videos. Between
+    looks at the ground truth too (deblurring.select) where deblurring.min_steps has multiplied the epochs."""
     return per_epoch * max(1, 50 // per_epoch)
+
+
+def pairs_psnr(network: nn.Module, facts: models.Spec, pairs: Pairs, stage: Stage) -> float:
+    """Mean PSNR over the pairs of the restored middle frame against the sharp patch, centre crops."""
+    values = []
+    for index in range(len(pairs)):
+        windows, sharp = pairs.centre(index)
+        restored = models.restore(network, facts, windows.to(stage.world.device), stage.config.deblurring.channel_order)
+        middle = windows.shape[1] // 2 - facts.past
+        values.append(psnr(to_image(restored[0, middle]), to_image(sharp[0, 0])))
+    return sum(values) / len(values)
 
 
 def ground_truth_psnr(network: nn.Module, facts: models.Spec, videos: list[Video], stage: Stage) -> float:

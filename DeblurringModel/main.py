@@ -20,7 +20,8 @@ from DeblurringModel.deblur_inference import infer
 from DeblurringModel.evaluation import measure, table
 from DeblurringModel.setup import adapted_variants, model_folder
 
-CHOICES = {"last": "last epoch, label-free", "best_gt": "epoch chosen by ground truth",
+CHOICES = {"last": "last epoch, label-free", "best_pairs": "best on held-out pairs, label-free",
+           "best_gt": "epoch chosen by ground truth",
            "both": "last epoch, label-free"}
 """How the weights of the variant `adapted` are chosen, by deblurring.select."""
 

@@ -66,6 +66,20 @@ def true_pairs(regions: list[Region]) -> list[Pair]:
     return pairs
 
 
+def held_out(pairs: list[Pair], seed: int) -> tuple[list[Pair], list[Pair]]:
+    """(those to learn from, a fifth of them, at least one, to judge by), drawn by `seed`, each in the order given.
+
+    Raises UserError for fewer than two pairs.
+    """
+    if len(pairs) < 2:
+        raise UserError("deblurring.select: best_pairs holds out a fifth of the pairs and needs at least 2, found "
+                        f"{len(pairs)}; use last, or raise rsdm.ratio or blurring.copies")
+    order = numpy_generator(seed, "held out").permutation(len(pairs))
+    judges = set(order[:max(1, len(pairs) // 5)].tolist())
+    return ([pair for index, pair in enumerate(pairs) if index not in judges],
+            [pair for index, pair in enumerate(pairs) if index in judges])
+
+
 def _around(video: Video, position: int) -> tuple[Path, ...]:
     return video.frames[position - REACH:position + REACH + 1]
 
@@ -103,9 +117,26 @@ class Pairs:
         order = numpy_generator(self._seed, "epoch", epoch).permutation(len(self._pairs))
         pair = self._pairs[order[place % len(self._pairs)]]
         rng = numpy_generator(self._seed, "pair", item)
-        size, (r0, c0, r1, c1) = self._crop_size, pair.box
-        top, left = r0 + int(rng.integers(r1 - r0 - size + 1)), c0 + int(rng.integers(c1 - c0 - size + 1))
-        turn = Turn.draw(rng, rotate=True)
+        room = self._room(pair)
+        top, left = (int(rng.integers(space + 1)) for space in room)
+        return self._cut(pair, top, left, Turn.draw(rng, rotate=True))
+
+    def centre(self, index: int) -> tuple[Tensor, Tensor]:
+        """Window (1, 5, 3, s, s) and sharp crop (1, 1, 3, s, s) from the middle of the box of pair `index`."""
+        pair = self._pairs[index]
+        top, left = (space // 2 for space in self._room(pair))
+        windows, sharp = self._cut(pair, top, left, Turn())
+        return to_tensor(windows[None]), to_tensor(sharp[None])
+
+    def _room(self, pair: Pair) -> tuple[int, int]:
+        """Rows and columns by which the crop can move inside the pair's box."""
+        r0, c0, r1, c1 = pair.box
+        return r1 - r0 - self._crop_size, c1 - c0 - self._crop_size
+
+    def _cut(self, pair: Pair, top: int, left: int, turn: Turn) -> tuple[np.ndarray, np.ndarray]:
+        """The crop that starts `top` rows and `left` columns inside the box: window and target, uint8, turned."""
+        r0, c0, r1, c1 = pair.box
+        size, top, left = self._crop_size, r0 + top, c0 + left
         sharp, frames = self._frames(pair.target), []
         for path in (*pair.window, pair.target):
             image = self._frames(path)

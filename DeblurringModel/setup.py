@@ -69,7 +69,7 @@ def adapted_weights(stage: Stage, video: Video, variant: str) -> Path:
     steps = stored.get("epochs", 0) * stored.get("steps_per_epoch", 0)
     if stored.get("step", steps) < steps:
         raise UserError(f"{last}: fine-tuning stopped after step {stored['step']} of {steps}; {HINT}")
-    return folder / "best.pth" if config.select == "best_gt" or variant == BEST_VARIANT else last
+    return folder / "best.pth" if config.select in ("best_gt", "best_pairs") or variant == BEST_VARIANT else last
 
 
 def _has_region(stage: Stage, video: Video) -> bool:

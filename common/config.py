@@ -100,7 +100,7 @@ class DeblurringConfig:
     min_learning_rate: float = key(1e-7, low=0.0)
     gradient_clip: float | None = key(None, low=0.0)
     scope: str = key("dataset", choices=("dataset", "video"))
-    select: str = key("last", choices=("last", "best_gt", "both"))
+    select: str = key("last", choices=("last", "best_pairs", "best_gt", "both"))
     borders: str = key("mirror", choices=("drop", "mirror"))
     clip_length: int = key(0, low=0)
     clip_overlap: int = key(0, low=0)

@@ -45,7 +45,7 @@ class Task:
 @dataclass(frozen=True)
 class Plan:
     """How it is trained. learning_rate: step -> rate. gradient_clip: largest gradient norm, 0 for none.
-    keep: step -> file name of a checkpoint to keep after that many steps, or None."""
+    validate_first: validate before the first step too, so that best.pth may be what the training started from. keep: step -> file name of a checkpoint to keep after that many steps, or None."""
     steps: int
     batch_size: int
     learning_rate: Callable[[int], float]
@@ -55,6 +55,7 @@ class Plan:
     workers: int = 2
     validate_every: int = 1000
     save_every: int = 500
+    validate_first: bool = False
     keep: Callable[[int], str | None] = lambda step: None
     label: str = "training"
 
@@ -94,6 +95,10 @@ def fit(network: nn.Module, task: Task, plan: Plan, folder: Path, world: World, 
         devices = [world.device] if world.device.type == "cuda" else None
         module = DistributedDataParallel(module, device_ids=devices)
     losses = state["losses"]
+    if plan.validate_first and not state["step"]:
+        if world.main:
+            state["log"].append({"step": 0} | _validated(network, task, plan, state, folder, facts, 0))
+        world.barrier()
     # The bar is closed before an error is reported, or it would be drawn once more below it.
     with tqdm(total=plan.steps, initial=state["step"], desc=plan.label, unit="step", disable=not world.main,
               mininterval=1.0, dynamic_ncols=True) as progress:

@@ -162,20 +162,25 @@ class Benchmark:
             folder = runs / "baseline"
             self._stage(INFERENCE, domain, cell, seed, folder, "--variant", "baseline")
             return folder
-        parts = as_dict(self.config(domain, cell, seed)[0])
-        made: list[Path] = []
-        for script, section, result in (("RSDM/main.py", "rsdm", "rsdm"), ("DBCGM/main.py", "dbcgm", "dbcgm"),
-                                        ("BlurringModel/main.py", "blurring", "blurring")):
-            read = {name: parts[name] for name in ("rsdm", "dbcgm", "blurring")[:len(made) + 1]}
-            folder = runs / f"{result}_{_digest(read | {'seed': seed})[:12]}"
-            self._linked(folder, made)
-            self._stage(script, domain, cell, seed, folder)
-            made.append(folder / result)
+        made = self._pairs(domain, cell, seed)
         folder = runs / f"{cell.name}_{seed}"
         self._linked(folder, made)
         self._stage(FINE_TUNING, domain, cell, seed, folder)
         self._stage(INFERENCE, domain, cell, seed, folder, "--variant", "adapted")
         return folder
+
+    def _pairs(self, domain: str, cell: Cell, seed: int) -> list[Path]:
+        """The results of stages 1 to 3, shared by all cells with the same settings for them."""
+        parts = as_dict(self.config(domain, cell, seed)[0])
+        made: list[Path] = []
+        for script, result in (("RSDM/main.py", "rsdm"), ("DBCGM/main.py", "dbcgm"),
+                               ("BlurringModel/main.py", "blurring")):
+            read = {name: parts[name] for name in ("rsdm", "dbcgm", "blurring")[:len(made) + 1]}
+            folder = self.output / "runs" / domain / f"{result}_{_digest(read | {'seed': seed})[:12]}"
+            self._linked(folder, made)
+            self._stage(script, domain, cell, seed, folder)
+            made.append(folder / result)
+        return made
 
     @staticmethod
     def _linked(folder: Path, made: list[Path]) -> None:
