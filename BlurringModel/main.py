@@ -198,7 +198,7 @@ def shots_of(stage: Stage, frame: Frame, original: np.ndarray) -> list[Shot]:
                         f"lies outside the frame of {width} x {height} pixels")
     boxes = ((0, 0, height, width),) if config.area == "frame" else frame.boxes
     if config.window == "moved":
-        return [shot for copy in range(config.copies) for shot in moment_shots(stage, frame, copy, original, boxes)]
+        return moment_shots(stage, frame, original, boxes)
     steps = range(-REACH, REACH + 1) if config.window == "all" else (0,)
     shots = []
     for step in steps:
@@ -217,33 +217,39 @@ def moments_of(stage: Stage, video: Video) -> list[int]:
                            for kind in ("condition", "motion"))})
 
 
-def moment_shots(stage: Stage, frame: Frame, copy: int, original: np.ndarray, boxes: Sequence[Box]) -> list[Shot]:
-    """A window of the frame's sharp content as it would look at another moment of the video, drawn by seed.
+def moment_shots(stage: Stage, frame: Frame, original: np.ndarray, boxes: Sequence[Box]) -> list[Shot]:
+    """Windows of the frame's sharp content as it would look at other moments of the video, drawn by seed.
 
     The content already is as blurred as its own frame, so only the difference to the moment's blur is added; an
     estimator's error that is the same for both cancels out.
     """
-    video, size, shots = frame.video, original.shape[:2], []
-    rng = numpy_generator(stage.config.runtime.seed, "moment", video.name, frame.name, copy)
-    moment = int(rng.choice(moments_of(stage, video)))
-    positions = range(moment - REACH, moment + REACH + 1)
-    motions = [fitting_array(stage, "motion", video, position, (2, *size)) for position in positions]
-    magnitudes = [fitting_array(stage, "condition", video, position, (3, *size))[2] for position in positions]
-    pictures = [read_image(video.frames[position]) for position in positions]
+    config, video, size = stage.config.blurring, frame.video, original.shape[:2]
+    choices, windows = moments_of(stage, video), []
+    for copy in range(config.copies):
+        rng = numpy_generator(stage.config.runtime.seed, "moment", video.name, frame.name, copy)
+        moment = int(rng.choice(choices))
+        windows.append(range(moment - REACH, moment + REACH + 1))
+    used = sorted({position for window in windows for position in window})
+    motions = {position: fitting_array(stage, "motion", video, position, (2, *size)) for position in used}
+    magnitudes = {position: fitting_array(stage, "condition", video, position, (3, *size))[2] for position in used}
+    pictures = {position: read_image(video.frames[position]) for position in used} if config.match_noise else {}
     present = fitting_array(stage, "condition", video, frame.position, (3, *size))[2]
+    shots = []
     for box in boxes:
-        fields = [patch_motion(motion, box) for motion in motions]
+        fields = {position: patch_motion(motion, box) for position, motion in motions.items()}
+        noise = {position: measured_noise(config, pictures.get(position), box) for position in used}
         own = float(present[box[0]:box[2], box[1]:box[3]].mean())
-        noise = [measured_noise(stage.config.blurring, picture, box) for picture in pictures]
-        content = without_noise(original, min(noise))
-        shots += [Shot(frame, copy, index, box, moved(content, pose),
-                       moving_condition(field, np.maximum(magnitude - own, 0)), level)
-                  for index, (field, pose, magnitude, level) in enumerate(zip(fields, poses(fields), magnitudes, noise))]
+        content = without_noise(original, min(noise.values()))
+        for copy, window in enumerate(windows):
+            placed = poses([fields[position] for position in window])
+            shots += [Shot(frame, copy, index, box, moved(content, pose),
+                           moving_condition(fields[position], np.maximum(magnitudes[position] - own, 0)), noise[position])
+                      for index, (position, pose) in enumerate(zip(window, placed))]
     return shots
 
 
-def measured_noise(config: BlurringConfig, image: np.ndarray, box: Box) -> float:
-    """The noise level inside the box, where blurring.match_noise asks for it."""
+def measured_noise(config: BlurringConfig, image: np.ndarray | None, box: Box) -> float:
+    """The noise level inside the box, where blurring.match_noise asks for it (`image` is not read otherwise)."""
     return noise_level(image[box[0]:box[2], box[1]:box[3]]) if config.match_noise else 0.0
 
 

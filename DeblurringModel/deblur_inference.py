@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from common.checkpoints import sha256
 from common.cli import run
+from common.distributed import mixed_precision
 from common.errors import UserError
 from common.images import pad_to_multiple, read_image, to_image, to_tensor, write_image
-from common.stage import Stage, autocast, open_stage, section_settings, weights_record
+from common.stage import Stage, open_stage, section_settings, weights_record
 from common.videos import Video
 from DeblurringModel import models
 from DeblurringModel.setup import adapted_variants, adapted_weights, load_network, model_folder, model_spec
@@ -105,7 +106,7 @@ def restore_clips(network: nn.Module, facts: models.Spec, video: Video, clips: l
     split = stage.config.deblurring.model in models.names() and hasattr(network, "encode")
     prepared: dict[int, Tensor] = {}
     for clip in clips:
-        with torch.inference_mode(), autocast(stage.world, stage.config.runtime.precision):
+        with torch.inference_mode(), mixed_precision(network, device, stage.config.runtime.precision):
             prepare = (lambda position: network.encode(load(position)[None])[0]) if split else load
             prepared = {position: prepared[position] if position in prepared else prepare(position)
                         for position in dict.fromkeys(clip.inputs)}

@@ -78,8 +78,21 @@ def start(device: str = "auto") -> World:
 def place(network: nn.Module, device: torch.device) -> nn.Module:
     """The network on `device`, in the layout that is fastest for images. Weights of three-dimensional convolutions
     have no such layout; a network with any of them stays as it is."""
-    flat = all(parameter.ndim < 5 for parameter in network.parameters())
-    return network.to(device, memory_format=torch.channels_last if flat else torch.preserve_format)
+    return network.to(device, memory_format=torch.preserve_format if _has_3d(network) else torch.channels_last)
+
+
+def mixed_precision(network: nn.Module, device: torch.device, precision: str) -> torch.autocast:
+    """bf16 autocast for `network` on `device` where `precision` is "bf16"; else a context that changes nothing.
+
+    On the CPU a network with three-dimensional convolutions stays in float32: their backward pass in bf16 with few
+    channels writes outside its memory (seen with PyTorch 2.14 on a processor with AMX) and ends the process.
+    """
+    safe = device.type != "cpu" or not _has_3d(network)
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16" and safe)
+
+
+def _has_3d(network: nn.Module) -> bool:
+    return any(parameter.ndim == 5 for parameter in network.parameters())
 
 
 def stop() -> None:

@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from common.checkpoints import load_checkpoint, load_state_into, save_checkpoint
-from common.distributed import World, place
+from common.distributed import World, mixed_precision, place
 from common.files import write_text
 from common.seeding import derive_seed, seed_everything
 
@@ -109,7 +109,7 @@ def fit(network: nn.Module, task: Task, plan: Plan, folder: Path, world: World, 
                 group["lr"] = rate
             optimizer.zero_grad(set_to_none=True)
             batch = tuple(item.to(world.device, non_blocking=True) for item in batch)
-            with torch.autocast(world.device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
+            with mixed_precision(network, world.device, plan.precision):
                 loss = module(*batch)
             loss.backward()
             if plan.gradient_clip:
@@ -158,8 +158,8 @@ def _resume(network: nn.Module, optimizer: torch.optim.Optimizer, path: Path, wo
 def _validated(network: nn.Module, task: Task, plan: Plan, state: dict[str, Any], folder: Path,
                facts: dict[str, Any], step: int) -> dict[str, float]:
     network.eval()
-    with torch.inference_mode(), torch.autocast(next(network.parameters()).device.type, torch.bfloat16,
-                                                enabled=plan.precision == "bf16"):
+    device = next(network.parameters()).device
+    with torch.inference_mode(), mixed_precision(network, device, plan.precision):
         figures = task.validate(network)
     network.train()
     if task.best:

@@ -81,12 +81,15 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--domains", type=lambda text: text.split(","), default=list(DOMAINS),
                         help=f"domains, separated by commas (default {','.join(DOMAINS)})")
     parser.add_argument("--seeds", type=int, default=None, help="seeds for Tables 1 and 2 (default 3)")
-    parser.add_argument("--output", type=Path, default=ROOT / "outputs" / "eval_synthetic", help="folder for everything")
+    parser.add_argument("--output", type=Path, default=None,
+                        help="folder for everything (default outputs/eval_synthetic, with --quick another)")
     parser.add_argument("--config", type=Path, default=ROOT / "configs" / "demo.yaml", help="settings and weights")
     parser.add_argument("--set", dest="overrides", nargs="+", action="extend", default=[], metavar="section.key=value",
                         help="change single keys")
     options = parser.parse_args()
     options.tables = options.tables or ([1] if options.quick else list(TABLES))
+    if options.output is None:
+        options.output = ROOT / "outputs" / ("eval_synthetic_quick" if options.quick else "eval_synthetic")
     options.seeds = options.seeds or (1 if options.quick else 3)
     for wrong, name, known in (([n for n in options.tables if n not in TABLES], "--tables", "1, 2, 3"),
                                ([d for d in options.domains if d not in DOMAINS], "--domains", ", ".join(DOMAINS))):
@@ -249,8 +252,9 @@ def markdown(bench: Benchmark, results: list[Result]) -> str:
         lines += [f"## {HEADINGS[number]}", "", f"| | {' | '.join(options.domains)} |",
                   f"|---|{'---:|' * len(options.domains)}"]
         cells = [INPUT, BASELINE, *TABLES[number]]
-        lines += [f"| {cell.label} | {' | '.join(_cell_text(results, domain, cell, bench, number) for domain in options.domains)} |"
-                  for cell in cells]
+        for cell in cells:
+            texts = [_cell_text(results, domain, cell, bench, number) for domain in options.domains]
+            lines.append(f"| {cell.label} | {' | '.join(texts)} |")
         lines += ["", *_per_clip(results, cells, bench, number)]
     return "\n".join(lines)
 
@@ -275,7 +279,7 @@ def _per_clip(results: list[Result], cells: list[Cell], bench: Benchmark, number
                   f"|---|{'---:|' * len(clips)}"]
         for cell in cells:
             found = _found(results, domain, cell, bench, number)
-            values = [f"{np.mean([r.clips[clip] for r in found]):.2f}" for clip in clips]
+            values = [f"{np.mean([result.clips[clip] for result in found]):.2f}" for clip in clips]
             lines.append(f"| {cell.label} | {' | '.join(values)} |")
         lines.append("")
     return lines

@@ -10,7 +10,8 @@
 #     --seeds N         seeds for Tables 1 and 2 (default 3)
 #     --config FILE     settings and weights (default configs/demo.yaml)
 #     --set K=V ...     change settings
-#     --output DIR      folder for everything (default outputs/eval_synthetic); the tables are DIR/synthetic.md, .csv, .json
+#     --output DIR      folder for everything (default outputs/eval_synthetic, with --quick outputs/eval_synthetic_quick);
+#                       the tables are DIR/synthetic.md, .csv, .json
 #
 # Needs no data: clips are rendered from assets/footage/benchmark. A stopped run goes on with the same command.
 # "epoch chosen by ground truth" and "ceiling" look at the answer; they are there to compare with.

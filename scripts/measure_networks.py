@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from common import distributed
 from common.cli import run
-from common.distributed import place
+from common.distributed import mixed_precision, place
 from common.images import pad_to_multiple
 from DeblurringModel import models
 
@@ -68,7 +68,7 @@ def measure(options: argparse.Namespace) -> dict:
     cuda = device.type == "cuda"
     for _ in range(3 if cuda else 2):
         started = time.perf_counter()
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16"):
+        with torch.inference_mode(), mixed_precision(network, device, options.precision):
             restored = models.restore(network, facts, clip)
         if cuda:
             torch.cuda.synchronize()

@@ -25,7 +25,7 @@ from common import trainers
 from common.augmentation import Turn
 from common.checkpoints import load_checkpoint
 from common.config import DiffusionConfig
-from common.distributed import World
+from common.distributed import World, mixed_precision
 from common.errors import UserError
 from common.images import write_array, write_image
 from common.seeding import numpy_generator
@@ -266,6 +266,15 @@ def test_frozen_parameters_stay(tmp_path):
     after = network.state_dict()
     assert torch.equal(before["layers.0.weight"], after["layers.0.weight"])
     assert not torch.equal(before["layers.4.weight"], after["layers.4.weight"])
+
+
+def test_3d_convolutions_stay_in_full_precision_on_the_cpu():
+    flat, deep = nn.Conv2d(3, 4, 3), nn.Conv3d(3, 4, 3)
+    cpu = torch.device("cpu")
+    for network, precision, kind in ((flat, "bf16", torch.bfloat16), (deep, "bf16", torch.float32),
+                                     (flat, "fp32", torch.float32)):
+        with mixed_precision(network, cpu, precision):
+            assert network(torch.zeros(1, 3, *(5,) * (network.weight.ndim - 2))).dtype == kind
 
 
 def test_every_process_takes_its_part_of_a_batch():
