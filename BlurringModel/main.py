@@ -78,10 +78,10 @@ def main() -> None:
     condition_settings = stage.output / "dbcgm" / "settings.json"
     if not condition_settings.exists():
         raise UserError(f"{condition_settings.parent}: no blur conditions; {HINT}")
+    check_window(stage, frames)
     stage.claim(folder, {"blurring": section_settings(config), "sharp_regions": sha256(regions_path),
                          "dbcgm": sha256(condition_settings), "seed": stage.config.runtime.seed,
                          "precision": stage.config.runtime.precision})
-    check_window(stage, frames)
     # Frames with windows of like size are neighbours in this order and share batches.
     frames.sort(key=lambda frame: sorted((b[2] - b[0], b[3] - b[1]) for b in frame.boxes))
     units = unfinished(groups(frames, config.batch_size),
@@ -105,20 +105,18 @@ def check_window(stage: Stage, frames: list[Frame]) -> None:
     config = stage.config.blurring
     if config.copies > 1 and config.window != "moved":
         raise UserError(f"blurring.copies: more than 1 needs blurring.window moved, found {config.window}")
-    for frame in frames:
-        name = f"{frame.video.name}/{frame.name}"
-        if config.window == "all":
-            for step in range(-REACH, REACH + 1):
-                position = frame.position + step
-                if not (0 <= position < len(frame.video.frames)
-                        and array_path(stage, "condition", frame.video, position).exists()):
-                    raise UserError(f"blurring.window: all needs the condition of every frame of a window, {name} lacks "
-                                    "some; set dbcgm.frames to all and rsdm.border to 3 (4 with dbcgm.trajectory "
-                                    "five_frame), and run the stages before again")
-        if config.window == "moved" and not moments_of(stage, frame.video):
-            raise UserError(f"blurring.window: moved needs five successive frames with condition and motion, "
-                            f"{frame.video.name} has none; set dbcgm.frames to all and dbcgm.motion to true (a video "
-                            "needs 7 frames, 9 with dbcgm.trajectory five_frame), and run python DBCGM/main.py again")
+    for frame in frames if config.window == "all" else ():
+        for position in range(frame.position - REACH, frame.position + REACH + 1):
+            if not (0 <= position < len(frame.video.frames)
+                    and array_path(stage, "condition", frame.video, position).exists()):
+                raise UserError("blurring.window: all needs the condition of every frame of a window, "
+                                f"{frame.video.name}/{frame.name} lacks some; set dbcgm.frames to all and rsdm.border to "
+                                "3 (4 with dbcgm.trajectory five_frame), and run the stages before again")
+    for video in dict.fromkeys(frame.video for frame in frames) if config.window == "moved" else ():
+        if not moments_of(stage, video):
+            raise UserError("blurring.window: moved needs five successive frames with condition and motion, "
+                            f"{video.name} has none; set dbcgm.frames to all and dbcgm.motion to true (a video needs 7 "
+                            "frames, 9 with dbcgm.trajectory five_frame), and run python DBCGM/main.py again")
 
 
 def picture(folder: Path, kind: str, frame: Frame) -> Path:
