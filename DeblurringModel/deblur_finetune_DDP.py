@@ -11,20 +11,19 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import torch
 from torch import Tensor, nn
 
 from common.checkpoints import load_checkpoint, sha256
 from common.cli import run
 from common.errors import UserError
-from common.images import pad_to_multiple, read_image, to_image, to_tensor
+from common.images import to_image
 from common.metrics import psnr
 from common.regions_file import Region, read_regions
 from common.stage import Stage, open_stage, section_settings
 from common.training import Plan, Task, cosine, fit
 from common.videos import Video
 from DeblurringModel import models
-from DeblurringModel.deblur_inference import clips_of
+from DeblurringModel.deblur_inference import clips_of, restored_frames
 from DeblurringModel.evaluation import ground_truth
 from DeblurringModel.pairs import HINT, Pair, Pairs, held_out, reblurred_pairs, true_pairs
 from DeblurringModel.setup import load_network, model_folder, model_spec, weights_folder
@@ -143,13 +142,9 @@ def ground_truth_psnr(network: nn.Module, facts: models.Spec, videos: list[Video
     comparison with the released code's choice of the epoch (deblurring.select best_gt, both)."""
     config, values = stage.config.deblurring, []
     for video in videos:
-        for clip in clips_of(video, facts, config.clip_length, config.clip_overlap, "drop"):
-            images = torch.stack([to_tensor(read_image(video.frames[position])) for position in clip.inputs])
-            height, width = images.shape[-2:]
-            padded = pad_to_multiple(images, facts.multiple, facts.minimum)[None].to(stage.world.device)
-            restored = to_image(models.restore(network, facts, padded, config.channel_order)[0, ..., :height, :width])
-            values += [psnr(restored[index], ground_truth(video, position, restored[index]))
-                       for index, position in clip.outputs]
+        clips = clips_of(video, facts, config.clip_length, config.clip_overlap, "drop")
+        values += [psnr(picture, ground_truth(video, position, picture))
+                   for position, picture in restored_frames(network, facts, video, clips, stage)]
     return sum(values) / len(values)
 
 

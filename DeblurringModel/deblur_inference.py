@@ -9,10 +9,12 @@ Usage    python DeblurringModel/deblur_inference.py --config configs/demo.yaml -
 """
 import argparse
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -63,7 +65,8 @@ def infer(stage: Stage, variant: str) -> Path:
         if missing:
             network = load_network(stage, sources[video.name]).eval()
             bar = stage.progress(missing, f"stage 4, {variant} {video.name}", "clip")
-            restore_clips(network, facts, video, bar, stage, folder / video.name)
+            for position, picture in restored_frames(network, facts, video, bar, stage):
+                write_image(folder / video.name / video.frames[position].name, picture)
     stage.world.barrier()
     stage.say(f"stage 4: {variant} -> {folder}")
     return folder
@@ -87,9 +90,9 @@ def _block(clips: list[Clip], rank: int, size: int) -> list[Clip]:
     return clips[len(clips) * rank // size:len(clips) * (rank + 1) // size]
 
 
-def restore_clips(network: nn.Module, facts: models.Spec, video: Video, clips: list[Clip], stage: Stage,
-                  folder: Path) -> None:
-    """Restore the clips one after the other and write their frames."""
+def restored_frames(network: nn.Module, facts: models.Spec, video: Video, clips: Iterable[Clip],
+                    stage: Stage) -> Iterator[tuple[int, np.ndarray]]:
+    """Restore the clips one after the other: (position in the video, picture uint8 RGB (H, W, 3)) of their frames."""
     order, device = stage.config.deblurring.channel_order, stage.world.device
     size: list[tuple[int, int]] = []
 
@@ -114,8 +117,7 @@ def restore_clips(network: nn.Module, facts: models.Spec, video: Video, clips: l
             restored = network.decode(stacked) if split else models.checked(network(stacked), stacked, facts)
         height, width = size[0]
         pictures = to_image(models.to_rgb(restored[0, :, :, :height, :width], facts, order))
-        for index, position in clip.outputs:
-            write_image(folder / video.frames[position].name, pictures[index])
+        yield from ((position, pictures[index]) for index, position in clip.outputs)
 
 
 if __name__ == "__main__":

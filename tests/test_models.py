@@ -22,7 +22,7 @@ from common.stage import Stage
 from common.videos import Video, find_videos
 from DeblurringModel import losses, models
 from DeblurringModel.deblur_finetune_DDP import finetune_on
-from DeblurringModel.deblur_inference import clips_of, restore_clips
+from DeblurringModel.deblur_inference import clips_of, restored_frames
 from DeblurringModel.pairs import Pairs, reblurred_pairs
 from tiny import one_thread  # noqa: F401 (a fixture)
 
@@ -112,8 +112,9 @@ def test_every_frame_is_restored_at_its_size_and_under_its_name(name: str, video
     stage, facts = stage_for(name, tmp_path, [video]), models.spec(name)
     network = models.build(name, **SMALL[name]).eval()
     load_into(network, stage.config.deblurring.weights)
-    restore_clips(network, facts, video, clips_of(video, facts, 0, 0, "mirror"), stage, tmp_path / "restored")
-    restored = {path.name: read_image(path) for path in (tmp_path / "restored").iterdir()}
+    clips = clips_of(video, facts, 0, 0, "mirror")
+    restored = {video.frames[position].name: picture
+                for position, picture in restored_frames(network, facts, video, clips, stage)}
     assert set(restored) == {path.name for path in video.frames}
     # The same by hand: the video mirrored at its ends, each output taken from its place.
     frames = [to_tensor(read_image(path)) for path in video.frames]
