@@ -22,10 +22,12 @@ REACH = 2
 
 @dataclass(frozen=True)
 class Pair:
-    """Pictures of a window in order, the picture that is its middle frame's target, and the box to learn from."""
+    """Pictures of a window in order, the picture that is its middle frame's target, the box to learn from, and
+    <video>/<frame> of the middle frame."""
     window: tuple[Path, ...]
     target: Path
     box: tuple[int, int, int, int]
+    name: str
 
 
 def reblurred_pairs(regions: list[Region], blurring: Path) -> list[Pair]:
@@ -48,7 +50,7 @@ def reblurred_pairs(regions: list[Region], blurring: Path) -> list[Pair]:
         else:
             around = _around(region.video, region.position)
             windows = [(*around[:REACH], reblur, *around[REACH + 1:])]
-        pairs += [Pair(window, region.video.frames[region.position], region.box) for window in windows]
+        pairs += [Pair(window, region.video.frames[region.position], region.box, name) for window in windows]
     return pairs
 
 
@@ -61,7 +63,7 @@ def true_pairs(regions: list[Region]) -> list[Pair]:
     for video, box in dict.fromkeys((region.video, region.box) for region in regions):
         if not video.sharp:
             raise UserError(f"deblurring.pairs: ground_truth needs ground truth (dataset.sharp), {video.name} has none")
-        pairs += [Pair(_around(video, position), video.sharp[position], box)
+        pairs += [Pair(_around(video, position), video.sharp[position], box, f"{video.name}/{video.names[position]}")
                   for position in range(REACH, len(video.frames) - REACH)]
     return pairs
 
@@ -92,8 +94,8 @@ class Pairs:
         for pair in pairs:
             r0, c0, r1, c1 = pair.box
             if min(r1 - r0, c1 - c0) < crop_size:
-                raise UserError(f"deblurring.crop_size: {crop_size} is larger than a region of {pair.target} ({c1 - c0} x "
-                                f"{r1 - r0} pixels); lower it, or raise rsdm.min_size")
+                raise UserError(f"deblurring.crop_size: {crop_size} is larger than a region of {pair.name} ({c1 - c0} x {r1 - r0} "
+                                "pixels); lower it, or raise rsdm.min_size")
         self._pairs, self._crop_size, self._seed = pairs, crop_size, seed
         self._frames = FrameCache(cache_gib)
 

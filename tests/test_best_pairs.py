@@ -10,7 +10,7 @@ from common.errors import UserError
 from DeblurringModel.pairs import Pair, held_out
 from tiny import one_thread  # noqa: F401, a fixture
 
-PAIRS = [Pair((Path(f"{index}.png"),) * 5, Path(f"{index}.png"), (0, 0, 8, 8)) for index in range(11)]
+PAIRS = [Pair((Path(f"{index}.png"),) * 5, Path(f"{index}.png"), (0, 0, 8, 8), f"a/{index}") for index in range(11)]
 
 
 def test_a_fifth_is_held_out():
