@@ -7,6 +7,7 @@ was not (on the CPU, bit for bit).
 import csv
 import io
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -93,6 +94,9 @@ def fit(network: nn.Module, task: Task, plan: Plan, folder: Path, world: World, 
     module = _WithLoss(network, task.loss)
     if world.size > 1:
         devices = [world.device] if world.device.type == "cuda" else None
+        # The layout that is fastest for convolutions is not the one that buckets of gradients have; copying them is
+        # a small part of a step and nothing that a user could change.
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         module = DistributedDataParallel(module, device_ids=devices)
     losses = state["losses"]
     if plan.validate_first and not state["step"]:
