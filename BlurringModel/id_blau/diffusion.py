@@ -63,9 +63,9 @@ class GaussianDiffusion(nn.Module):
     `unet` maps x (B, 9, H, W), the noisy image and its condition, and steps (B,) to its prediction
     (B, 3, H, W): the noise (published), or with `prediction="image"` the blurred image, from which the noise
     follows. At the noisiest steps an error of the predicted noise is amplified a hundredfold in the image, one
-    of the predicted image is not, which suits small networks and short trainings. `betas` (T,) are the noise variances of the steps. The derived quantities are
-    computed in float64, stored in float32 and part of the state dict: loading a checkpoint made with as many
-    steps replaces them. Raises ValueError for another prediction or shape.
+    of the predicted image is not, which suits small networks and short trainings. `betas` (T,) are the noise
+    variances of the steps. The derived quantities are computed in float64, stored in float32 and part of the
+    state dict: loading a checkpoint made with as many steps replaces them. Raises ValueError for another prediction or shape.
     """
 
     betas: Tensor
