@@ -69,8 +69,12 @@ class Shot:
 
 
 def main() -> None:
+    """Stage 3 as the command line asks for it."""
+    reblur_regions(open_stage(__doc__.splitlines()[0]))
+
+
+def reblur_regions(stage: Stage) -> None:
     """Reblur every frame that stage 1 chose."""
-    stage = open_stage(__doc__.splitlines()[0])
     config, folder = stage.config.blurring, stage.output / "blurring"
     require(config.weights, "blurring.weights", "ID-Blau weights, see README.md (Published weights)")
     regions_path = stage.output / "rsdm" / "sharp_regions.json"

@@ -34,8 +34,12 @@ HINT = "run python RSDM/main.py first"
 
 
 def main() -> None:
+    """Stage 2 as the command line asks for it."""
+    make_conditions(open_stage(__doc__.splitlines()[0]))
+
+
+def make_conditions(stage: Stage) -> None:
     """A condition for every frame that stage 1 chose, or for all frames that have an orientation."""
-    stage = open_stage(__doc__.splitlines()[0])
     config, folder = stage.config.dbcgm, stage.output / "dbcgm"
     regions_path = stage.output / "rsdm" / "sharp_regions.json"
     regions = read_regions(regions_path, stage.videos)

@@ -23,13 +23,13 @@ from common.stage import Stage, open_stage, section_settings
 from common.training import Plan, Task, cosine, fit
 from common.videos import Video
 from DeblurringModel import models
-from DeblurringModel.deblur_inference import clips_of, restored_frames
 from DeblurringModel.evaluation import ground_truth
 from DeblurringModel.pairs import HINT, Pair, Pairs, held_out, reblurred_pairs, true_pairs
+from DeblurringModel.restoring import clips_of, restored_frames
 from DeblurringModel.setup import load_network, model_folder, model_spec, weights_folder
 
 BY_GROUND_TRUTH = ("best_gt", "both")
-INFERENCE_KEYS = ("borders", "clip_length", "clip_overlap")
+INFERENCE_KEYS = ("borders", "clip_length", "clip_overlap", "tile", "tile_overlap")
 
 
 def main() -> None:

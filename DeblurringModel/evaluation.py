@@ -9,6 +9,7 @@ from common.images import read_image
 from common.metrics import psnr, ssim
 from common.stage import Stage
 from common.videos import Video
+from DeblurringModel.health import health
 
 ROWS = {"input": "blurry input", "baseline": "before adaptation", "adapted": "adapted",
         "adapted_best_gt": "adapted (epoch chosen by ground truth)"}
@@ -48,6 +49,17 @@ def ground_truth(video: Video, position: int, picture: np.ndarray) -> np.ndarray
         raise UserError(f"{video.sharp[position]}: is {sharp.shape[1]} x {sharp.shape[0]} pixels, the blurry frame "
                         f"{picture.shape[1]} x {picture.shape[0]}; ground truth needs the size of the blurry frames")
     return sharp
+
+
+def unsound(stage: Stage, folder: Path) -> dict[str, list[str]]:
+    """What looks wrong with the restored videos in `folder`, by the name of the video; see `DeblurringModel.health`."""
+    found = []
+    for video in stage.progress(stage.world.share(stage.videos), "stage 4, checking results", "video"):
+        frames = [(frame, folder / video.name / frame.name) for frame in video.frames]
+        pairs = [pair for pair in frames if pair[1].exists()]
+        problems = health((read_image(blurry), read_image(restored)) for blurry, restored in pairs).problems()
+        found.append((video.name, problems))
+    return {name: problems for part in stage.world.gather(found) for name, problems in part if problems}
 
 
 def restored_positions(stage: Stage, video: Video, folders: dict[str, Path | None]) -> list[int]:

@@ -17,7 +17,7 @@ from common.cli import run
 from common.stage import open_stage
 from DeblurringModel.deblur_finetune_DDP import finetune
 from DeblurringModel.deblur_inference import infer
-from DeblurringModel.evaluation import measure, table
+from DeblurringModel.evaluation import measure, table, unsound
 from DeblurringModel.setup import adapted_variants, model_folder
 
 CHOICES = {"last": "last epoch, label-free", "best_pairs": "best on held-out pairs, label-free",
@@ -32,6 +32,8 @@ def main() -> None:
     baseline = infer(stage, "baseline")
     finetune(stage)
     adapted = {variant: infer(stage, variant) for variant in adapted_variants(stage.config.deblurring)}
+    for video, problems in unsound(stage, adapted["adapted"]).items():
+        stage.say(f"{video}: the adapted result {'; '.join(problems)}: better use the one before adaptation")
     path = model_folder(stage) / "metrics.json"
     # Figures belong to the pictures they were measured on: made again with other settings, they are measured anew.
     made_from = [sha256(folder / "settings.json") for folder in (baseline, *adapted.values())]

@@ -71,15 +71,17 @@ def true_pairs(regions: list[Region]) -> list[Pair]:
 def held_out(pairs: list[Pair], seed: int) -> tuple[list[Pair], list[Pair]]:
     """(those to learn from, a fifth of them, at least one, to judge by), drawn by `seed`, each in the order given.
 
-    Raises UserError for fewer than two pairs.
+    All pairs of one patch stay together: windows of a patch that was learned from would judge what was learned by
+    heart. Raises UserError for fewer than two patches.
     """
-    if len(pairs) < 2:
-        raise UserError("deblurring.select: best_pairs holds out a fifth of the pairs and needs at least 2, found "
-                        f"{len(pairs)}; use last, or raise rsdm.ratio or blurring.copies")
-    order = numpy_generator(seed, "held out").permutation(len(pairs))
-    judges = set(order[:max(1, len(pairs) // 5)].tolist())
-    return ([pair for index, pair in enumerate(pairs) if index not in judges],
-            [pair for index, pair in enumerate(pairs) if index in judges])
+    patches = list(dict.fromkeys((pair.name, pair.box) for pair in pairs))
+    if len(patches) < 2:
+        raise UserError("deblurring.select: best_pairs holds out a fifth of the sharp regions and needs at least 2, found "
+                        f"{len(patches)}; use last, or raise rsdm.ratio")
+    order = numpy_generator(seed, "held out").permutation(len(patches))
+    judges = {patches[index] for index in order[:max(1, len(patches) // 5)]}
+    return ([pair for pair in pairs if (pair.name, pair.box) not in judges],
+            [pair for pair in pairs if (pair.name, pair.box) in judges])
 
 
 def _around(video: Video, position: int) -> tuple[Path, ...]:

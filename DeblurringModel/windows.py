@@ -19,15 +19,13 @@ def cut(frames: int, past: int, future: int, length: int, borders: str, overlap:
     length, past + 1 + future, gives one frame and so is the released code's window. The last clip is moved back so
     that it is as long as the others; where two clips restore a frame, the first result counts. overlap: frames at
     each inner end of a clip whose result is not used, so that a network that restores whole clips never delivers a
-    frame that lacks context. Raises ValueError where `length` leaves nothing to restore, or for too few frames.
+    frame that lacks context. Raises ValueError where `length` leaves nothing to restore, or "drop" does.
     """
     restored = length - past - future - 2 * overlap
     if restored < 1:
         raise ValueError(f"expected a clip length of at least {past + future + 2 * overlap + 1}, got {length}")
     if borders == "mirror":
         wanted = range(frames)
-        if frames <= max(past, future):
-            raise ValueError(f"expected more than {max(past, future)} frames, got {frames}")
     else:
         wanted = range(past, frames - future)
         if not wanted:
@@ -43,5 +41,8 @@ def cut(frames: int, past: int, future: int, length: int, borders: str, overlap:
 
 
 def _mirrored(position: int, frames: int) -> int:
-    position = abs(position)
-    return position if position < frames else 2 * (frames - 1) - position
+    if frames == 1:
+        return 0
+    # Between two mirrors: a video shorter than a window is seen to and fro.
+    position %= 2 * (frames - 1)
+    return min(position, 2 * (frames - 1) - position)

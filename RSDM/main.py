@@ -33,9 +33,18 @@ from RSDM.regions import search_threshold
 REMAKE = "python RSDM/main.py --overwrite makes it again"
 
 
+class NoRegion(UserError):
+    """No video has a sharp region, so there is nothing to learn from."""
+
+
 def main() -> None:
-    """Magnitude maps of all frames, then each video's threshold, masks and boxes."""
-    stage = open_stage(__doc__.splitlines()[0])
+    """Stage 1 as the command line asks for it."""
+    find_sharp_regions(open_stage(__doc__.splitlines()[0]))
+
+
+def find_sharp_regions(stage: Stage) -> None:
+    """Magnitude maps of all frames, then each video's threshold, masks and boxes. Raises NoRegion where no video has a
+    region."""
     config, folder = stage.config.rsdm, stage.output / "rsdm"
     require(config.weights, "rsdm.weights", "BME weights, see README.md (Published weights)")
     stage.claim(folder, {"rsdm": section_settings(config), "dataset": dataset_record(stage),
@@ -140,7 +149,7 @@ def write_result(stage: Stage, folder: Path, results: dict[str, dict]) -> None:
             regions.append({"path": f"{stage.output.name}/test/{video.name}/ori/{frame}.png",
                             "bbox": [int(side) for side in box], "video": video.name, "frame": frame})
     if not regions:
-        raise UserError(f"rsdm.min_size: no video has a sharp region of {smallest} x {smallest} pixels; use a smaller "
+        raise NoRegion(f"rsdm.min_size: no video has a sharp region of {smallest} x {smallest} pixels; use a smaller "
                         "rsdm.min_size (and deblurring.crop_size), or videos with more frames")
     path, result = folder / "sharp_regions.json", {"sharp_regions": regions, "videos": videos}
     if not path.exists() or read_json(path) != result:

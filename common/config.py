@@ -37,6 +37,7 @@ class DatasetConfig:
     blur: str = key("Blur/RGB")
     sharp: str = key("Sharp/RGB")
     videos: list[str] = key([])
+    min_frames: int = key(5, low=1)
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,8 @@ class DeblurringConfig:
     borders: str = key("mirror", choices=("drop", "mirror"))
     clip_length: int = key(0, low=0)
     clip_overlap: int = key(0, low=0)
+    tile: int = key(0, low=0)
+    tile_overlap: int = key(32, low=0)
     keep_every: int = key(0, low=0)
 
 

@@ -62,11 +62,16 @@ def open_stage(description: str, arguments: Callable[[argparse.ArgumentParser], 
     if arguments is not None:
         arguments(parser)
     options = parser.parse_args()
-    config = load_config(Config, options.config, options.overrides)
+    return stage_of(load_config(Config, options.config, options.overrides), options)
+
+
+def stage_of(config: Config, options: argparse.Namespace) -> Stage:
+    """A stage's run with a configuration; `options` holds at least `overwrite`."""
     output = require(config.output, "output", "folder for all results")
     root = require(config.dataset.root, "dataset.root", "folder with one folder a video")
     world = distributed.start(config.runtime.device)
-    videos = find_videos(root, config.dataset.blur, config.dataset.sharp, config.dataset.videos)
+    videos = find_videos(root, config.dataset.blur, config.dataset.sharp, config.dataset.videos,
+                         config.dataset.min_frames)
     return Stage(config, world, videos, output, options)
 
 

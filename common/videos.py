@@ -54,7 +54,7 @@ def _video(folder: Path, blur: str, sharp: str, minimum: int) -> Video:
         raise UserError(f"{folder / blur}: contains no PNG frames")
     if len(frames) < minimum:
         raise UserError(f"{folder / blur}: has {len(frames)} frames; at least {minimum} are needed "
-                        "(a window is five frames)")
+                        "(dataset.min_frames)")
     truth = sorted_frames(folder / sharp) if (folder / sharp).is_dir() else []
     if truth:
         by_name = {path.name: path for path in truth}

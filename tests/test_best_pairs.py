@@ -23,6 +23,14 @@ def test_a_fifth_is_held_out():
         held_out(PAIRS[:1], 3)
 
 
+def test_all_windows_of_a_patch_are_on_one_side():
+    copies = [pair for pair in PAIRS for _ in range(4)]
+    kept, judges = held_out(copies, 3)
+    assert len(judges) == 8 and not {pair.name for pair in kept} & {pair.name for pair in judges}
+    with pytest.raises(UserError, match="needs at least 2, found 1"):
+        held_out(copies[:4], 3)
+
+
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory) -> Path:
     """Stages 1 to 3 of the tiny case."""

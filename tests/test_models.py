@@ -22,7 +22,7 @@ from common.stage import Stage
 from common.videos import Video, find_videos
 from DeblurringModel import losses, models
 from DeblurringModel.deblur_finetune_DDP import finetune_on
-from DeblurringModel.deblur_inference import clips_of, restored_frames
+from DeblurringModel.restoring import clips_of, restored_frames
 from DeblurringModel.pairs import Pairs, reblurred_pairs
 from tiny import one_thread  # noqa: F401 (a fixture)
 

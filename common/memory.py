@@ -1,0 +1,58 @@
+"""Doing with less memory, and saying how much was used."""
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+from common.errors import UserError
+
+try:
+    import resource
+except ImportError:  # Windows has no such module.
+    resource = None
+
+Result = TypeVar("Result")
+_CPU_ALLOCATOR = ("can't allocate memory", "not enough memory")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether the error says that a device, or this machine, has no more memory to give."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _CPU_ALLOCATOR)
+
+
+def halving(work: Callable[[int], Result], size: int, least: int, name: str, say: Callable[[str], None]
+            ) -> tuple[Result, int]:
+    """`work(size)`, with `size` halved for as long as memory does not suffice: (its result, the size that did).
+
+    least: smallest size to try. name: what the size is, for the line that is said at each halving. Raises UserError
+    where even `least` needs too much; any other error of `work` passes through.
+    """
+    while True:
+        try:
+            return work(size), size
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+        # Outside of the except block, where nothing holds the failed attempt's tensors any longer.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if size <= least:
+            raise UserError(f"{name}: not enough memory even with {size}; close other programs, use smaller frames or "
+                            "another device (runtime.device)")
+        smaller = max(least, size // 2)
+        say(f"{name}: not enough memory with {size}, going on with {smaller}")
+        size = smaller
+
+
+def peak_memory(device: torch.device) -> float | None:
+    """Largest memory used so far in GiB: what PyTorch allocated on a GPU, this process's resident memory on a CPU
+    (None where the system does not tell)."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    if resource is None:
+        return None
+    # Kilobytes, on macOS bytes.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 2**30
