@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
+from common.checkpoints import load_checkpoint
 from common.cli import run
 from common.config import Config, as_dict, load_config
 from common.errors import UserError
@@ -34,22 +35,25 @@ from common.stage import weights_record
 from common.videos import Video, find_videos
 from scripts.evaluation.cases import ROOT, assign
 from scripts.evaluation.stages import FINE_TUNING, INFERENCE, call, share
-from scripts.evaluation.synthetic import CLIPS, DATA_SEED, DOMAINS, FRAMES, SIZE, TABLES, Cell
+from scripts.evaluation.synthetic import BEST, CLIPS, DATA_SEED, DOMAINS, FRAMES, SIZE, TABLES, Cell
 
 INPUT, BASELINE = Cell("input", "blurry input"), Cell("baseline", "before adaptation")
 HEADINGS = {1: "Table 1: before and after", 2: "Table 2: which patches, which blur condition",
-            3: "Table 3: the paper, the released code, and what goes beyond"}
+            3: "Table 3: the paper, the released code, and what goes beyond",
+            4: "Table 4: one network a clip, which of its states is used"}
 QUICK_FRAMES, QUICK_STEPS = 12, 60
 
 
 @dataclass(frozen=True)
 class Result:
-    """PSNR in dB of each clip, the mean over its frames."""
+    """PSNR in dB of each clip, the mean over its frames; `steps`: how many steps the network was fine-tuned that
+    restored it (empty where it was not)."""
     domain: str
     cell: str
     variant: str
     seed: int
     clips: dict[str, float]
+    steps: dict[str, int]
 
     @property
     def mean(self) -> float:
@@ -77,7 +81,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true",
                         help=f"Table 1 alone, one seed, {QUICK_FRAMES} frames a clip, {QUICK_STEPS} steps; shows that "
                              "everything runs, not what can be gained")
-    parser.add_argument("--tables", type=_numbers, default=None, help="tables, separated by commas (default 1,2,3)")
+    parser.add_argument("--tables", type=_numbers, default=None, help="tables, separated by commas (default 1,2,3,4)")
     parser.add_argument("--domains", type=lambda text: text.split(","), default=list(DOMAINS),
                         help=f"domains, separated by commas (default {','.join(DOMAINS)})")
     parser.add_argument("--seeds", type=int, default=None, help="seeds for Tables 1 and 2 (default 3)")
@@ -91,7 +95,7 @@ def parse() -> argparse.Namespace:
     if options.output is None:
         options.output = ROOT / "outputs" / ("eval_synthetic_quick" if options.quick else "eval_synthetic")
     options.seeds = options.seeds or (1 if options.quick else 3)
-    for wrong, name, known in (([n for n in options.tables if n not in TABLES], "--tables", "1, 2, 3"),
+    for wrong, name, known in (([n for n in options.tables if n not in TABLES], "--tables", "1, 2, 3, 4"),
                                ([d for d in options.domains if d not in DOMAINS], "--domains", ", ".join(DOMAINS))):
         if wrong:
             raise UserError(f"{name}: unknown {wrong[0]!r}; choose among {known}")
@@ -117,8 +121,8 @@ class Benchmark:
         self._done: set[tuple[str, ...]] = set()
 
     def seeds(self, table: int) -> range:
-        """The seeds of a table's results: Table 3 has one."""
-        return range(self.first_seed, self.first_seed + (1 if table == 3 else self.options.seeds))
+        """The seeds of a table's results: Tables 3 and 4 have one."""
+        return range(self.first_seed, self.first_seed + (self.options.seeds if table in (1, 2) else 1))
 
     def config(self, domain: str, cell: Cell, seed: int, output: Path | None = None) -> tuple[Config, list[str]]:
         """The resolved configuration of a result and the overrides that give it."""
@@ -141,10 +145,11 @@ class Benchmark:
         identity = self._identity(domain, cell, seed)
         known = read_json(self._kept) if self._kept.exists() else {}
         if known.get(key, {}).get("identity") != identity:
-            clips = self._clips(self._run(domain, cell, seed), domain, variant)
-            known[key] = {"identity": identity, "clips": clips}
+            folder = self._run(domain, cell, seed)
+            known[key] = {"identity": identity, "clips": self._clips(folder, domain, variant),
+                          "steps": self._steps(folder, domain, cell, seed) if cell not in (INPUT, BASELINE) else {}}
             write_json(self._kept, known)
-        return Result(domain, cell.name, variant, seed, known[key]["clips"])
+        return Result(domain, cell.name, variant, seed, known[key]["clips"], known[key]["steps"])
 
     def _identity(self, domain: str, cell: Cell, seed: int) -> str:
         config, _ = self.config(domain, cell, seed)
@@ -211,6 +216,16 @@ class Benchmark:
         return values
 
 
+    def _steps(self, folder: Path, domain: str, cell: Cell, seed: int) -> dict[str, int]:
+        config = self.config(domain, cell, seed)[0].deblurring
+        name = "best.pth" if cell.variant == BEST or config.select == "best_pairs" else "last.pth"
+        weights = next(folder.glob("deblurring/*/weights"))
+        places = {video.name: weights / video.name if config.scope == "video" else weights
+                  for video in find_videos(self.output / "data" / domain)}
+        return {clip: load_checkpoint(place / name)["step"] if (place / name).exists() else 0
+                for clip, place in places.items()}
+
+
 def _clip_psnr(video: Video, restored: tuple[Path, ...]) -> float:
     return float(np.mean([psnr(read_image(picture), read_image(truth)) for picture, truth in zip(restored, video.sharp)]))
 
@@ -255,8 +270,25 @@ def markdown(bench: Benchmark, results: list[Result]) -> str:
         for cell in cells:
             texts = [_cell_text(results, domain, cell, bench, number) for domain in options.domains]
             lines.append(f"| {cell.label} | {' | '.join(texts)} |")
-        lines += ["", *_per_clip(results, cells, bench, number)]
+        lines += ["", *_per_clip(results, cells, bench, number), *(_choices(results, cells, bench) if number == 4 else [])]
     return "\n".join(lines)
+
+
+def _choices(results: list[Result], cells: list[Cell], bench: Benchmark) -> list[str]:
+    """How often the choices of Table 4 agree, and what the worst clip of each lost or gained."""
+    found = {cell.label: [next(iter(_found(results, domain, cell, bench, 4))) for domain in bench.options.domains]
+             for cell in cells[1:]}
+    names = [cell.label for cell in cells]
+    last, pairs, truth = ([(r.domain, clip, r.steps[clip]) for r in found[name] for clip in r.clips] for name in names[2:])
+    same = [sum(a == b for a, b in zip(*both)) for both in ((last, pairs), (last, truth), (pairs, truth))]
+    lines = [f"Of {len(last)} clips: held-out pairs chose the last state for {same[0]}, the ground truth for {same[1]}; "
+             f"these two chose the same for {same[2]} (steps are compared).", "", "| | mean gain | least gain of a clip |",
+             "|---|---:|---:|"]
+    for name in names[2:]:
+        gains = [result.clips[clip] - before.clips[clip] for result, before in zip(found[name], found[names[1]])
+                 for clip in result.clips]
+        lines.append(f"| {name} | {np.mean(gains):+.2f} | {min(gains):+.2f} |")
+    return [*lines, ""]
 
 
 def _found(results: list[Result], domain: str, cell: Cell, bench: Benchmark, number: int) -> list[Result]:

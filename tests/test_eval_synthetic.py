@@ -72,9 +72,22 @@ def test_every_cell_can_be_configured(setup, monkeypatch):
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (["--tables", "4"], "--tables: unknown 4; choose among 1, 2, 3"),
+    (["--tables", "5"], "--tables: unknown 5; choose among 1, 2, 3, 4"),
     (["--domains", "far"], "--domains: unknown 'far'; choose among short, mid, long"),
     (["--seeds", "-1"], "--seeds: expected at least 1, found -1")])
 def test_wrong_arguments(setup, monkeypatch, arguments, message):
     with pytest.raises(UserError, match=f"^{message}$"):
         run(*setup, monkeypatch, *arguments)
+
+
+def test_table_4_counts_the_choices(setup, monkeypatch, capsys):
+    folder, config = setup
+    run(folder, config, monkeypatch, "--tables", "4", "--domains", "mid", "--seeds", "1")
+    text = capsys.readouterr().out
+    assert "Of 1 clips: held-out pairs chose the last state for" in text
+    rows = json.loads((folder / "bench" / "results.json").read_text())
+    alone, pairs = rows["mid scope_video adapted 2023"], rows["mid scope_video_best_pairs adapted 2023"]
+    assert set(alone["clips"]) == set(alone["steps"]) and all(step > 0 for step in alone["steps"].values())
+    gain = [alone["clips"][clip] - rows["mid baseline baseline 0"]["clips"][clip] for clip in alone["clips"]]
+    assert f"| last state | {np.mean(gain):+.2f} | {min(gain):+.2f} |" in text
+    assert all(0 <= step for step in pairs["steps"].values())
