@@ -201,9 +201,9 @@ def load_config(schema: type[Schema], path: Path, overrides: Sequence[str] = ())
         if not separator or not dotted:
             raise UserError(f"--set {override}: expected section.key=value")
         try:
-            value = yaml.safe_load(text) if text else None
-        except yaml.YAMLError:
-            raise UserError(f"--set {override}: the value is not valid YAML") from None
+            value = _yaml(text) if text else None
+        except (yaml.YAMLError, ValueError, RecursionError):
+            raise UserError(f"--set {override[:160]}: the value is not valid YAML") from None
         for part in reversed(dotted.split(".")):
             value = {part: value}
         config = _merge(config, value, "--set", "", Path.cwd())
@@ -224,24 +224,39 @@ def require(value: Any, name: str, hint: str) -> Any:
     return value
 
 
+class _Loader(yaml.SafeLoader):
+    """Plain values only, and no aliases: a few nested ones stand for more than any memory holds once they are shown."""
+
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError(f"line {self.peek_event().start_mark.line + 1}: aliases (*name) are not read; write the "
+                                 "value again")
+        return super().compose_node(parent, index)
+
+
+def _yaml(text: str) -> Any:
+    return yaml.load(text, _Loader)
+
+
 def _layers(path: Path, above: tuple[Path, ...]) -> Iterator[tuple[Path, dict]]:
     """The files that `path` is based on, most basic first, each with its content."""
-    path = path.resolve()
+    path = _resolved(str(path), "--config", Path.cwd())
     if path in above:
         raise UserError(f"{path}: `base:` leads back to the file itself")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = _yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: config file cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    # A day that no month has, a number of more digits than Python reads: ValueError.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())[:160]})") from None
     content = {} if content is None else content
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected `key: value` lines, found {type(content).__name__}")
     base = content.pop("base", None)
     if base is not None:
-        if not isinstance(base, str):
-            raise UserError(f"{path}: base: expected the name of a YAML file, found {base!r}")
+        if not isinstance(base, str) or "\0" in base:
+            raise UserError(f"{path}: base: expected the name of a YAML file, found {_shown(base)}")
         yield from _layers(path.parent / base, (*above, path))
     yield path, content
 
@@ -260,7 +275,7 @@ def _merge(config: Any, content: dict, source: str, prefix: str, folder: Path) -
             if value is None:
                 continue
             if not isinstance(value, dict):
-                raise UserError(f"{source}: {full} is a section, expected `key: value` lines, found {value!r}")
+                raise UserError(f"{source}: {full} is a section, expected `key: value` lines, found {_shown(value)}")
             changes[name] = _merge(current, value, source, f"{full}.", folder)
         else:
             if isinstance(current, dict) and isinstance(value, dict):
@@ -297,30 +312,60 @@ def _checked(value: Any, hint: Any, facts: Any, where: str, folder: Path) -> Any
         raise UserError(f"{where}: a value is missing")
     if facts["path"]:
         if not isinstance(value, str) or not value:
-            raise UserError(f"{where}: expected a path, found {value!r}")
+            raise UserError(f"{where}: expected a path, found {_shown(value)}")
         return _resolved(value, where, folder)
     if kind == list[str]:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             # YAML reads the name 010 as eight, so numbers cannot be turned back into the words that were meant.
-            raise UserError(f'{where}: expected a list of words, numbers in quotes ("012"), found {value!r}')
+            raise UserError(f'{where}: expected a list of words, numbers in quotes ("012"), found {_shown(value)}')
         return list(value)
     if kind is float:
         value = _number(value, where)
-    elif kind is int and (isinstance(value, bool) or not isinstance(value, int)):
-        raise UserError(f"{where}: expected a whole number, found {value!r}")
+    elif kind is int and (isinstance(value, bool) or not isinstance(value, int) or abs(value) >= _MOST):
+        raise UserError(f"{where}: expected a whole number, found {_shown(value)}")
     elif kind in (bool, dict, str) and not isinstance(value, kind):
         names = {bool: "true or false", dict: "`key: value` lines", str: "a word"}
-        raise UserError(f"{where}: expected {names[kind]}, found {value!r}")
+        raise UserError(f"{where}: expected {names[kind]}, found {_shown(value)}")
+    if kind is dict:
+        _plain(value, where)
     if facts["python_class"]:
         file, _, name = value.rpartition(":")
         if file.endswith(".py"):
             value = f"{_resolved(file, where, folder)}:{name}"
     if facts["choices"] and value not in facts["choices"]:
-        raise UserError(f"{where}: expected one of {', '.join(facts['choices'])}, found {value!r}")
+        raise UserError(f"{where}: expected one of {', '.join(facts['choices'])}, found {_shown(value)}")
     for bound, outside, words in ((facts["low"], lambda b: value < b, "at least"),
                                   (facts["high"], lambda b: value > b, "at most")):
         if bound is not None and outside(bound):
-            raise UserError(f"{where}: expected {words} {bound:g}, found {value!r}")
+            raise UserError(f"{where}: expected {words} {bound:g}, found {_shown(value)}")
+    return value
+
+
+_MOST = 2**63
+"""Whole numbers below it are those that every library takes."""
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _plain(value: Any, where: str) -> Any:
+    """`value` if it could stand in a JSON file: it goes into the settings that results are compared by."""
+    if isinstance(value, dict):
+        for name, inside in value.items():
+            if not isinstance(name, str):
+                raise UserError(f"{where}: expected words as keys, found {_shown(name)}")
+            _plain(inside, f"{where}.{name}")
+    elif isinstance(value, list):
+        for inside in value:
+            _plain(inside, where)
+    elif not (value is None or type(value) in (bool, str) or type(value) is int and abs(value) < _MOST
+              or type(value) is float and math.isfinite(value)):
+        raise UserError(f"{where}: expected numbers, words, lists and `key: value` lines, found {_shown(value)}")
     return value
 
 
@@ -329,7 +374,7 @@ def _resolved(path: str, where: str, folder: Path) -> Path:
         return (folder / Path(path).expanduser()).resolve()
     except (RuntimeError, ValueError):
         # A home folder of nobody; a NUL character.
-        raise UserError(f"{where}: expected a path, found {path!r}") from None
+        raise UserError(f"{where}: expected a path, found {_shown(path)}") from None
 
 
 def _number(value: Any, where: str) -> float:
@@ -338,7 +383,7 @@ def _number(value: Any, where: str) -> float:
         try:
             value = float(value)
         except (ValueError, OverflowError):
-            raise UserError(f"{where}: expected a number, found {value!r}") from None
+            raise UserError(f"{where}: expected a number, found {_shown(value)}") from None
     if not isinstance(value, float) or not math.isfinite(value):
-        raise UserError(f"{where}: expected a finite number, found {value!r}")
+        raise UserError(f"{where}: expected a finite number, found {_shown(value)}")
     return value
