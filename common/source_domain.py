@@ -6,7 +6,8 @@ import numpy as np
 
 from common.errors import UserError
 from common.frame_cache import FrameCache
-from common.videos import sorted_frames
+from common.images import open_array
+from common.videos import check_name, sorted_frames
 
 HINT = "scripts/make_synthetic_dataset.py or scripts/prepare_gopro.py makes the layout"
 
@@ -32,6 +33,7 @@ class SourceDomain:
         self.videos: dict[str, list[str]] = {}
         for folder in sorted(root.iterdir()):
             if (folder / "Blur" / "RGB").is_dir():
+                check_name(folder)
                 self.videos[folder.name] = [path.stem for path in sorted_frames(folder / "Blur" / "RGB")]
         if not self.videos:
             raise UserError(f"{root}: no <video>/Blur/RGB/<frame>.png inside; {HINT}")
@@ -62,20 +64,35 @@ class SourceDomain:
         return self._frames(self.root / video / kind / f"{frame}.png")
 
     def images(self, kind: str, window: Window) -> np.ndarray:
-        """The window's crops, uint8 RGB (T, size, size, 3)."""
-        return np.stack([self.frame(kind, window.video, frame)[window.top:window.top + window.size,
-                                                               window.left:window.left + window.size]
-                         for frame in window.frames])
+        """The window's crops, uint8 RGB (T, size, size, 3). UserError where a frame has not the size of the first blurry
+        one."""
+        expected, crops = self.frame("Blur/RGB", window.video, window.frames[0]).shape, []
+        for frame in window.frames:
+            whole = self.frame(kind, window.video, frame)
+            if whole.shape != expected:
+                raise UserError(f"{self.root / window.video / kind / frame}.png: is {whole.shape[1]} x {whole.shape[0]} pixels, "
+                                f"{window.frames[0]} is {expected[1]} x {expected[0]}; all frames of a video need one size")
+            crops.append(whole[window.top:window.top + window.size, window.left:window.left + window.size])
+        return np.stack(crops)
 
     def condition(self, video: str, frame: str) -> np.ndarray:
-        """The whole condition (3, H, W) float32, read as needed: unit direction x, y and magnitude in pixels."""
+        """The whole condition (3, H, W) float32, read as needed: unit direction x, y and magnitude in pixels.
+
+        UserError for a file that is missing, damaged, or has not the size of the frame.
+        """
         path = self.root / video / "Condition" / f"{frame}.npy"
-        try:
-            return np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError):
-            raise UserError(f"{path}: missing or not a readable .npy array; {HINT}") from None
+        array = open_array(path, 3, HINT)
+        expected = (3, *self.frame("Blur/RGB", video, frame).shape[:2])
+        if array.shape != expected:
+            raise UserError(f"{path}: is {array.shape}, the frame needs {expected}; {HINT}")
+        return array
 
     def condition_crop(self, window: Window, index: int = 0) -> np.ndarray:
-        """The crop (3, size, size) of the condition of the window's frame number `index`."""
+        """The crop (3, size, size) of the condition of the window's frame number `index`. UserError for values in it that
+        are not finite."""
         whole = self.condition(window.video, window.frames[index])
-        return np.array(whole[:, window.top:window.top + window.size, window.left:window.left + window.size])
+        crop = np.array(whole[:, window.top:window.top + window.size, window.left:window.left + window.size])
+        if not np.isfinite(crop).all():
+            raise UserError(f"{self.root / window.video / 'Condition' / window.frames[index]}.npy: contains values that are "
+                            f"not finite; {HINT}")
+        return crop

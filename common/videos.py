@@ -23,10 +23,22 @@ class Video:
 def sorted_frames(folder: Path) -> list[Path]:
     """The PNG files of a folder, numerically by the digits of their names (12 before 100, blur_2 before blur_10).
 
-    Neighbours in time are neighbours in this list; nothing is computed from the numbers themselves.
+    Neighbours in time are neighbours in this list; nothing is computed from the numbers themselves, so gaps are allowed.
+    Names of one number (7, 07), and those without digits, follow each other alphabetically. Raises UserError as
+    `check_name` does.
     """
     paths = [path for path in folder.glob("*.png") if not path.name.startswith(".")]
+    for path in paths:
+        check_name(path)
     return sorted(paths, key=lambda path: (int("".join(filter(str.isdecimal, path.stem)) or 0), path.name))
+
+
+def check_name(path: Path) -> None:
+    """UserError for a file or folder name with control characters (a line break) or bytes that are not UTF-8: the stages
+    could not pass it on in JSON, or name it in one line."""
+    if any(ord(character) < 32 or 0x7F <= ord(character) < 0xA0 or 0xD800 <= ord(character) < 0xE000
+           for character in path.name):
+        raise UserError(f"{path.parent}: the name {path.name!r} in it is not text; rename it")
 
 
 def find_videos(root: Path, blur: str = "Blur/RGB", sharp: str = "Sharp/RGB", only: list[str] | None = None,
@@ -39,7 +51,10 @@ def find_videos(root: Path, blur: str = "Blur/RGB", sharp: str = "Sharp/RGB", on
     """
     if not root.is_dir():
         raise UserError(f"{root}: dataset.root does not exist; {LAYOUT}")
-    names = sorted(path.name for path in root.iterdir() if (path / blur).is_dir())
+    try:
+        names = sorted(path.name for path in root.iterdir() if (path / blur).is_dir())
+    except OSError as error:
+        raise UserError(f"{root}: dataset.root cannot be read ({error.strerror})") from None
     if not names:
         raise UserError(f"{root}: no video found; {LAYOUT}")
     unknown = [name for name in only or () if name not in names]
@@ -50,6 +65,7 @@ def find_videos(root: Path, blur: str = "Blur/RGB", sharp: str = "Sharp/RGB", on
 
 def _video(folder: Path, blur: str, sharp: str, minimum: int) -> Video:
     frames = sorted_frames(folder / blur)
+    check_name(folder)
     if not frames:
         raise UserError(f"{folder / blur}: contains no PNG frames")
     if len(frames) < minimum:
