@@ -11,6 +11,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from common import interrupts
+
+if __name__ == "__main__":
+    interrupts.end_at_once()
+
 from torch import Tensor, nn
 
 from common.checkpoints import load_checkpoint, sha256
@@ -83,7 +88,7 @@ def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder
     epochs = max(config.epochs, math.ceil(config.min_steps / per_epoch))
     steps = epochs * per_epoch
     last = folder / "last.pth"
-    if last.exists() and load_checkpoint(last)["step"] >= steps:
+    if last.exists() and load_checkpoint(last).get("step", 0) >= steps:
         return
     network = load_network(stage, config.weights)
 
@@ -110,7 +115,8 @@ def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder
                 lambda step: cosine(step // per_epoch, epochs, rate, config.min_learning_rate), clip,
                 runtime.precision, runtime.seed, runtime.workers,
                 validate_every=per_epoch if epochs == config.epochs else interval(per_epoch),
-                save_every=interval(per_epoch), validate_first=bool(judges), keep=keep, label=label)
+                save_every=interval(per_epoch), validate_first=bool(judges), keep=keep, label=label,
+                section="deblurring")
     fit(network, task, plan, folder, stage.world,
         {"network": config.model, "architecture": dict(config.architecture), "epochs": epochs,
          "steps_per_epoch": per_epoch})

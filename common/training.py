@@ -21,6 +21,8 @@ from tqdm import tqdm
 
 from common.checkpoints import load_checkpoint, load_state_into, save_checkpoint
 from common.distributed import World, mixed_precision, place
+from common.divergence import CHECK_EVERY, Divergence
+from common.errors import UserError
 from common.files import write_text
 from common.seeding import derive_seed, seed_everything
 
@@ -46,7 +48,9 @@ class Task:
 @dataclass(frozen=True)
 class Plan:
     """How it is trained. learning_rate: step -> rate. gradient_clip: largest gradient norm, 0 for none.
-    validate_first: validate before the first step too, so that best.pth may be what the training started from. keep: step -> file name of a checkpoint to keep after that many steps, or None."""
+    validate_first: validate before the first step too, so that best.pth may be what the training started from. keep: step
+    -> file name of a checkpoint to keep after that many steps, or None. section: the configuration's section that holds
+    learning_rate and gradient_clip, for messages."""
     steps: int
     batch_size: int
     learning_rate: Callable[[int], float]
@@ -59,6 +63,7 @@ class Plan:
     validate_first: bool = False
     keep: Callable[[int], str | None] = lambda step: None
     label: str = "training"
+    section: str = "schedule"
 
 
 def cosine(step: float, steps: float, highest: float, lowest: float, warmup: int = 0) -> float:
@@ -85,13 +90,15 @@ def fit(network: nn.Module, task: Task, plan: Plan, folder: Path, world: World, 
 
     Writes folder/last.pth (all that a restart needs), best.pth (weights with the best validation figure), kept
     checkpoints, and log.csv. `facts` (network name, architecture, settings) go into every checkpoint. Starts from
-    folder/last.pth where there is one.
+    folder/last.pth where there is one. Raises UserError, and leaves the last good state on disk, where the training
+    diverges (see `common.divergence`).
     """
     place(network, world.device).train()
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(parameters, lr=plan.learning_rate(0))
-    state = _resume(network, optimizer, folder / "last.pth", world)
     module = _WithLoss(network, task.loss)
+    divergence = Divergence(module, folder, world, plan.section, plan.label)
+    state = _resume(network, optimizer, folder / "last.pth", world)
     if world.size > 1:
         devices = [world.device] if world.device.type == "cuda" else None
         # The layout that is fastest for convolutions is not the one that buckets of gradients have; copying them is
@@ -111,8 +118,17 @@ def fit(network: nn.Module, task: Task, plan: Plan, folder: Path, world: World, 
             rate = plan.learning_rate(step)
             for group in optimizer.param_groups:
                 group["lr"] = rate
+            done = step + 1
+            last, kept = done == plan.steps, plan.keep(done)
+            validates, saves = done % plan.validate_every == 0 or last, kept or last or done % plan.save_every == 0
             optimizer.zero_grad(set_to_none=True)
             batch = tuple(item.to(world.device, non_blocking=True) for item in batch)
+            start_loss = None
+            if saves or done % CHECK_EVERY == 0:
+                with mixed_precision(network, world.device, plan.precision):
+                    start_loss = divergence.start_loss(batch)
+                # The same random numbers for the step itself.
+                seed_everything(derive_seed(plan.seed, "step", step, world.rank))
             with mixed_precision(network, world.device, plan.precision):
                 loss = module(*batch)
             loss.backward()
@@ -120,12 +136,11 @@ def fit(network: nn.Module, task: Task, plan: Plan, folder: Path, world: World, 
                 nn.utils.clip_grad_norm_(parameters, plan.gradient_clip)
             optimizer.step()
             losses.append(float(loss.detach()))
-            done = step + 1
+            divergence.check(step, losses[-1], rate, start_loss, bool(validates or saves))
             progress.update()
             if done % 10 == 0 or done == plan.steps:
                 progress.set_postfix(loss=f"{sum(losses[-50:]) / len(losses[-50:]):.4g}", refresh=False)
-            last = done == plan.steps
-            if done % plan.validate_every == 0 or last:
+            if validates:
                 row = {"step": done, "loss": sum(losses) / len(losses), "learning_rate": rate}
                 losses.clear()
                 if world.main and task.validate is not None:
@@ -133,8 +148,7 @@ def fit(network: nn.Module, task: Task, plan: Plan, folder: Path, world: World, 
                     progress.write(" ".join(f"{name} {value:.5g}" for name, value in row.items()))
                 state["log"].append(row)
                 world.barrier()
-            kept = plan.keep(done)
-            if world.main and (kept or last or done % plan.save_every == 0):
+            if world.main and saves:
                 payload = {"model_state": network.state_dict(), "optimizer_state": optimizer.state_dict(),
                            "step": done, "best": state["best"], "log": state["log"], "losses": list(losses),
                            **facts}
@@ -152,8 +166,14 @@ def _resume(network: nn.Module, optimizer: torch.optim.Optimizer, path: Path, wo
     if path.exists():
         stored = load_checkpoint(path)
         load_state_into(network, stored["model_state"], str(path))
-        optimizer.load_state_dict(stored["optimizer_state"])
-        state = {name: stored[name] for name in state}
+        try:
+            optimizer.load_state_dict(stored["optimizer_state"])
+            if not isinstance(stored["step"], int) or not all(isinstance(stored[name], list) for name in ("log", "losses")):
+                raise TypeError("step, log or losses")
+            state = {name: stored[name] for name in state}
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise UserError(f"{path}: not a state that this training can go on from ({type(error).__name__}: {error}); remove "
+                            "it, or start again with --overwrite") from None
         if world.main:
             print(f"going on after step {state['step']} ({path})")
     return state
