@@ -18,6 +18,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from common import interrupts
+
+if __name__ == "__main__":
+    interrupts.end_at_once()
+
 import numpy as np
 import torch
 
@@ -32,6 +37,7 @@ from common.cli import run
 from common.condition_view import condition_picture
 from common.config import BlurringConfig, require
 from common.errors import UserError
+from common.files import read_json
 from common.images import pad_to_multiple, read_array, read_image, to_image, to_tensor, write_image
 from common.regions_file import Region, by_frame, read_regions
 from common.seeding import derive_seed, numpy_generator
@@ -116,11 +122,28 @@ def check_window(stage: Stage, frames: list[Frame]) -> None:
                 raise UserError("blurring.window: all needs the condition of every frame of a window, "
                                 f"{frame.video.name}/{frame.name} lacks some; set dbcgm.frames to all and rsdm.border to "
                                 "3 (4 with dbcgm.trajectory five_frame), and run the stages before again")
+    if config.window == "moved":
+        check_complete(stage)
     for video in dict.fromkeys(frame.video for frame in frames) if config.window == "moved" else ():
         if not moments_of(stage, video):
             raise UserError("blurring.window: moved needs five successive frames with condition and motion, "
                             f"{video.name} has none; set dbcgm.frames to all and dbcgm.motion to true (a video needs 7 "
                             "frames, 9 with dbcgm.trajectory five_frame), and run python DBCGM/main.py again")
+
+
+def check_complete(stage: Stage) -> None:
+    """UserError where stage 2 has not come to its end: which moments there are to draw from must not depend on that."""
+    path = stage.output / "dbcgm" / "settings.json"
+    made = read_json(path)
+    settings = made.get("dbcgm", {}) if isinstance(made, dict) else {}
+    if not isinstance(settings, dict) or settings.get("frames") != "all":
+        return
+    first = 1 if settings.get("trajectory") == "central" else 2
+    for video in stage.videos:
+        for position in range(first, len(video.frames) - first):
+            if not array_path(stage, "condition", video, position).exists():
+                raise UserError(f"{array_path(stage, 'condition', video, position)}: missing, stage 2 has not come to its end; "
+                                "run python DBCGM/main.py again")
 
 
 def picture(folder: Path, kind: str, frame: Frame) -> Path:

@@ -22,7 +22,8 @@ def measure(stage: Stage, folders: dict[str, Path | None], path: Path, made_from
     restored (deblurring.borders drop) are left out for every kind alike. Figures in `path` that were measured on
     the same pictures (`made_from` identifies them) are not computed again.
     """
-    if path.exists() and (known := read_json(path)).get("made_from") == made_from:
+    known = read_json(path) if path.exists() else None
+    if isinstance(known, dict) and known.get("made_from") == made_from:
         return known
     videos = [video for video in stage.videos if video.sharp]
     if not videos:

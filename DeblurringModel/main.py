@@ -12,6 +12,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from common import interrupts
+
+if __name__ == "__main__":
+    interrupts.end_at_once()
+
 from common.checkpoints import sha256
 from common.cli import run
 from common.stage import open_stage

@@ -1,6 +1,7 @@
 """Checkpoint files: the published ones of every network, and our own. Nothing in a file is ever executed."""
 import argparse
 import hashlib
+import io
 import os
 import re
 import tarfile
@@ -115,9 +116,12 @@ def save_checkpoint(payload: dict[str, Any], path: str | Path) -> None:
     objects).
     """
     _require_plain(payload, "payload")
-    # Given a path, torch.save writes the (temporary) file's name into the archive, and no two files would be equal.
-    with atomic_write(path) as temporary, open(temporary, "wb") as file:
-        torch.save(payload, file)
+    # Given a path, torch.save writes the (temporary) file's name into the archive, and no two files would be equal; and
+    # into a file it writes by ways of its own, whose errors do not say why.
+    data = io.BytesIO()
+    torch.save(payload, data)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(data.getbuffer())
 
 
 def sha256(path: str | Path) -> str:

@@ -1,9 +1,10 @@
 """Files that appear whole or not at all, and JSON."""
+import errno
 import json
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from common.errors import UserError
 
 _TEMPORARY = ".tmp-"
 
+_REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO, errno.ESTALE,
+             errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR}
+
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
@@ -19,7 +23,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
     The temporary file lies in the folder of `path` (created when absent), starts with a dot, and has the
     suffix of `path`, because image encoders choose the format by it. Raises UserError when the folder cannot
-    be created.
+    be created, or when the system refuses to write: a full disk, a quota, a folder that has become read-only.
     """
     path = Path(path)
     try:
@@ -33,8 +37,13 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         yield temporary
         _flush_to_disk(temporary)
         os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        # Where nothing can be written nothing can be removed either; the first error is the one to tell.
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and (error.errno in _REFUSALS or not path.parent.is_dir()):
+            raise UserError(f"{path}: cannot be written ({error.strerror}); see to the disk, then start again to go on "
+                            "where it stopped") from error
         raise
 
 
@@ -70,5 +79,6 @@ def read_json(path: str | Path) -> Any:
     except json.JSONDecodeError as error:
         raise UserError(f"{path}: not valid JSON (line {error.lineno}: {error.msg}); "
                         "remake or correct it") from error
-    except (UnicodeDecodeError, RecursionError) as error:
+    # A number of more digits than Python reads is a ValueError.
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON ({type(error).__name__}); remake or correct it") from error

@@ -10,23 +10,40 @@ from typing import Any
 import yaml
 
 from common.config import as_dict
+from common.distributed import World
 from common.errors import UserError
 from common.files import read_json, remove_leftovers, write_json, write_text
+from common.locks import LOCK, hold
 
 SETTINGS, CONFIG, RUN = "settings.json", "config.yaml", "run.json"
 _LIBRARIES = ("torch", "torchvision", "numpy", "opencv-python-headless", "opencv-python", "scikit-image", "pillow")
+
+
+def claim_together(world: World, folder: Path, settings: dict[str, Any], config: Any, overwrite: bool = False) -> None:
+    """`claim_folder` in the main process; a refusal reaches every process as the same UserError."""
+    problem = None
+    if world.main:
+        try:
+            claim_folder(folder, settings, config, overwrite)
+        except UserError as error:
+            problem = str(error)
+    problem = world.gather(problem)[0]
+    if problem is not None:
+        raise UserError(problem)
 
 
 def claim_folder(folder: Path, settings: dict[str, Any], config: Any, overwrite: bool = False) -> None:
     """Make `folder` the place for results with these `settings`, or refuse.
 
     A folder without results is claimed; one with results of equal settings is continued; one with results of others
-    raises UserError listing what differs, or is emptied with `overwrite`. Claiming writes config.yaml (everything
+    raises UserError listing what differs, or is emptied with `overwrite`; so is refused one that another process is at work in
+    (`common.locks`: this process has it from now on). Claiming writes config.yaml (everything
     resolved; not for a script without a configuration) and run.json (command line, code and library versions); continuing changes no file. What killed writers
     left behind is removed.
     """
     stored = folder / SETTINGS
     try:
+        hold(folder)
         if overwrite and folder.exists():
             if not stored.exists() and _has_results(folder):
                 raise UserError(f"{folder}: not emptied by --overwrite, because it holds no {SETTINGS} of an earlier "
@@ -54,6 +71,8 @@ def claim_folder(folder: Path, settings: dict[str, Any], config: Any, overwrite:
 def _empty(folder: Path) -> None:
     # The settings go last: a removal that is interrupted must not leave results that nothing describes.
     for entry in sorted(folder.iterdir(), key=lambda entry: entry.name == SETTINGS):
+        if entry.name == LOCK:
+            continue
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
         else:
@@ -61,7 +80,7 @@ def _empty(folder: Path) -> None:
 
 
 def _has_results(folder: Path) -> bool:
-    return any(entry.name not in (SETTINGS, CONFIG, RUN) for entry in folder.iterdir())
+    return any(entry.name not in (SETTINGS, CONFIG, RUN, LOCK) for entry in folder.iterdir())
 
 
 def differences(before: Any, now: Any, prefix: str = "") -> list[str]:

@@ -13,7 +13,7 @@ from common.checkpoints import sha256
 from common.config import Config, as_dict, load_config, require
 from common.distributed import World
 from common.errors import UserError
-from common.provenance import claim_folder
+from common.provenance import claim_together
 from common.videos import Video, find_videos
 
 Item = TypeVar("Item")
@@ -29,17 +29,8 @@ class Stage:
     options: argparse.Namespace
 
     def claim(self, folder: Path, settings: dict[str, Any]) -> None:
-        """Make `folder` this stage's place for results with these settings, in the main process; see
-        `common.provenance.claim_folder`. A refusal reaches every process as the same UserError."""
-        problem = None
-        if self.world.main:
-            try:
-                claim_folder(folder, settings, self.config, self.options.overwrite)
-            except UserError as error:
-                problem = str(error)
-        problem = self.world.gather(problem)[0]
-        if problem is not None:
-            raise UserError(problem)
+        """Make `folder` this stage's place for results with these settings; see `common.provenance.claim_together`."""
+        claim_together(self.world, folder, settings, self.config, self.options.overwrite)
 
     def progress(self, items: Iterable[Item], label: str, unit: str) -> Iterable[Item]:
         """A bar over this process's part of the work, shown by the main process."""

@@ -14,7 +14,7 @@ from common.checkpoints import load_into
 from common.config import TrainConfig, as_dict, load_config, require
 from common.distributed import World
 from common.errors import UserError
-from common.provenance import claim_folder
+from common.provenance import claim_together
 from common.seeding import numpy_generator, seed_everything
 from common.source_domain import SourceDomain, Window
 from common.training import Plan, Task, cosine, fit
@@ -57,9 +57,7 @@ def open_recipe(description: str) -> Setup:
     folder = require(config.output, "output", "folder for checkpoints and log")
     settings = {name: value for name, value in as_dict(config).items() if name not in ("output", "runtime")}
     settings["runtime"] = {"precision": config.runtime.precision, "seed": config.runtime.seed}
-    if world.main:
-        claim_folder(folder, settings, config, overwrite=options.overwrite)
-    world.barrier()
+    claim_together(world, folder, settings, config, options.overwrite)
     seed_everything(config.runtime.seed)
     return Setup(config, world, train, validation, folder)
 

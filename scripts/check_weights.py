@@ -11,6 +11,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from common import interrupts
+
+if __name__ == "__main__":
+    interrupts.end_at_once()
+
 from torch import Tensor, nn
 
 from BlurringModel.id_blau.diffusion import GaussianDiffusion

@@ -4,6 +4,7 @@
 set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 source "$root/scripts/environment.sh"
+source "$root/scripts/foreground.sh"
 environment "$root"
-bash "$root/scripts/run_pipeline.sh" "$root/configs/demo.yaml" 1 "$@"
-python "$root/scripts/compare.py" --config "$root/configs/demo.yaml"
+foreground bash "$root/scripts/run_pipeline.sh" "$root/configs/demo.yaml" 1 "$@"
+foreground python "$root/scripts/compare.py" --config "$root/configs/demo.yaml"

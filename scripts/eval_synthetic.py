@@ -20,6 +20,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from common import interrupts
+
+if __name__ == "__main__":
+    interrupts.end_at_once()
+
 import numpy as np
 import torch
 
@@ -28,6 +33,7 @@ from common.cli import run
 from common.config import Config, as_dict, load_config
 from common.errors import UserError
 from common.files import read_json, write_json, write_text
+from common.locks import hold
 from common.images import read_image
 from common.metrics import psnr
 from common.provenance import code_version, library_versions
@@ -64,6 +70,7 @@ class Result:
 def main() -> None:
     """Render, run, measure, write."""
     options = parse()
+    hold(options.output)
     bench = Benchmark(options)
     results = []
     for domain in options.domains:

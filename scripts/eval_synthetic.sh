@@ -29,4 +29,4 @@ if [ -z "${EVAL_PYTHON:-}" ]; then
   environment "$root"
   EVAL_PYTHON=python
 fi
-"$EVAL_PYTHON" "$root/scripts/eval_synthetic.py" "$@"
+exec "$EVAL_PYTHON" "$root/scripts/eval_synthetic.py" "$@"

@@ -17,9 +17,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from common import interrupts
+
+if __name__ == "__main__":
+    interrupts.end_at_once()
+
 from common.cli import run
 from common.errors import UserError
 from common.files import read_json, write_text
+from common.locks import hold
 from common.stage import weights_record
 from common.videos import find_videos
 from scripts.datasets import deviations, published
@@ -43,6 +49,7 @@ def main() -> None:
     baselines, cells = ablation_cases(options) if options.table == "ablation" else set_cases(options)
     unavailable = {case: absent(case) for case in dict.fromkeys([*baselines, *cells])}
     announce(unavailable, options)
+    hold(options.output)
     outcomes = run_cases(baselines, cells, unavailable, options.gpus)
     rows = all_rows(baselines, cells, outcomes, unavailable, options)
     write_tables(rows, [case for case, reason in unavailable.items() if not reason], options)

@@ -9,12 +9,18 @@ Writes   OUT/<video>/Blur/RGB/<frame>.png       blurry frame
 Usage    python scripts/make_synthetic_dataset.py --preset source --clips 200 --out data/source
 """
 import argparse
+import multiprocessing
 import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common import interrupts
+
+if __name__ == "__main__":
+    interrupts.end_at_once()
 
 import cv2
 import numpy as np
@@ -23,8 +29,9 @@ from tqdm import tqdm
 from common.cli import run
 from common.condition_view import condition_picture, magnitude_picture
 from common.errors import UserError
-from common.files import read_json, write_json
+from common.files import read_json, remove_leftovers, write_json
 from common.images import read_image, write_array, write_image
+from common.locks import hold
 from common.seeding import numpy_generator
 from scripts.rendering.clips import render_clip
 from scripts.rendering.presets import PRESETS
@@ -40,14 +47,22 @@ def main() -> None:
     settings = {"preset": options.preset, "clips": options.clips, "frames": options.frames, "size": options.size,
                 "seed": options.seed, "moving_content": options.moving, "content": content_names(options.content)}
     record = options.out / "dataset.json"
+    hold(options.out)
+    remove_leftovers(options.out)
     if record.exists() and read_json(record) != settings:
         raise UserError(f"{options.out}: holds a data set made with other settings; choose another --out or delete it")
     write_json(record, settings)
     sources = find_content(options.content)
     jobs = [(clip, sources, options) for clip in range(options.clips)]
     if options.jobs > 1:
-        with ProcessPoolExecutor(options.jobs) as pool:
-            rows = list(tqdm(pool.map(make_clip, *zip(*jobs)), total=len(jobs), desc="clips", unit="clip"))
+        with ProcessPoolExecutor(options.jobs, initializer=interrupts.follow_parent) as pool:
+            try:
+                rows = list(tqdm(pool.map(make_clip, *zip(*jobs)), total=len(jobs), desc="clips", unit="clip"))
+            except BaseException:
+                # Or their clips would first be finished.
+                for worker in multiprocessing.active_children():
+                    worker.terminate()
+                raise
     else:
         rows = [make_clip(*job) for job in tqdm(jobs, desc="clips", unit="clip")]
     write_image(options.out / "preview.png", np.concatenate(rows[:12]))

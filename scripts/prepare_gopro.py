@@ -15,6 +15,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from common import interrupts
+
+if __name__ == "__main__":
+    interrupts.end_at_once()
+
 import numpy as np
 import torch
 from tqdm import tqdm
@@ -24,7 +29,7 @@ from common.cli import run
 from common.errors import UserError
 from common.flow import NAMES, Flow, load_flow
 from common.images import read_image, write_array, write_image
-from common.provenance import claim_folder
+from common.provenance import claim_together
 from common.stage import weights_record
 from common.videos import sorted_frames
 
@@ -40,10 +45,9 @@ def main() -> None:
                for window in windows_of(sorted_frames(folder), options.window)]
     if not windows:
         raise UserError(f"{source}: no video with {options.window} PNG frames found")
-    if world.main:
-        claim_folder(options.out, {"split": options.split, "window": options.window, "flow": options.flow,
-                                   "iterations": options.iterations, "weights": weights_record(options.weights)}, None)
-    world.barrier()
+    claim_together(world, options.out, {"split": options.split, "window": options.window, "flow": options.flow,
+                                        "iterations": options.iterations, "weights": weights_record(options.weights)},
+                   None)
     missing = [(video, window) for video, window in world.share(windows)
                if not (options.out / video / "Condition" / f"{centre(window).stem}.npy").exists()]
     flow = load_flow(options.flow, options.weights, world.device, options.iterations) if missing else None

@@ -14,11 +14,12 @@ if [[ "${1:-}" =~ ^[0-9]+$ ]]; then
   processes="$1"
   shift
 fi
+source "$root/scripts/foreground.sh"
 python="$(command -v python || command -v python3)"
 for stage in RSDM DBCGM BlurringModel DeblurringModel; do
   if [ "$processes" -gt 1 ]; then
-    "$python" -m torch.distributed.run --standalone --nproc_per_node="$processes" "$root/$stage/main.py" --config "$config" "$@"
+    foreground "$python" -m torch.distributed.run --standalone --nproc_per_node="$processes" "$root/$stage/main.py" --config "$config" "$@"
   else
-    "$python" "$root/$stage/main.py" --config "$config" "$@"
+    foreground "$python" "$root/$stage/main.py" --config "$config" "$@"
   fi
 done

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tiny
+from common import locks
 from common.errors import UserError
 from common.images import read_image
 from common.metrics import psnr
@@ -40,7 +41,10 @@ def run(folder, config, monkeypatch, *arguments) -> list[str]:
     monkeypatch.setattr(eval_synthetic, "call", call)
     monkeypatch.setattr("sys.argv", ["eval_synthetic.py", "--config", str(config), "--output", str(folder / "bench"),
                                      *arguments])
-    eval_synthetic.main()
+    try:
+        eval_synthetic.main()
+    finally:
+        locks.release()
     return log.read_text().splitlines() if log.exists() else []
 
 

@@ -21,6 +21,7 @@ import yaml
 import tiny
 from common.checkpoints import load_checkpoint
 from common.config import Config, load_config
+from common import locks
 from common.errors import UserError
 from common.images import read_image, write_image
 from common.videos import find_videos, sorted_frames
@@ -65,6 +66,8 @@ def call_here(command: list[str], log: str) -> None:
             importlib.import_module(".".join(script.with_suffix("").parts)).main()
         except UserError as error:
             raise stages.StageFailed(str(error)) from None
+        finally:
+            locks.release()
 
 
 # Trees in the shape of the downloads
@@ -297,7 +300,10 @@ class World:
             patch.chdir(self.folder)
             patch.setattr(stages, "call", lambda command: call_here(command, str(self.log)))
             patch.setattr(sys, "argv", ["evaluate", table, *self.arguments(table, *more, "--output", output)])
-            evaluate.main()
+            try:
+                evaluate.main()
+            finally:
+                locks.release()
         return said.getvalue()
 
     def calls(self) -> list[str]:

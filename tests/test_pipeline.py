@@ -303,7 +303,7 @@ def killed(config: Path, stage: str, folder: Path, pattern: str, *arguments: str
     assert process.poll() is None, f"{stage} ended before it wrote {pattern}"
     os.killpg(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    return {name: stamp for name, stamp in times(folder).items() if ".tmp-" not in name}
+    return {name: stamp for name, stamp in times(folder).items() if ".tmp-" not in name and ".lock" not in name}
 
 
 def same_files(first: Path, second: Path) -> None:

@@ -17,6 +17,7 @@ import yaml
 import vectors
 from BlurringModel.id_blau.diffusion import GaussianDiffusion, linear_betas
 from BlurringModel.id_blau.unet import UNet
+from common import locks
 from common.images import pad_to_multiple, to_tensor, write_image
 from common.videos import sorted_frames
 from DeblurringModel.ESTRNN.identity import start_as_identity
@@ -90,6 +91,7 @@ def run(stage: str, config: Path, *arguments: str) -> None:
         module.main()
     finally:
         sys.argv = before
+        locks.release()
 
 
 def write_video(folder: Path, size: tuple[int, int] = SIZE, number: int = 0, frames: int = FRAMES) -> None:

@@ -16,5 +16,5 @@ evaluate() {
     environment "$root"
     EVAL_PYTHON=python
   fi
-  "$EVAL_PYTHON" "$root/scripts/evaluate.py" "$table" "$@"
+  exec "$EVAL_PYTHON" "$root/scripts/evaluate.py" "$table" "$@"
 }

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common.errors import UserError
+from common.interrupts import CODES, Interrupted
 from scripts.evaluation.cases import ROOT, Case, assign
 
 INFERENCE, FINE_TUNING = "DeblurringModel/deblur_inference.py", "DeblurringModel/deblur_finetune_DDP.py"
-_INTERRUPTED = 130
 _KEPT = 4000
 
 
@@ -72,15 +72,20 @@ def share(source: Path, target: Path) -> None:
 
 
 def call(command: list[str]) -> None:
-    """Run a stage and show what it says. Raises StageFailed, or KeyboardInterrupt where the user stopped it."""
+    """Run a stage and show what it says. Raises StageFailed, or Interrupted where the stage was asked to end; it is, and
+    waited for, where this process is."""
     with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
         said = b""
-        while piece := process.stderr.read1(1 << 12):
-            sys.stderr.buffer.write(piece)
-            sys.stderr.flush()
-            said = (said + piece)[-_KEPT:]
-    if process.returncode == _INTERRUPTED:
-        raise KeyboardInterrupt
+        try:
+            while piece := process.stderr.read1(1 << 12):
+                sys.stderr.buffer.write(piece)
+                sys.stderr.flush()
+                said = (said + piece)[-_KEPT:]
+        except BaseException:
+            process.terminate()
+            raise
+    if process.returncode in CODES.values():
+        raise Interrupted(process.returncode)
     if process.returncode:
         lines = [line.strip() for line in said.decode(errors="replace").replace("\r", "\n").split("\n") if line.strip()]
         # Under torchrun the launcher's own report follows the stage's line.
