@@ -5,7 +5,7 @@ Called by scripts/eval_synthetic.sh, whose --help explains it.
 Reads    assets/footage/benchmark (stills to render from), a configuration (default configs/demo.yaml)
 Writes   OUT/data/<domain>                  rendered clips: short, mid and long exposure
          OUT/runs/<domain>/...              what the four stages write, shared where settings are equal
-         OUT/results.json                   PSNR of every clip, result and seed
+         OUT/results/<domain>.json          PSNR of every clip, result and seed
          OUT/synthetic.md, .csv, .json      the tables
 Usage    python scripts/eval_synthetic.py --tables 1,2 --seeds 3
 """
@@ -124,7 +124,6 @@ class Benchmark:
         self.options, self.output = options, options.output.resolve()
         self.frames = QUICK_FRAMES if options.quick else FRAMES
         self.first_seed = load_config(Config, options.config, options.overrides).runtime.seed
-        self._kept = self.output / "results.json"
         self._done: set[tuple[str, ...]] = set()
 
     def seeds(self, table: int) -> range:
@@ -146,16 +145,18 @@ class Benchmark:
               "--content", str(ROOT / "assets" / "footage" / "benchmark"), "--out", str(self.output / "data" / domain)])
 
     def measured(self, domain: str, cell: Cell, seed: int) -> Result:
-        """A result's figures, from results.json where they were measured with the same settings and weights."""
+        """A result's figures, from the file of the domain's results where they were measured with the same settings and weights."""
         variant = cell.name if cell in (INPUT, BASELINE) else cell.variant
         key = f"{domain} {cell.name} {variant} {seed}"
         identity = self._identity(domain, cell, seed)
-        known = read_json(self._kept) if self._kept.exists() else {}
+        # A file for each domain, so that domains can be run side by side.
+        kept = self.output / "results" / f"{domain}.json"
+        known = read_json(kept) if kept.exists() else {}
         if known.get(key, {}).get("identity") != identity:
             folder = self._run(domain, cell, seed)
             known[key] = {"identity": identity, "clips": self._clips(folder, domain, variant),
                           "steps": self._steps(folder, domain, cell, seed) if cell not in (INPUT, BASELINE) else {}}
-            write_json(self._kept, known)
+            write_json(kept, known)
         return Result(domain, cell.name, variant, seed, known[key]["clips"], known[key]["steps"])
 
     def _identity(self, domain: str, cell: Cell, seed: int) -> str:

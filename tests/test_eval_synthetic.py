@@ -89,7 +89,7 @@ def test_table_4_counts_the_choices(setup, monkeypatch, capsys):
     run(folder, config, monkeypatch, "--tables", "4", "--domains", "mid", "--seeds", "1")
     text = capsys.readouterr().out
     assert "Of 1 clips: held-out pairs chose the last state for" in text
-    rows = json.loads((folder / "bench" / "results.json").read_text())
+    rows = json.loads((folder / "bench" / "results" / "mid.json").read_text())
     alone, pairs = rows["mid scope_video adapted 2023"], rows["mid scope_video_best_pairs adapted 2023"]
     assert set(alone["clips"]) == set(alone["steps"]) and all(step > 0 for step in alone["steps"].values())
     gain = [alone["clips"][clip] - rows["mid baseline baseline 0"]["clips"][clip] for clip in alone["clips"]]
