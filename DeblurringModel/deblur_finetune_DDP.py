@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from common.checkpoints import load_checkpoint, sha256
 from common.cli import run
+from common.config import DeblurringConfig
 from common.errors import UserError
 from common.images import to_image
 from common.metrics import psnr
@@ -83,9 +84,7 @@ def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder
     if config.select == "best_pairs":
         made, judges = held_out(made, runtime.seed)
     pairs = Pairs(made, config.crop_size, runtime.seed, runtime.cache_gib)
-    per_epoch = pairs.steps_per_epoch(config.batch_size)
-    # On one short clip ten epochs are a dozen steps; the floor leaves large data sets as published.
-    epochs = max(config.epochs, math.ceil(config.min_steps / per_epoch))
+    epochs, per_epoch = epochs_and_steps(config, len(pairs))
     steps = epochs * per_epoch
     last = folder / "last.pth"
     if last.exists() and load_checkpoint(last).get("step", 0) >= steps:
@@ -124,6 +123,13 @@ def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder
     if judges and load_checkpoint(folder / "best.pth")["step"] == 0:
         stage.say(f"stage 4: no state was better on the {len(judges)} held-out pairs than the unadapted network, which is "
                   "what is used")
+
+
+def epochs_and_steps(config: DeblurringConfig, pairs: int) -> tuple[int, int]:
+    """(epochs, steps in each) of a fine-tuning on so many pairs."""
+    per_epoch = math.ceil(pairs / config.batch_size)
+    # On one short clip ten epochs are a dozen steps; the floor leaves large data sets as published.
+    return max(config.epochs, math.ceil(config.min_steps / per_epoch)), per_epoch
 
 
 def interval(per_epoch: int) -> int:

@@ -30,7 +30,12 @@ def sorted_frames(folder: Path) -> list[Path]:
     paths = [path for path in folder.glob("*.png") if not path.name.startswith(".")]
     for path in paths:
         check_name(path)
-    return sorted(paths, key=lambda path: (int("".join(filter(str.isdecimal, path.stem)) or 0), path.name))
+    return sorted(paths, key=numerical)
+
+
+def numerical(path: Path) -> tuple[int, str]:
+    """Sorts files by all digits of their names read as one number, equal ones by name."""
+    return int("".join(filter(str.isdecimal, path.stem)) or 0), path.name
 
 
 def check_name(path: Path) -> None:

@@ -1,0 +1,110 @@
+"""How long the adaptation of a clip will take, from one measured piece of each kind of work."""
+import time
+from collections.abc import Callable
+
+import torch
+
+from BlurringModel.main import frames_to_blur, load_network as load_diffusion
+from BlurringModel.moments import REACH
+from BlurringModel.windows import context_window
+from common.distributed import mixed_precision
+from common.flow import load_flow
+from common.images import read_image
+from common.regions_file import Region
+from common.stage import Stage
+from DBCGM.main import frame_flows
+from DeblurringModel import models
+from DeblurringModel.deblur_finetune_DDP import epochs_and_steps
+from DeblurringModel.restoring import clips_of, restored_frames
+from DeblurringModel.setup import load_network, model_spec
+
+_LONG = 20.0
+"""Seconds from which a piece is not measured a second time."""
+
+
+def seconds_left(stage: Stage, regions: list[Region], restored: int) -> dict[str, float]:
+    """Seconds that each of the remaining steps will take, roughly, by the name of the step.
+
+    regions: what stage 1 found; restored: number of frames that will be restored. Nothing is written.
+    """
+    return {"blur conditions": conditions_seconds(stage, regions), "reblurring": reblurring_seconds(stage, regions),
+            "fine-tuning": fine_tuning_seconds(stage, regions), "restoring": restoring_seconds(stage, regions, restored)}
+
+
+def measured(work: Callable[[], object]) -> float:
+    """Seconds that a piece of work takes, when it is not done for the first time."""
+    for attempt in range(2):
+        started = time.perf_counter()
+        work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - started
+        if seconds > _LONG:
+            break
+    return seconds
+
+
+def conditions_seconds(stage: Stage, regions: list[Region]) -> float:
+    """Stage 2: optical flow of one frame, times the frames that get a condition."""
+    config, region = stage.config.dbcgm, regions[0]
+    everywhere = config.frames == "all"
+    count = sum(len(video.frames) for video in stage.videos) if everywhere else len(frames_to_blur(regions))
+    if config.condition == "random":
+        return 0.0
+    flow = load_flow(config.flow, config.weights, stage.world.device, config.iterations)
+    return count * measured(lambda: frame_flows(stage, flow, region.video, region.position))
+
+
+def reblurring_seconds(stage: Stage, regions: list[Region]) -> float:
+    """Stage 3: one pass of the U-Net over one window, times windows and steps."""
+    config, network = stage.config.blurring, load_diffusion(stage)
+    frames = frames_to_blur(regions)
+    pictures = {"center": 1, "all": 2 * REACH + 1, "moved": (2 * REACH + 1) * config.copies}[config.window]
+    passes = config.steps if config.sampler == "ddim" else network.num_timesteps
+    if config.area == "frame":
+        windows = [read_image(frame.video.frames[0]).shape[:2] for frame in frames]
+    else:
+        windows = [_span(box, config.margin) for frame in frames for box in frame.boxes]
+    height, width = (-(-side // network.model.multiple) * network.model.multiple for side in windows[0])
+    given = torch.zeros(1, 9, height, width, device=stage.world.device).contiguous(memory_format=torch.channels_last)
+    step = torch.ones(1, device=stage.world.device)
+
+    def one_pass() -> None:
+        with torch.inference_mode(), mixed_precision(network, stage.world.device, stage.config.runtime.precision):
+            network.model(given, step)
+
+    area = sum(rows * columns for rows, columns in windows) / (height * width)
+    return measured(one_pass) * area * pictures * passes
+
+
+def _span(box: tuple[int, int, int, int], margin: int) -> tuple[int, int]:
+    window = context_window(box, margin, box[2] + margin, box[3] + margin)
+    return window[2] - window[0], window[3] - window[1]
+
+
+def fine_tuning_seconds(stage: Stage, regions: list[Region]) -> float:
+    """Stage 4: one step on noise, times the steps."""
+    config, facts = stage.config.deblurring, model_spec(stage.config)
+    copies = stage.config.blurring.copies if stage.config.blurring.window == "moved" else 1
+    epochs, per_epoch = epochs_and_steps(config, max(1, len(regions) * copies))
+    network = load_network(stage, config.weights).train()
+    size = (config.batch_size, 2 * REACH + 1, 3, config.crop_size, config.crop_size)
+    windows = models.to_range(torch.rand(size, device=stage.world.device), facts)
+
+    def step() -> None:
+        with mixed_precision(network, stage.world.device, stage.config.runtime.precision):
+            restored = network(windows)
+            loss = facts.adaptation_loss(restored[:, :1], windows[:, REACH:REACH + 1])
+        loss.backward()
+
+    return epochs * per_epoch * measured(step)
+
+
+def restoring_seconds(stage: Stage, regions: list[Region], restored: int) -> float:
+    """Stage 4: short clips restored, times the frames."""
+    config, facts, video = stage.config.deblurring, model_spec(stage.config), regions[0].video
+    network = load_network(stage, config.weights).eval()
+    length = max(facts.past + 1 + facts.future, 5)
+    clip = clips_of(video, facts, length, 0, config.borders)[:1]
+    seconds = measured(lambda: list(restored_frames(network, facts, video, clip, stage)))
+    return restored * seconds / len(clip[0].outputs)

@@ -1,0 +1,154 @@
+"""Clips as people have them, video files and folders of images, read frame by frame."""
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from common.checkpoints import sha256
+from common.errors import UserError
+from common.images import MOST_PIXELS, read_image
+from common.videos import check_name, numerical
+
+_CHECKED_SUFFIXES = (".png", ".jpg", ".jpeg")
+IMAGE_SUFFIXES = (*_CHECKED_SUFFIXES, ".bmp", ".tif", ".tiff", ".webp")
+VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi")
+"""Video files that can be written; any that OpenCV decodes can be read."""
+IMAGES_FPS, UNKNOWN_FPS = 25.0, 25.0
+_COUNTED_SUFFIXES = (".mp4", ".mov", ".m4v")
+"""Containers that list every frame, so that fewer decoded ones mean a damaged file. Others state an estimate."""
+_MOST_MISSING = 0.1
+
+# FFmpeg within OpenCV would print its own lines about a damaged file; ours says what to do.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+
+@dataclass
+class Source:
+    """A clip. `fps` and `notes` (what was converted or is unusual, in words) are complete when all frames are read."""
+    path: Path
+    fps: float = IMAGES_FPS
+    notes: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    """Names of the images without ending, empty for a video file."""
+
+    @property
+    def is_video(self) -> bool:
+        """A video file, not a folder of images."""
+        return self.path.is_file()
+
+    def frames(self) -> Iterator[np.ndarray]:
+        """All frames, uint8 RGB (H, W, 3), as many as can be decoded. Raises UserError for what cannot be read."""
+        return self._decoded() if self.is_video else self._images()
+
+    def identity(self) -> str:
+        """What tells this clip from another: a digest of the file, or of the images' names, sizes and times."""
+        if self.is_video:
+            return sha256(self.path)
+        listed = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in images_of(self.path)]
+        return hashlib.sha256(repr(listed).encode()).hexdigest()
+
+    def _decoded(self) -> Iterator[np.ndarray]:
+        capture = cv2.VideoCapture(str(self.path), cv2.CAP_FFMPEG)
+        if not capture.isOpened():
+            raise UserError(f"{self.path}: not a video that can be decoded (damaged, cut off, or not a video at all)")
+        # Rotation that the file asks for is applied.
+        capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
+        fps, claimed = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        count, times = 0, []
+        try:
+            while (read := capture.read())[0]:
+                count += 1
+                times.append(capture.get(cv2.CAP_PROP_POS_MSEC))
+                yield cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB)
+        finally:
+            capture.release()
+        if not count:
+            raise UserError(f"{self.path}: holds no frame that can be decoded (damaged or cut off?)")
+        if self.path.suffix.lower() in _COUNTED_SUFFIXES and count < (1 - _MOST_MISSING) * claimed:
+            raise UserError(f"{self.path}: only {count} of {claimed:.0f} frames can be decoded, the file is cut off or "
+                            "damaged; copy it again, or save the part that plays as a new file")
+        self._set_rate(fps, times)
+
+    def _set_rate(self, fps: float, times: list[float]) -> None:
+        gaps = np.diff(times)
+        if np.isfinite(fps) and 0 < fps < 1000:
+            self.fps = float(fps)
+        else:
+            self.fps = UNKNOWN_FPS
+            self.notes.append(f"the file states no frame rate, {UNKNOWN_FPS:g} per second is used")
+        if len(gaps) and gaps.min() > 0 and gaps.max() > 1.5 * np.median(gaps):
+            self.fps = float(1000 * len(gaps) / (times[-1] - times[0]))
+            self.notes.append(f"frame times vary, the result has {self.fps:.3f} frames per second throughout")
+
+    def _images(self) -> Iterator[np.ndarray]:
+        paths, kinds, first = images_of(self.path), {}, None
+        self.names = [path.stem for path in paths]
+        for path in paths:
+            image = read_image(path) if path.suffix.lower() in _CHECKED_SUFFIXES else _read_other(path)
+            first = first or (path, image.shape)
+            if image.shape != first[1]:
+                raise UserError(f"{path}: is {image.shape[1]} x {image.shape[0]} pixels, {first[0].name} is "
+                                f"{first[1][1]} x {first[1][0]}; all frames of a clip need one size")
+            for kind in _converted(path):
+                kinds[kind] = kinds.get(kind, 0) + 1
+            yield image
+        self.notes += [f"{count} of {len(paths)} images {kind}" for kind, count in kinds.items()]
+
+
+def open_source(path: Path) -> Source:
+    """The clip at `path`, a video file or a folder of images; UserError for anything else."""
+    path = path.expanduser()
+    check_name(path.absolute())
+    if path.is_dir():
+        found = images_of(path)
+        if not found:
+            raise UserError(f"{path}: holds no images ({', '.join(IMAGE_SUFFIXES)})")
+        stems = [image.stem for image in found]
+        double = next((stem for stem in stems if stems.count(stem) > 1), None)
+        if double is not None:
+            raise UserError(f"{path}: holds several images named {double}; keep one of them")
+        others = sum(entry.is_file() and not entry.name.startswith(".") for entry in path.iterdir()) - len(found)
+        return Source(path, notes=[f"{others} other files passed over"] if others else [])
+    if not path.is_file():
+        raise UserError(f"{path}: does not exist; expected a video file or a folder of images")
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        raise UserError(f"{path}: is one image; expected a video file or a folder of images")
+    return Source(path)
+
+
+def images_of(folder: Path) -> list[Path]:
+    """The image files of a folder, numerically by the digits of their names."""
+    return sorted((path for path in folder.iterdir()
+                   if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()),
+                  key=numerical)
+
+
+def _read_other(path: Path) -> np.ndarray:
+    """An image that is neither PNG nor JPEG as uint8 RGB (H, W, 3)."""
+    try:
+        with Image.open(path) as header:
+            width, height = header.size
+        if width * height > MOST_PIXELS:
+            raise UserError(f"{path}: claims {width} x {height} pixels, more than {MOST_PIXELS} are not read")
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    except (OSError, ValueError, Image.DecompressionBombError, cv2.error):
+        image = None
+    if image is None:
+        raise UserError(f"{path}: not a readable image; copy or export the file again")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _converted(path: Path) -> list[str]:
+    """What was changed to make the image 8-bit RGB, in words."""
+    stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if stored is None:
+        return []
+    channels = stored.shape[2] if stored.ndim == 3 else 1
+    return [words for words, true in (("had more than 8 bits and were reduced to 8", stored.dtype != np.uint8),
+                                      ("were grey", channels == 1),
+                                      ("had transparency, which was dropped", channels == 4)) if true]
