@@ -44,6 +44,7 @@ from common.seeding import derive_seed, numpy_generator
 from common.stage import Stage, autocast, groups, open_stage, section_settings, unfinished
 from common.videos import Video
 
+WORK = "stage 3, ID-Blau"
 HINT = "run python DBCGM/main.py first"
 
 
@@ -91,17 +92,19 @@ def reblur_regions(stage: Stage) -> None:
     check_window(stage, frames)
     stage.claim(folder, {"blurring": section_settings(config), "sharp_regions": sha256(regions_path),
                          "dbcgm": sha256(condition_settings), "seed": stage.config.runtime.seed,
-                         "precision": stage.config.runtime.precision})
+                         "precision": stage.config.runtime.precision}, WORK)
     # Frames with windows of like size are neighbours in this order and share batches.
     frames.sort(key=lambda frame: sorted((b[2] - b[0], b[3] - b[1]) for b in frame.boxes))
     units = unfinished(groups(frames, config.batch_size),
                        lambda unit: all(picture(folder, "reblur", frame).exists() for frame in unit), stage.world)
     if units:
-        network = load_network(stage)
-        for unit in stage.progress(units, "stage 3, reblurring", "batch"):
-            reblur(stage, network, folder, unit)
+        with stage.timed(WORK):
+            network = load_network(stage)
+            for unit in stage.progress(units, "stage 3, reblurring", "batch"):
+                reblur(stage, network, folder, unit)
     stage.world.barrier()
     stage.say(f"stage 3: {len(frames)} frames reblurred -> {folder}")
+    stage.say_report()
 
 
 def frames_to_blur(regions: list[Region]) -> list[Frame]:

@@ -35,6 +35,7 @@ from DBCGM.ablation import flow_condition, random_condition
 from DBCGM.adaptation import adapt_magnitude, clamp_magnitude, condition
 from DBCGM.boe import central_motion, five_frame_motion, five_frame_trajectory, orientation
 
+WORK = "stage 2, DBCGM"
 HINT = "run python RSDM/main.py first"
 
 
@@ -49,7 +50,7 @@ def make_conditions(stage: Stage) -> None:
     regions_path = stage.output / "rsdm" / "sharp_regions.json"
     regions = read_regions(regions_path, stage.videos)
     drawn = {"seed": stage.config.runtime.seed} if config.condition == "random" else {}
-    stage.claim(folder, {"dbcgm": section_settings(config), "sharp_regions": sha256(regions_path)} | drawn)
+    stage.claim(folder, {"dbcgm": section_settings(config), "sharp_regions": sha256(regions_path)} | drawn, WORK)
     # The outermost frames have no flow on one side, and with five frames the second ones neither.
     first = 1 if config.trajectory == "central" else 2
     if config.frames == "all":
@@ -60,18 +61,25 @@ def make_conditions(stage: Stage) -> None:
         frames = [(videos[name], position) for name, position in by_frame(regions)]
     missing = unfinished(frames, lambda frame: result_path(folder, "condition", *frame).exists(), stage.world)
     if missing:
-        flow = None
-        if config.condition != "random":
-            flow = load_flow(config.flow, config.weights, stage.world.device, config.iterations)
-        for video, position in stage.progress(missing, "stage 2, blur conditions", "frame"):
-            result, motion = frame_condition(stage, flow, video, position)
-            write_image(folder / "preview" / video.name / f"{video.names[position]}.png", condition_picture(result))
-            if config.motion:
-                write_array(result_path(folder, "motion", video, position), motion)
-            # Last, because a frame counts as done when this one exists.
-            write_array(result_path(folder, "condition", video, position), result)
+        with stage.timed(WORK):
+            write_conditions(stage, folder, missing)
     stage.world.barrier()
     stage.say(f"stage 2: conditions of {len(frames)} frames -> {folder / 'condition'} (look at {folder / 'preview'})")
+    stage.say_report()
+
+
+def write_conditions(stage: Stage, folder: Path, frames: list[tuple[Video, int]]) -> None:
+    """Condition, preview and, where asked for, motion of each frame (video, position) on disk."""
+    config, flow = stage.config.dbcgm, None
+    if config.condition != "random":
+        flow = load_flow(config.flow, config.weights, stage.world.device, config.iterations)
+    for video, position in stage.progress(frames, "stage 2, blur conditions", "frame"):
+        result, motion = frame_condition(stage, flow, video, position)
+        write_image(folder / "preview" / video.name / f"{video.names[position]}.png", condition_picture(result))
+        if config.motion:
+            write_array(result_path(folder, "motion", video, position), motion)
+        # Last, because a frame counts as done when this one exists.
+        write_array(result_path(folder, "condition", video, position), result)
 
 
 def result_path(folder: Path, kind: str, video: Video, position: int) -> Path:

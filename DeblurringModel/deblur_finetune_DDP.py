@@ -32,7 +32,7 @@ from DeblurringModel import models
 from DeblurringModel.evaluation import ground_truth
 from DeblurringModel.pairs import HINT, Pair, Pairs, held_out, reblurred_pairs, true_pairs
 from DeblurringModel.restoring import clips_of, restored_frames
-from DeblurringModel.setup import load_network, model_folder, model_spec, weights_folder
+from DeblurringModel.setup import load_network, model_folder, model_spec, weights_folder, work_name
 
 BY_GROUND_TRUTH = ("best_gt", "both")
 INFERENCE_KEYS = ("borders", "clip_length", "clip_overlap", "tile", "tile_overlap")
@@ -40,7 +40,9 @@ INFERENCE_KEYS = ("borders", "clip_length", "clip_overlap", "tile", "tile_overla
 
 def main() -> None:
     """Fine-tune one network for all videos, or one for each."""
-    finetune(open_stage(__doc__.splitlines()[0]))
+    stage = open_stage(__doc__.splitlines()[0])
+    finetune(stage)
+    stage.say_report()
 
 
 def finetune(stage: Stage) -> None:
@@ -64,7 +66,8 @@ def finetune(stage: Stage) -> None:
     stage.claim(model_folder(stage) / "weights",
                 {"deblurring": section_settings(config, without=INFERENCE_KEYS),
                  "blurring": sha256(blurring / "settings.json"), "sharp_regions": sha256(regions_path),
-                 "precision": stage.config.runtime.precision, "seed": stage.config.runtime.seed})
+                 "precision": stage.config.runtime.precision, "seed": stage.config.runtime.seed},
+                work_name(stage, "fine-tuning"))
     if config.scope == "dataset":
         finetune_on(stage, regions, stage.videos, weights_folder(stage, None), "stage 4, fine-tuning")
         return
@@ -116,9 +119,10 @@ def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder
                 validate_every=per_epoch if epochs == config.epochs else interval(per_epoch),
                 save_every=interval(per_epoch), validate_first=bool(judges), keep=keep, label=label,
                 section="deblurring")
-    fit(network, task, plan, folder, stage.world,
-        {"network": config.model, "architecture": dict(config.architecture), "epochs": epochs,
-         "steps_per_epoch": per_epoch})
+    with stage.timed(work_name(stage, "fine-tuning")):
+        fit(network, task, plan, folder, stage.world,
+            {"network": config.model, "architecture": dict(config.architecture), "epochs": epochs,
+             "steps_per_epoch": per_epoch})
     stage.say(f"stage 4: {steps} steps ({epochs} epochs of {len(pairs)} pairs) -> {folder}")
     if judges and load_checkpoint(folder / "best.pth")["step"] == 0:
         stage.say(f"stage 4: no state was better on the {len(judges)} held-out pairs than the unadapted network, which is "

@@ -25,7 +25,7 @@ from common.images import write_image
 from common.stage import Stage, open_stage, section_settings, weights_record
 from common.videos import Video
 from DeblurringModel.restoring import clips_of, restored_frames
-from DeblurringModel.setup import adapted_variants, adapted_weights, load_network, model_folder, model_spec
+from DeblurringModel.setup import adapted_variants, adapted_weights, load_network, model_folder, model_spec, work_name
 from DeblurringModel.windows import Clip
 
 TRAINING_KEYS = ("epochs", "min_steps", "batch_size", "crop_size", "pairs", "learning_rate", "min_learning_rate",
@@ -40,6 +40,7 @@ def main() -> None:
     variants = {"baseline": ("baseline",), "adapted": adapted, "both": ("baseline", *adapted)}
     for variant in variants[stage.options.variant]:
         infer(stage, variant)
+    stage.say_report()
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,17 +62,18 @@ def infer(stage: Stage, variant: str, only: Mapping[str, Collection[int]] | None
         sources = {video.name: config.weights for video in stage.videos}
         weights = weights_record(config.weights)
     settings = section_settings(config, without=("weights", *TRAINING_KEYS))
-    stage.claim(folder, {"deblurring": settings, "weights": weights, "precision": stage.config.runtime.precision})
+    stage.claim(folder, {"deblurring": settings, "weights": weights, "precision": stage.config.runtime.precision},
+                work_name(stage, variant))
     for video in stage.videos:
         wanted = range(len(video.frames)) if only is None else only.get(video.name, ())
-        restore(stage, sources[video.name], video, wanted, folder / video.name, f"stage 4, {variant} {video.name}")
+        restore(stage, sources[video.name], video, wanted, folder / video.name, variant)
     stage.world.barrier()
     stage.say(f"stage 4: {variant} -> {folder}")
     return folder
 
 
-def restore(stage: Stage, weights: Path, video: Video, wanted: Collection[int], folder: Path, label: str) -> None:
-    """Write the wanted frames of a video that are not there yet to `folder`."""
+def restore(stage: Stage, weights: Path, video: Video, wanted: Collection[int], folder: Path, variant: str) -> None:
+    """Write the wanted frames of a video that are not there yet to `folder`; variant: what that result is called."""
     config, facts = stage.config.deblurring, model_spec(stage.config)
     clips = clips_of(video, facts, config.clip_length, config.clip_overlap, config.borders)
     missing = [clip for clip in _block(clips, stage.world.rank, stage.world.size)
@@ -79,11 +81,12 @@ def restore(stage: Stage, weights: Path, video: Video, wanted: Collection[int], 
                       for _, position in clip.outputs)]
     if not missing:
         return
-    network = load_network(stage, weights).eval()
-    bar = stage.progress(missing, label, "clip")
-    for position, picture in restored_frames(network, facts, video, bar, stage):
-        if position in wanted:
-            write_image(folder / video.frames[position].name, picture)
+    with stage.timed(work_name(stage, variant)):
+        network = load_network(stage, weights).eval()
+        bar = stage.progress(missing, f"stage 4, {variant} {video.name}", "clip")
+        for position, picture in restored_frames(network, facts, video, bar, stage):
+            if position in wanted:
+                write_image(folder / video.frames[position].name, picture)
 
 
 def _block(clips: list[Clip], rank: int, size: int) -> list[Clip]:

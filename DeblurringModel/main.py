@@ -49,6 +49,7 @@ def main() -> None:
         stage.say(table(figures, f"{model_folder(stage).name} on {stage.config.dataset.root.name}",
                         CHOICES[stage.config.deblurring.select]))
     stage.say(f"before: {baseline}\nafter:  {', '.join(map(str, adapted.values()))}")
+    stage.say_report()
 
 
 if __name__ == "__main__":

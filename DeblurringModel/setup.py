@@ -29,6 +29,11 @@ def model_folder(stage: Stage) -> Path:
     return stage.output / "deblurring" / stage.config.deblurring.model.rpartition(":")[2]
 
 
+def work_name(stage: Stage, part: str) -> str:
+    """What the time of one part of stage 4 is counted under (`common.stage.Stage.timed`)."""
+    return f"stage 4, {part} {model_folder(stage).name}"
+
+
 def load_network(stage: Stage, weights: Path | None) -> nn.Module:
     """The configured network with the given weights, on this process's device."""
     config = stage.config.deblurring

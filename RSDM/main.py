@@ -9,6 +9,7 @@ Usage    python RSDM/main.py --config configs/demo.yaml
          torchrun --nproc_per_node=2 RSDM/main.py --config configs/demo.yaml
 """
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -35,6 +36,7 @@ from RSDM.bme.model import BlurMagnitudeEstimator
 from RSDM.magnitude import estimate, with_moving_neighbours
 from RSDM.regions import search_threshold
 
+WORK = "stage 1, RSDM"
 REMAKE = "python RSDM/main.py --overwrite makes it again"
 
 
@@ -53,14 +55,17 @@ def find_sharp_regions(stage: Stage) -> None:
     config, folder = stage.config.rsdm, stage.output / "rsdm"
     require(config.weights, "rsdm.weights", "BME weights, see README.md (Published weights)")
     stage.claim(folder, {"rsdm": section_settings(config), "dataset": dataset_record(stage),
-                         "precision": stage.config.runtime.precision, "seed": stage.config.runtime.seed})
-    estimate_magnitudes(stage, folder)
+                         "precision": stage.config.runtime.precision, "seed": stage.config.runtime.seed}, WORK)
+    # Boxes are looked for in every run, to tell what was found, but only the first time is work.
+    with nullcontext() if (folder / "sharp_regions.json").exists() else stage.timed(WORK):
+        estimate_magnitudes(stage, folder)
+        stage.world.barrier()
+        results = [row for rows in stage.world.gather([choose_regions(stage, folder, video)
+                                                       for video in stage.world.share(stage.videos)]) for row in rows]
+        if stage.world.main:
+            write_result(stage, folder, {row["video"]: row for row in results})
     stage.world.barrier()
-    results = [row for rows in stage.world.gather([choose_regions(stage, folder, video)
-                                                   for video in stage.world.share(stage.videos)]) for row in rows]
-    if stage.world.main:
-        write_result(stage, folder, {row["video"]: row for row in results})
-    stage.world.barrier()
+    stage.say_report()
 
 
 def dataset_record(stage: Stage) -> dict:

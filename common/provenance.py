@@ -19,21 +19,22 @@ SETTINGS, CONFIG, RUN = "settings.json", "config.yaml", "run.json"
 _LIBRARIES = ("torch", "torchvision", "numpy", "opencv-python-headless", "opencv-python", "scikit-image", "pillow")
 
 
-def claim_together(world: World, folder: Path, settings: dict[str, Any], config: Any, overwrite: bool = False) -> None:
-    """`claim_folder` in the main process; a refusal reaches every process as the same UserError."""
-    problem = None
+def claim_together(world: World, folder: Path, settings: dict[str, Any], config: Any, overwrite: bool = False) -> bool:
+    """`claim_folder` in the main process; its answer, and a refusal as the same UserError, reach every process."""
+    problem, empty = None, False
     if world.main:
         try:
-            claim_folder(folder, settings, config, overwrite)
+            empty = claim_folder(folder, settings, config, overwrite)
         except UserError as error:
             problem = str(error)
-    problem = world.gather(problem)[0]
+    problem, empty = world.gather((problem, empty))[0]
     if problem is not None:
         raise UserError(problem)
+    return empty
 
 
-def claim_folder(folder: Path, settings: dict[str, Any], config: Any, overwrite: bool = False) -> None:
-    """Make `folder` the place for results with these `settings`, or refuse.
+def claim_folder(folder: Path, settings: dict[str, Any], config: Any, overwrite: bool = False) -> bool:
+    """Make `folder` the place for results with these `settings`, or refuse; whether it holds no results yet.
 
     A folder without results is claimed; one with results of equal settings is continued; one with results of others
     raises UserError listing what differs, or is emptied with `overwrite`; so is refused one that another process is at work in
@@ -53,7 +54,7 @@ def claim_folder(folder: Path, settings: dict[str, Any], config: Any, overwrite:
         if stored.exists():
             differing = differences(read_json(stored), settings)
             if not differing:
-                return
+                return not _has_results(folder)
             if _has_results(folder):
                 raise UserError(f"{folder}: made with other settings: {'; '.join(differing[:8])}; "
                                 "use --overwrite to make it again, or another output folder")
@@ -64,6 +65,7 @@ def claim_folder(folder: Path, settings: dict[str, Any], config: Any, overwrite:
                                   "machine": platform.machine(), "libraries": library_versions()})
         # Last, because the others are taken to be there when this one is.
         write_json(stored, settings)
+        return True
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror})") from None
 

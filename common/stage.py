@@ -1,7 +1,10 @@
 """What the four stages do alike: read the command line, join the other processes, find the videos, claim a folder."""
 import argparse
+import os
+import shlex
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +17,7 @@ from common.config import Config, as_dict, load_config, require
 from common.distributed import World
 from common.errors import UserError
 from common.provenance import claim_together
+from common.stage_times import counted
 from common.videos import Video, find_videos
 
 Item = TypeVar("Item")
@@ -27,10 +31,23 @@ class Stage:
     videos: list[Video]
     output: Path
     options: argparse.Namespace
+    begun: set[str] = field(default_factory=set, compare=False)
+    """Names of the work that begins in this run, on no earlier results."""
 
-    def claim(self, folder: Path, settings: dict[str, Any]) -> None:
-        """Make `folder` this stage's place for results with these settings; see `common.provenance.claim_together`."""
-        claim_together(self.world, folder, settings, self.config, self.options.overwrite)
+    def claim(self, folder: Path, settings: dict[str, Any], work: str) -> None:
+        """Make `folder` this stage's place for results with these settings; see `common.provenance.claim_together`.
+        `work` is the name that the results' times are counted under (see `timed`), from zero where there are no results
+        yet."""
+        if claim_together(self.world, folder, settings, self.config, self.options.overwrite):
+            self.begun.add(work)
+
+    def timed(self, work: str) -> AbstractContextManager[None]:
+        """Count the seconds of a block of real work as those of `work` in <output>/times.json, in the main process."""
+        if not self.world.main:
+            return nullcontext()
+        anew = work in self.begun
+        self.begun.discard(work)
+        return counted(self.output, work, anew)
 
     def progress(self, items: Iterable[Item], label: str, unit: str) -> Iterable[Item]:
         """A bar over this process's part of the work, shown by the main process."""
@@ -40,6 +57,11 @@ class Stage:
         """Print a line from the main process."""
         if self.world.main:
             print(text, flush=True)
+
+    def say_report(self) -> None:
+        """Print the command line that makes one page of everything in the output folder."""
+        script = Path(__file__).resolve().parents[1] / "scripts" / "report.py"
+        self.say(f"report: python {_from_here(script)} {_from_here(self.output)}")
 
 
 def open_stage(description: str, arguments: Callable[[argparse.ArgumentParser], None] | None = None) -> Stage:
@@ -64,6 +86,12 @@ def stage_of(config: Config, options: argparse.Namespace) -> Stage:
     videos = find_videos(root, config.dataset.blur, config.dataset.sharp, config.dataset.videos,
                          config.dataset.min_frames)
     return Stage(config, world, videos, output, options)
+
+
+def _from_here(path: Path) -> str:
+    """A path for the command line: relative where it lies below the current folder."""
+    relative = os.path.relpath(path)
+    return shlex.quote(str(path) if relative.startswith(os.pardir) else relative)
 
 
 def unfinished(units: list[Item], done: Callable[[Item], bool], world: World) -> list[Item]:

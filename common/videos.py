@@ -30,11 +30,11 @@ def sorted_frames(folder: Path) -> list[Path]:
     paths = [path for path in folder.glob("*.png") if not path.name.startswith(".")]
     for path in paths:
         check_name(path)
-    return sorted(paths, key=numerical)
+    return sorted(paths, key=frame_order)
 
 
-def numerical(path: Path) -> tuple[int, str]:
-    """Sorts files by all digits of their names read as one number, equal ones by name."""
+def frame_order(path: Path) -> tuple[int, str]:
+    """Sort key of a frame's files: all digits of the name read as one number, then the name."""
     return int("".join(filter(str.isdecimal, path.stem)) or 0), path.name
 
 

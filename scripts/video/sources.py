@@ -12,7 +12,7 @@ from PIL import Image
 from common.checkpoints import sha256
 from common.errors import UserError
 from common.images import MOST_PIXELS, read_image
-from common.videos import check_name, numerical
+from common.videos import check_name, frame_order
 
 _CHECKED_SUFFIXES = (".png", ".jpg", ".jpeg")
 IMAGE_SUFFIXES = (*_CHECKED_SUFFIXES, ".bmp", ".tif", ".tiff", ".webp")
@@ -125,7 +125,7 @@ def images_of(folder: Path) -> list[Path]:
     """The image files of a folder, numerically by the digits of their names."""
     return sorted((path for path in folder.iterdir()
                    if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()),
-                  key=numerical)
+                  key=frame_order)
 
 
 def _read_other(path: Path) -> np.ndarray:
