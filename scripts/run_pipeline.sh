@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Run the four stages in order on any configuration.
+# Run the four stages in order on any configuration, then make the report (scripts/report.py).
 # Usage: bash scripts/run_pipeline.sh CONFIG [PROCESSES] [--set section.key=value ...] [--overwrite]
 set -euo pipefail
 if [ $# -lt 1 ] || [ "$1" = "--help" ] || [ "$1" = "-h" ]; then
@@ -23,3 +23,4 @@ for stage in RSDM DBCGM BlurringModel DeblurringModel; do
     foreground "$python" "$root/$stage/main.py" --config "$config" "$@"
   fi
 done
+"$python" "$root/scripts/report.py" --config "$config" "$@"

@@ -107,7 +107,7 @@ def test_no_file_is_missing_and_none_is_left_over(finished: tuple[Path, str]) ->
     expected |= per_video("deblurring/ESTRNN/baseline", NAMES) | per_video("deblurring/ESTRNN/adapted", NAMES)
     expected |= {f"deblurring/ESTRNN/{name}" for name in ("weights/last.pth", "weights/log.csv",
                                                           "metrics.json")}
-    expected |= {"times.json"}
+    expected |= {"times.json", "report.html"}
     for folder in ("rsdm", "dbcgm", "blurring", *(f"deblurring/ESTRNN/{name}"
                                                    for name in ("weights", "baseline", "adapted"))):
         expected |= {f"{folder}/{name}" for name in PROVENANCE}
