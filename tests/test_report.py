@@ -18,9 +18,10 @@ from common import cli
 from common.condition_view import condition_picture
 from common.config import Config, as_dict
 from common.images import read_image
+from common.videos import Video
 from scripts import report
 from scripts.report import make_report
-from scripts.reporting import curves, pictures
+from scripts.reporting import before_after, curves, pictures
 from scripts.reporting.markup import aside
 from scripts.reporting.markup import image as image_tag
 from tiny import one_thread  # noqa: F401 (a fixture)
@@ -421,3 +422,11 @@ def test_magnitude_colours_agree_with_their_bar() -> None:
 def test_the_default_configuration_is_what_settings_are_compared_with() -> None:
     stored = yaml.safe_load((tiny.ROOT / "configs" / "default.yaml").read_text())
     assert as_dict(Config()) == stored
+
+
+def test_frames_with_all_results_are_shown(monkeypatch):
+    ways = {0: 1, 1: 2, 2: 1, 3: 2, 4: 2}
+    video = Video("a", tuple(Path(f"{index}.png") for index in range(5)), ())
+    monkeypatch.setattr(before_after, "_restored", lambda results, video, position: iter([("", Path())] * ways[position]))
+    means = {position: float(position) for position in range(5)}
+    assert before_after.frames_to_show(None, video, means, 3) == {4: "blurriest", 3: "median", 1: "sharpest"}

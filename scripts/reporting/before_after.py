@@ -18,9 +18,10 @@ SMALLEST_DETAIL = 128
 
 def frames_to_show(results: Results, video: Video, means: dict[int, float], count: int) -> dict[int, str]:
     """Positions of up to `count` frames, each with the word for it: by mean magnitude the blurriest, the median and
-    the sharpest of the restored frames (of all where none is restored), or the middle frame of an unmeasured video."""
-    restored = [position for position in range(len(video.frames)) if any(_restored(results, video, position))]
-    candidates = restored or list(range(len(video.frames)))
+    the sharpest of the frames restored in most ways (some results have only a few frames), or the middle frame of an
+    unmeasured video."""
+    ways = [len(list(_restored(results, video, position))) for position in range(len(video.frames))]
+    candidates = [position for position, number in enumerate(ways) if number == max(ways)]
     ranked = sorted((position for position in candidates if position in means), key=lambda position: -means[position])
     if not ranked:
         return {candidates[len(candidates) // 2]: "middle"}
