@@ -122,12 +122,11 @@ def frame_flows(stage: Stage, flow: Flow, video: Video, position: int) -> list[t
     if not reach <= position < len(video.frames) - reach:
         raise UserError(f"{video.frames[position]}: has no {reach} neighbours on both sides, which "
                         f"dbcgm.trajectory {trajectory} needs; {HINT}")
-    images = [torch.from_numpy(read_image(video.frames[position + step])).permute(2, 0, 1)
-              for step in range(-reach, reach + 1)]
+    images = torch.stack([torch.from_numpy(read_image(video.frames[position + step])).permute(2, 0, 1)
+                          for step in range(-reach, reach + 1)]).to(stage.world.device)
+    pairs = [(1, 2), (1, 0)] if trajectory == "central" else [(0, 1), (1, 2), (2, 3), (3, 4)]
     with torch.inference_mode():
-        if trajectory == "central":
-            return list(flow(torch.stack([images[1]] * 2), torch.stack([images[2], images[0]])))
-        return list(flow(torch.stack(images[:-1]), torch.stack(images[1:])))
+        return list(flow.between(images, pairs))
 
 
 def magnitude(stage: Stage, video: Video, position: int) -> np.ndarray:

@@ -9,6 +9,7 @@ import torch.distributed
 from torch import nn
 
 from common.errors import UserError
+from common.allocator import keep_freed_memory
 
 Item = TypeVar("Item")
 _VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -59,6 +60,8 @@ def start(device: str = "auto") -> World:
     if device == "cuda" and not cuda:
         raise UserError("runtime.device: cuda asked for, but PyTorch finds no CUDA device here; use auto or cpu")
     use_cuda = cuda and device != "cpu"
+    if not use_cuda:
+        keep_freed_memory()
     if not present:
         return World(0, 1, torch.device("cuda" if use_cuda else "cpu"))
     try:

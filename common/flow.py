@@ -1,7 +1,8 @@
 """Optical flow: RAFT (torchvision's network, princeton-vl's or torchvision's weights) or OpenCV's DIS."""
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -13,11 +14,23 @@ from torchvision.models.optical_flow import raft_large, raft_small
 from common.checkpoints import load_state, load_state_into
 from common.errors import UserError
 
-Flow = Callable[[Tensor, Tensor], Tensor]
-"""Two RGB images (B, 3, H, W), 0..255, any size -> flow (B, 2, H, W) float32, pixels, on the images' device.
 
-Channel 0 points right, 1 down; first(p) = second(p + flow(p)). Raises ValueError for other shapes.
-"""
+class Flow(Protocol):
+    """An optical flow estimator. Channel 0 points right, 1 down; first(p) = second(p + flow(p))."""
+
+    def __call__(self, first: Tensor, second: Tensor) -> Tensor:
+        """Two RGB images (B, 3, H, W), 0..255, any size -> flow (B, 2, H, W) float32, pixels, on the images' device.
+
+        Raises ValueError for other shapes.
+        """
+
+    def between(self, images: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
+        """RGB images (N, 3, H, W) as above -> flow (P, 2, H, W) from image a to image b for each of the P pairs (a, b).
+
+        What depends on one image alone is computed once for it, in however many pairs it is. Raises ValueError for
+        another shape.
+        """
+
 
 RAFT = {"raft_large": raft_large, "raft_small": raft_small}
 NAMES = (*RAFT, "dis")
@@ -92,26 +105,64 @@ def princeton_to_torchvision(state: Mapping[str, Tensor], small: bool) -> dict[s
 
 
 class RaftFlow:
-    """A `Flow` by a torchvision RAFT network, with images padded as the network's authors do."""
+    """A `Flow` by a torchvision RAFT network, with images padded as the network's authors do. The network is this
+    object's from then on: its parts are put behind others that compute less."""
 
     def __init__(self, network: nn.Module, iterations: int = 20) -> None:
         self.network = network.eval()
         self.iterations = iterations
         self.device = next(network.parameters()).device
+        self._features = network.feature_encoder = _Prepared(network.feature_encoder)
+        self._context = network.context_encoder = _Prepared(network.context_encoder)
+        if network.mask_predictor is not None:
+            network.mask_predictor = _OnlyLast(network.mask_predictor, iterations)
 
-    @torch.no_grad()
     def __call__(self, first: Tensor, second: Tensor) -> Tensor:
         _check_images(first, second)
+        return self.between(torch.cat([first, second]), [(index, len(first) + index) for index in range(len(first))])
+
+    @torch.no_grad()
+    def between(self, images: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
+        _check_images(images, images)
         margins = tuple(_margins(side, max(RAFT_MIN_SIDE, -(-side // RAFT_MULTIPLE) * RAFT_MULTIPLE))
-                        for side in first.shape[-2:])
-        padded = [_pad(image.to(self.device, torch.float32), margins) / 255 * 2 - 1
-                  for image in (first, second)]
+                        for side in images.shape[-2:])
+        padded = _pad(images.to(self.device, torch.float32), margins) / 255 * 2 - 1
+        first, second = (torch.tensor(side, device=self.device) for side in zip(*pairs))
+        starts, which = first.unique(return_inverse=True)
         # In half precision the correlation volume, and with it the flow, would differ from the published one.
         with torch.autocast(self.device.type, enabled=False):
-            flow = self.network(*padded, num_flow_updates=self.iterations)[-1]
+            features = self._features.network(padded)
+            self._features.prepared = features[torch.cat([first, second])]
+            self._context.prepared = self._context.network(padded[starts])[which]
+            flow = self.network(padded[first], padded[second], num_flow_updates=self.iterations)[-1]
         (top, _), (left, _) = margins
-        height, width = first.shape[-2:]
-        return flow[..., top:top + height, left:left + width].to(first.device)
+        height, width = images.shape[-2:]
+        return flow[..., top:top + height, left:left + width].to(images.device)
+
+
+class _Prepared(nn.Module):
+    """Stands for an encoder whose output is known already: returns `prepared`, once."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.prepared: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        prepared, self.prepared = self.prepared, None
+        return prepared
+
+
+class _OnlyLast(nn.Module):
+    """The mask of the last update only; torchvision's RAFT predicts one at every update, and only the last is used."""
+
+    def __init__(self, predictor: nn.Module, updates: int) -> None:
+        super().__init__()
+        self.predictor, self.updates, self.calls = predictor, updates, 0
+
+    def forward(self, hidden: Tensor) -> Tensor | None:
+        self.calls = (self.calls + 1) % self.updates
+        return None if self.calls else self.predictor(hidden)
 
 
 class DisFlow:
@@ -119,15 +170,19 @@ class DisFlow:
 
     def __call__(self, first: Tensor, second: Tensor) -> Tensor:
         _check_images(first, second)
-        margins = tuple(_margins(side, max(DIS_MIN_SIDE, side)) for side in first.shape[-2:])
+        return self.between(torch.cat([first, second]), [(index, len(first) + index) for index in range(len(first))])
+
+    def between(self, images: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
+        _check_images(images, images)
+        margins = tuple(_margins(side, max(DIS_MIN_SIDE, side)) for side in images.shape[-2:])
         (top, _), (left, _) = margins
-        height, width = first.shape[-2:]
-        flows = []
-        for pair in zip(_grey(first, margins), _grey(second, margins)):
+        height, width = images.shape[-2:]
+        grey, flows = _grey(images, margins), []
+        for first, second in pairs:
             # A new estimator for each pair: OpenCV's keeps the scales chosen for an earlier, smaller image.
             estimator = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-            flows.append(estimator.calc(*pair, None)[top:top + height, left:left + width])
-        return torch.from_numpy(np.stack(flows)).permute(0, 3, 1, 2).contiguous().to(first.device)
+            flows.append(estimator.calc(grey[first], grey[second], None)[top:top + height, left:left + width])
+        return torch.from_numpy(np.stack(flows)).permute(0, 3, 1, 2).contiguous().to(images.device)
 
 
 def _check_images(first: Tensor, second: Tensor) -> None:

@@ -99,7 +99,7 @@ def exposure_condition(frames: np.ndarray, flow: Flow) -> np.ndarray:
     images = torch.from_numpy(frames).permute(0, 3, 1, 2)
     total = torch.zeros(2, *frames.shape[1:3])
     for first, second in zip(images[:-1], images[1:]):
-        forward, backward = flow(torch.stack([first, second]), torch.stack([second, first])).cpu()
+        forward, backward = flow.between(torch.stack([first, second]), [(0, 1), (1, 0)]).cpu()
         total += (forward - backward) / 2
     magnitude = torch.hypot(total[0], total[1])
     direction = torch.where(magnitude > 0, total / magnitude, 0)

@@ -172,3 +172,25 @@ def test_wrong_settings(arguments, message):
 def test_weights_of_the_other_model(files):
     with pytest.raises(UserError, match="raft-small.pth"):
         load_flow("raft_large", files["small"])
+
+
+@pytest.mark.parametrize("name", ["raft_small", "dis"])
+def test_flows_between_many_images_are_those_of_single_pairs(files, name):
+    flow = load_flow(name, files["small"] if name == "raft_small" else None, iterations=3)
+    images = torch.cat([texture(128, 136, f"frame {index}") for index in range(3)])
+    pairs = [(1, 2), (1, 0), (0, 1)]
+    together = flow.between(images, pairs)
+    for (first, second), found in zip(pairs, together):
+        alone = flow(images[first][None], images[second][None])[0]
+        assert (found - alone).abs().max() < 1e-5 * alone.abs().max()
+
+
+def test_raft_encodes_an_image_once_however_many_pairs_it_is_in(files):
+    flow = load_flow("raft_large", files["large"], iterations=2)
+    seen = {"feature": [], "context": [], "mask": []}
+    for name, module in (("feature", flow.network.feature_encoder.network),
+                         ("context", flow.network.context_encoder.network),
+                         ("mask", flow.network.mask_predictor.predictor)):
+        module.register_forward_hook(lambda module, inputs, output, name=name: seen[name].append(len(inputs[0])))
+    flow.between(torch.cat([texture(128, 128, str(index)) for index in range(3)]), [(1, 2), (1, 0)])
+    assert seen == {"feature": [3], "context": [1], "mask": [2]}
