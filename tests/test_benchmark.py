@@ -1,0 +1,57 @@
+"""The benchmark on tiny networks: every form runs, and the tables follow from the figures."""
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import one_thread  # noqa: F401
+
+from common.images import to_tensor
+from RSDM.magnitude import estimate
+from scripts.benchmarking import content, measure, tables, units
+from scripts.benchmarking.workload import QUICK, STANDARD
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.parametrize("what, precision", [*((what, "fp32") for what in units.FORMS), ("window:ours", "bf16"),
+                                             ("network:ESTRNN", "fp32")])
+def test_every_form_is_measured(what, precision):
+    row = measure.measured(what, QUICK, "cpu", precision)
+    assert row["seconds"] > 0 and row["runs"] >= 1
+    assert (row["flops"] > 0) == (what != "search:both")
+
+
+def test_operations_are_counted_per_unit():
+    flops = {what: measure.measured(what, QUICK, "cpu", "fp32")["flops"] for what in ("bme:released", "bme:ours",
+                                                                                     "step:released", "step:ours")}
+    assert flops["bme:ours"] == flops["bme:released"]
+    assert flops["step:ours"] == flops["step:released"]
+
+
+def test_both_forms_of_a_frame_give_one_result():
+    network, frames = content.bme(QUICK), content.frames(QUICK, 3)
+    with torch.inference_mode():
+        alone = torch.cat([network(to_tensor(frame[None, ..., ::-1])) for frame in frames])[:, 0].numpy()
+        together = estimate(network, frames, torch.device("cpu"))
+    assert abs(alone - together).max() < 1e-5 * abs(alone).max()
+
+
+def test_stage_totals_are_counts_times_units():
+    forms = [f"{unit}:{form}" for unit in tables.UNITS for form in ("released", "ours", "bf16")]
+    figures = {"units": {form: {"seconds": 1.0} for form in forms} | {"search:both": {"seconds": 0.5}}}
+    totals = {row["stage"]: row for row in tables.stage_totals(figures, STANDARD)}
+    assert totals["stage 1"]["released"] == 150 * 12 + 0.5 and totals["stage 1"]["ours"] == 150 + 0.5
+    assert totals["stage 2"]["released"] == 2 * 150 + 150 and totals["stage 2"]["ours"] == 60
+    assert totals["stage 3"]["released"] == totals["stage 3"]["bf16"] == 30 * 20
+    assert totals["stage 4, fine-tuning"]["ours"] == 10 * 4 * 8 / 2
+    assert totals["stage 4, inference"]["ours"] == 146
+
+
+def test_a_machine_without_the_device_asked_for_is_told_so():
+    if torch.cuda.is_available():
+        pytest.skip("has CUDA")
+    done = subprocess.run([sys.executable, str(ROOT / "scripts" / "benchmark.py"), "--device", "cuda"],
+                          capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith("error: --device")
