@@ -12,8 +12,9 @@ Usage    python BlurringModel/main.py --config configs/demo.yaml
 """
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -32,13 +33,16 @@ from BlurringModel.id_blau.unet import UNet
 from BlurringModel.moments import REACH, moments, moved, moving_condition, patch_motion, poses
 from BlurringModel.noise import noise_level, with_noise_of, without_noise
 from BlurringModel.windows import Box, context_window, merge_overlapping, window_draws
+from common.ahead import Writer, ahead
 from common.checkpoints import load_state, load_state_into, sha256, stored_entry
 from common.cli import run
 from common.condition_view import condition_picture
 from common.config import BlurringConfig, require
+from common.distributed import compiled, place
 from common.errors import UserError
 from common.files import read_json
-from common.images import pad_to_multiple, read_array, read_image, to_image, to_tensor, write_image
+from common.images import (on_device, pad_to_multiple, read_array, read_image, to_image, to_tensor,
+                           write_image)
 from common.regions_file import Region, by_frame, read_regions
 from common.seeding import derive_seed, numpy_generator
 from common.stage import Stage, autocast, groups, open_stage, section_settings, unfinished
@@ -46,6 +50,8 @@ from common.videos import Video
 
 WORK = "stage 3, ID-Blau"
 HINT = "run python DBCGM/main.py first"
+COPIES_TOGETHER = 8
+"""Made-up windows of a frame that are in memory together, about."""
 
 
 @dataclass(frozen=True)
@@ -64,20 +70,22 @@ class Frame:
 @dataclass(frozen=True, eq=False)
 class Shot:
     """One box of one picture to be blurred: picture number `index` (0 .. 4, the middle one is 2) of the frame's window
-    number `copy`. image: uint8 RGB (H, W, 3) and condition: float32 (3, H, W), whole frames. noise: deviation the
+    number `copy`. image: uint8 RGB (H, W, 3), the whole frame; condition: gives float32 (3, H, W). noise: deviation the
     result is to have, in grey levels."""
     frame: Frame
     copy: int
     index: int
     box: Box
     image: np.ndarray
-    condition: np.ndarray
+    condition: Callable[[], np.ndarray]
     noise: float
 
 
 def main() -> None:
     """Stage 3 as the command line asks for it."""
-    reblur_regions(open_stage(__doc__.splitlines()[0]))
+    stage = open_stage(__doc__.splitlines()[0])
+    reblur_regions(stage)
+    stage.say_report()
 
 
 def reblur_regions(stage: Stage) -> None:
@@ -92,19 +100,22 @@ def reblur_regions(stage: Stage) -> None:
     check_window(stage, frames)
     stage.claim(folder, {"blurring": section_settings(config), "sharp_regions": sha256(regions_path),
                          "dbcgm": sha256(condition_settings), "seed": stage.config.runtime.seed,
-                         "precision": stage.config.runtime.precision}, WORK)
+                         "precision": stage.precision}, WORK)
     # Frames with windows of like size are neighbours in this order and share batches.
     frames.sort(key=lambda frame: sorted((b[2] - b[0], b[3] - b[1]) for b in frame.boxes))
     units = unfinished(groups(frames, config.batch_size),
                        lambda unit: all(picture(folder, "reblur", frame).exists() for frame in unit), stage.world)
     if units:
         with stage.timed(WORK):
-            network = load_network(stage)
-            for unit in stage.progress(units, "stage 3, reblurring", "batch"):
-                reblur(stage, network, folder, unit)
+            network, workers = load_network(stage), stage.config.runtime.workers
+            work = [part for unit in units for part in parts(stage, unit)]
+            # One thread each: portions made side by side would all be in memory, and files have to appear in order.
+            made = ahead(lambda part: part(), work, min(1, workers), waiting=1)
+            with Writer(min(1, workers), waiting=2) as writer:
+                for some in stage.progress(made, "stage 3, reblurring", "batch", len(work)):
+                    reblur(stage, network, folder, some, writer)
     stage.world.barrier()
     stage.say(f"stage 3: {len(frames)} frames reblurred -> {folder}")
-    stage.say_report()
 
 
 def frames_to_blur(regions: list[Region]) -> list[Frame]:
@@ -176,17 +187,42 @@ def load_network(stage: Stage) -> GaussianDiffusion:
     if config.sampler == "ddim" and config.steps > network.num_timesteps // 2:
         raise UserError(f"blurring.steps: expected at most {network.num_timesteps // 2}, found {config.steps}")
     load_state_into(network, state, str(config.weights))
-    return network.to(stage.world.device, memory_format=torch.channels_last).eval()
+    place(network, stage.world.device).eval()
+    compiled(network.model, stage.config.runtime.compile)
+    return network
 
 
-def reblur(stage: Stage, network: GaussianDiffusion, folder: Path, unit: list[Frame]) -> None:
-    """Sample all shots of the unit's frames, batches of equal size, and write the pictures of each frame."""
+@dataclass(frozen=True)
+class Portion:
+    """Shots that are in memory together, and the frames' pictures as they are."""
+    originals: dict[Frame, np.ndarray]
+    shots: list[Shot]
+
+
+def parts(stage: Stage, unit: list[Frame]) -> list[Callable[[], Portion]]:
+    """What makes the portions of a unit, in order. Windows that are made up are many pictures: each frame alone then, and
+    only so many of its windows together, so that memory does not grow with blurring.copies."""
+    config = stage.config.blurring
+    if config.window != "moved":
+        return [partial(portion, stage, unit, range(1))]
+    together = config.batch_size * max(1, COPIES_TOGETHER // config.batch_size)
+    # Window 0 is in the last portion: with it comes the picture by which a frame counts as done.
+    copies = groups(list(range(config.copies)), together)[::-1]
+    return [partial(portion, stage, [frame], some) for frame in unit for some in copies]
+
+
+def portion(stage: Stage, frames: list[Frame], copies: Sequence[int]) -> Portion:
+    """Read the frames and make the shots of their windows number `copies`."""
+    originals = {frame: read_image(frame.video.frames[frame.position]) for frame in frames}
+    return Portion(originals, [shot for frame in frames for shot in shots_of(stage, frame, originals[frame], copies)])
+
+
+def reblur(stage: Stage, network: GaussianDiffusion, folder: Path, made: Portion, writer: Writer) -> None:
+    """Sample the portion's shots in batches of equal size and have the pictures written."""
     config, multiple = stage.config.blurring, network.model.multiple
-    originals = {frame: read_image(frame.video.frames[frame.position]) for frame in unit}
-    shots = [shot for frame in unit for shot in shots_of(stage, frame, originals[frame])]
-    canvases = {(shot.frame, shot.copy, shot.index): shot.image.copy() for shot in shots}
+    canvases = {(shot.frame, shot.copy, shot.index): shot.image.copy() for shot in made.shots}
     by_size = defaultdict(list)
-    for shot in shots:
+    for shot in made.shots:
         height, width = shot.image.shape[:2]
         padded = height + (-height) % multiple, width + (-width) % multiple
         window = (0, 0, *padded) if config.area == "frame" else context_window(shot.box, config.margin, *padded)
@@ -200,16 +236,25 @@ def reblur(stage: Stage, network: GaussianDiffusion, folder: Path, unit: list[Fr
                     rng = numpy_generator(stage.config.runtime.seed, "noise", *identity(shot), *shot.box)
                     result = with_noise_of(result, shot.noise, rng)
                 canvases[shot.frame, shot.copy, shot.index][r0:r1, c0:c1] = result
-    for frame in unit:
+    for frame, original in made.originals.items():
         own = {(copy, index): canvas for (of, copy, index), canvas in canvases.items() if of is frame}
-        write_image(picture(folder, "ori", frame), originals[frame])
-        shown = next(shot for shot in shots if (shot.frame, shot.copy, shot.index) == (frame, 0, REACH))
-        write_image(picture(folder, "flow", frame), condition_picture(shown.condition))
-        if config.window != "center":
-            for (copy, index), canvas in own.items():
-                write_image(folder / frame.video.name / "window" / frame.name / str(copy) / f"{index}.png", canvas)
-        # Last, because a frame counts as done when this one exists.
-        write_image(picture(folder, "reblur", frame), own[0, REACH])
+        shown = [shot.condition for shot in made.shots if (shot.frame, shot.copy, shot.index) == (frame, 0, REACH)]
+        writer(write, folder, frame, own if config.window != "center" else {}, original, own.get((0, REACH)),
+               shown[0]() if shown else None)
+
+
+def write(folder: Path, frame: Frame, windows: dict[tuple[int, int], np.ndarray], original: np.ndarray,
+          reblurred: np.ndarray | None, condition: np.ndarray | None) -> None:
+    """Write a frame's windows, pictures by (copy, index), and where there is one its reblurred picture with what belongs
+    to it."""
+    for (copy, index), canvas in windows.items():
+        write_image(folder / frame.video.name / "window" / frame.name / str(copy) / f"{index}.png", canvas)
+    if reblurred is None or condition is None:
+        return
+    write_image(picture(folder, "ori", frame), original)
+    write_image(picture(folder, "flow", frame), condition_picture(condition))
+    # Last, because a frame counts as done when this one exists.
+    write_image(picture(folder, "reblur", frame), reblurred)
 
 
 def identity(shot: Shot) -> tuple[str | int, ...]:
@@ -218,23 +263,23 @@ def identity(shot: Shot) -> tuple[str | int, ...]:
     return own if (shot.copy, shot.index) == (0, REACH) else (*own, shot.copy, shot.index)
 
 
-def shots_of(stage: Stage, frame: Frame, original: np.ndarray) -> list[Shot]:
-    """Everything of one frame that blurring.window wants blurred."""
+def shots_of(stage: Stage, frame: Frame, original: np.ndarray, copies: Sequence[int]) -> list[Shot]:
+    """Everything of one frame that blurring.window wants blurred; of made-up windows those number `copies`."""
     config, height, width = stage.config.blurring, *original.shape[:2]
     if any(box[2] > height or box[3] > width for box in frame.boxes):
         raise UserError(f"{stage.output / 'rsdm' / 'sharp_regions.json'}: a box of {frame.video.name}/{frame.name} "
                         f"lies outside the frame of {width} x {height} pixels")
     boxes = ((0, 0, height, width),) if config.area == "frame" else frame.boxes
     if config.window == "moved":
-        return moment_shots(stage, frame, original, boxes)
+        return moment_shots(stage, frame, original, boxes, copies)
     steps = range(-REACH, REACH + 1) if config.window == "all" else (0,)
     shots = []
     for step in steps:
         position = frame.position + step
         image = original if step == 0 else read_image(frame.video.frames[position])
         condition = fitting_array(stage, "condition", frame.video, position, (3, height, width))
-        shots += [Shot(frame, 0, REACH + step, box, image, condition, measured_noise(config, image, box))
-                  for box in boxes]
+        shots += [Shot(frame, 0, REACH + step, box, image, partial(np.asarray, condition),
+                       measured_noise(config, image, box)) for box in boxes]
     return shots
 
 
@@ -245,7 +290,8 @@ def moments_of(stage: Stage, video: Video) -> list[int]:
                            for kind in ("condition", "motion"))})
 
 
-def moment_shots(stage: Stage, frame: Frame, original: np.ndarray, boxes: Sequence[Box]) -> list[Shot]:
+def moment_shots(stage: Stage, frame: Frame, original: np.ndarray, boxes: Sequence[Box],
+                 copies: Sequence[int]) -> list[Shot]:
     """Windows of the frame's sharp content as it would look at other moments of the video, drawn by seed.
 
     The content already is as blurred as its own frame, so only the difference to the moment's blur is added; an
@@ -257,23 +303,35 @@ def moment_shots(stage: Stage, frame: Frame, original: np.ndarray, boxes: Sequen
         rng = numpy_generator(stage.config.runtime.seed, "moment", video.name, frame.name, copy)
         moment = int(rng.choice(choices))
         windows.append(range(moment - REACH, moment + REACH + 1))
-    used = sorted({position for window in windows for position in window})
-    motions = {position: fitting_array(stage, "motion", video, position, (2, *size)) for position in used}
-    magnitudes = {position: fitting_array(stage, "condition", video, position, (3, *size))[2] for position in used}
-    pictures = {position: read_image(video.frames[position]) for position in used} if config.match_noise else {}
+    # Of every moment only a few numbers are kept, because there may be as many as the video has frames. All of them, not
+    # only those of `copies`, because the content's noise is judged by all.
+    fields: dict[Box, dict[int, np.ndarray]] = {box: {} for box in boxes}
+    noise: dict[Box, dict[int, float]] = {box: {} for box in boxes}
+    for position in sorted({position for window in windows for position in window}):
+        motion = fitting_array(stage, "motion", video, position, (2, *size))
+        image = read_image(video.frames[position]) if config.match_noise else None
+        for box in boxes:
+            fields[box][position] = patch_motion(motion, box)
+            noise[box][position] = measured_noise(config, image, box)
     present = fitting_array(stage, "condition", video, frame.position, (3, *size))[2]
     shots = []
     for box in boxes:
-        fields = {position: patch_motion(motion, box) for position, motion in motions.items()}
-        noise = {position: measured_noise(config, pictures.get(position), box) for position in used}
         own = float(present[box[0]:box[2], box[1]:box[3]].mean())
-        content = without_noise(original, min(noise.values()))
-        for copy, window in enumerate(windows):
-            placed = poses([fields[position] for position in window])
+        content = without_noise(original, min(noise[box].values()))
+        for copy in copies:
+            placed = poses([fields[box][position] for position in windows[copy]])
             shots += [Shot(frame, copy, index, box, moved(content, pose),
-                           moving_condition(fields[position], np.maximum(magnitudes[position] - own, 0)), noise[position])
-                      for index, (position, pose) in enumerate(zip(window, placed))]
+                           partial(moment_condition, stage, video, position, size, fields[box][position], own),
+                           noise[box][position])
+                      for index, (position, pose) in enumerate(zip(windows[copy], placed))]
     return shots
+
+
+def moment_condition(stage: Stage, video: Video, position: int, size: tuple[int, int], field: np.ndarray,
+                     own: float) -> np.ndarray:
+    """The condition (3, H, W) of content that is blurred by `own` pixels already and moves by `field` at a moment."""
+    magnitude = fitting_array(stage, "condition", video, position, (3, *size))[2]
+    return moving_condition(field, np.maximum(magnitude - own, 0))
 
 
 def measured_noise(config: BlurringConfig, image: np.ndarray | None, box: Box) -> float:
@@ -295,13 +353,13 @@ def sample(stage: Stage, network: GaussianDiffusion, batch: list[tuple[Shot, Box
     config, multiple = stage.config.blurring, network.model.multiple
     given = []
     for shot, (r0, c0, r1, c1) in batch:
-        normalised = normalise_condition(torch.from_numpy(shot.condition), config.magnitude_scale)
+        normalised = normalise_condition(torch.from_numpy(shot.condition()), config.magnitude_scale)
         whole = torch.cat([to_tensor(shot.image) - 0.5, normalised])
         given.append(pad_to_multiple(whole, multiple)[:, r0:r1, c0:c1])
-    condition = torch.stack(given).to(stage.world.device)
+    condition = on_device(torch.stack(given), stage.world.device)
     seeds = [derive_seed(stage.config.runtime.seed, "reblur", *identity(shot)) for shot, _ in batch]
     draw = window_draws(seeds, [window for _, window in batch], *padded)
-    noise = draw(0, torch.Size((len(batch), 3, *condition.shape[2:]))).to(stage.world.device)
+    noise = on_device(draw(0, torch.Size((len(batch), 3, *condition.shape[2:]))), stage.world.device)
     with torch.inference_mode(), autocast(stage.world, stage.config.runtime.precision):
         if config.sampler == "ddim":
             sampled = network.ddim_sample(condition, noise, config.steps, config.eta, draw)

@@ -21,12 +21,13 @@ if __name__ == "__main__":
 import numpy as np
 import torch
 
+from common.ahead import Writer, ahead
 from common.checkpoints import sha256
 from common.cli import run
 from common.condition_view import condition_picture
 from common.errors import UserError
 from common.flow import Flow, load_flow
-from common.images import read_array, read_image, write_array, write_image
+from common.images import on_device, read_array, read_image, write_array, write_image
 from common.regions_file import by_frame, read_regions
 from common.seeding import numpy_generator
 from common.stage import Stage, open_stage, section_settings, unfinished
@@ -37,11 +38,16 @@ from DBCGM.boe import central_motion, five_frame_motion, five_frame_trajectory, 
 
 WORK = "stage 2, DBCGM"
 HINT = "run python RSDM/main.py first"
+CENTRAL = ((1, 2), (1, 0))
+FIVE_FRAME = ((0, 1), (1, 2), (2, 3), (3, 4))
+"""The pairs of frames whose flows a trajectory is made of, by their places in `read_frames`."""
 
 
 def main() -> None:
     """Stage 2 as the command line asks for it."""
-    make_conditions(open_stage(__doc__.splitlines()[0]))
+    stage = open_stage(__doc__.splitlines()[0])
+    make_conditions(stage)
+    stage.say_report()
 
 
 def make_conditions(stage: Stage) -> None:
@@ -50,7 +56,10 @@ def make_conditions(stage: Stage) -> None:
     regions_path = stage.output / "rsdm" / "sharp_regions.json"
     regions = read_regions(regions_path, stage.videos)
     drawn = {"seed": stage.config.runtime.seed} if config.condition == "random" else {}
-    stage.claim(folder, {"dbcgm": section_settings(config), "sharp_regions": sha256(regions_path)} | drawn, WORK)
+    # Flow is float32 whatever runtime.precision says, but CUDA may compute it with TF32.
+    rounded = {"precision": "TF32"} if "TF32" in stage.precision else {}
+    stage.claim(folder, {"dbcgm": section_settings(config), "sharp_regions": sha256(regions_path)} | drawn | rounded,
+                WORK)
     # The outermost frames have no flow on one side, and with five frames the second ones neither.
     first = 1 if config.trajectory == "central" else 2
     if config.frames == "all":
@@ -65,21 +74,27 @@ def make_conditions(stage: Stage) -> None:
             write_conditions(stage, folder, missing)
     stage.world.barrier()
     stage.say(f"stage 2: conditions of {len(frames)} frames -> {folder / 'condition'} (look at {folder / 'preview'})")
-    stage.say_report()
 
 
 def write_conditions(stage: Stage, folder: Path, frames: list[tuple[Video, int]]) -> None:
     """Condition, preview and, where asked for, motion of each frame (video, position) on disk."""
-    config, flow = stage.config.dbcgm, None
+    config, flow, workers = stage.config.dbcgm, None, stage.config.runtime.workers
     if config.condition != "random":
         flow = load_flow(config.flow, config.weights, stage.world.device, config.iterations)
-    for video, position in stage.progress(frames, "stage 2, blur conditions", "frame"):
-        result, motion = frame_condition(stage, flow, video, position)
-        write_image(folder / "preview" / video.name / f"{video.names[position]}.png", condition_picture(result))
-        if config.motion:
-            write_array(result_path(folder, "motion", video, position), motion)
-        # Last, because a frame counts as done when this one exists.
-        write_array(result_path(folder, "condition", video, position), result)
+    read = ahead(lambda frame: read_frames(stage, *frame), frames, workers)
+    with Writer(workers) as writer:
+        for (video, position), images in stage.progress(zip(frames, read), "stage 2, blur conditions", "frame",
+                                                        len(frames)):
+            writer(write, folder, config.motion, video, position, *frame_condition(stage, flow, video, position, images))
+
+
+def write(folder: Path, with_motion: bool, video: Video, position: int, result: np.ndarray, motion: np.ndarray) -> None:
+    """Write a frame's files."""
+    write_image(folder / "preview" / video.name / f"{video.names[position]}.png", condition_picture(result))
+    if with_motion:
+        write_array(result_path(folder, "motion", video, position), motion)
+    # Last, because a frame counts as done when this one exists.
+    write_array(result_path(folder, "condition", video, position), result)
 
 
 def result_path(folder: Path, kind: str, video: Video, position: int) -> Path:
@@ -87,16 +102,38 @@ def result_path(folder: Path, kind: str, video: Video, position: int) -> Path:
     return folder / kind / video.name / f"{video.names[position]}.npy"
 
 
-def frame_condition(stage: Stage, flow: Flow | None, video: Video, position: int) -> tuple[np.ndarray, np.ndarray]:
+def read_frames(stage: Stage, video: Video, position: int) -> torch.Tensor:
+    """The frames uint8 (N, 3, H, W) that the condition of one frame is made of: itself alone where it is random, three
+    around it with dbcgm.trajectory central, five with five_frame."""
+    trajectory = stage.config.dbcgm.trajectory
+    reach = 1 if trajectory == "central" else 2
+    if stage.config.dbcgm.condition == "random":
+        reach = 0
+    if not reach <= position < len(video.frames) - reach:
+        raise UserError(f"{video.frames[position]}: has no {reach} neighbours on both sides, which "
+                        f"dbcgm.trajectory {trajectory} needs; {HINT}")
+    paths = video.frames[position - reach:position + reach + 1]
+    images = [read_image(path) for path in paths]
+    for path, image in zip(paths, images):
+        if image.shape != images[0].shape:
+            raise UserError(f"{path}: is {image.shape[1]} x {image.shape[0]} pixels, {paths[0].name} is "
+                            f"{images[0].shape[1]} x {images[0].shape[0]}; all frames of a video need one size")
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+
+
+def frame_condition(stage: Stage, flow: Flow | None, video: Video, position: int,
+                    images: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     """The condition float32 (3, H, W) of one frame, as dbcgm.condition says, and its motion float32 (2, H, W) in
-    pixels per frame interval. `flow` is None where the condition is random; the motion then is as long as the blur."""
+    pixels per frame interval. `images` are those of `read_frames`; `flow` is None where the condition is random; the motion then is as long as the blur."""
     config = stage.config.dbcgm
     if config.condition == "random":
-        height, width = read_image(video.frames[position]).shape[:2]
+        height, width = images.shape[2:]
         rng = numpy_generator(stage.config.runtime.seed, "condition", video.name, video.names[position])
         drawn = random_condition(height, width, config.random_magnitude, rng)
         return drawn, drawn[:2] * drawn[2]
-    flows, central = frame_flows(stage, flow, video, position), config.trajectory == "central"
+    central = config.trajectory == "central"
+    with torch.inference_mode():
+        flows = list(flow.between(on_device(images, stage.world.device), CENTRAL if central else FIVE_FRAME))
     moved = central_motion(*flows) if central else five_frame_motion(flows)
     motion = moved.float().cpu().numpy()
     if config.condition == "optical_flow":
@@ -112,21 +149,6 @@ def frame_condition(stage: Stage, flow: Flow | None, video: Video, position: int
         raise UserError(f"{video.frames[position]}: frame and magnitude map differ in size; "
                         "run python RSDM/main.py --overwrite")
     return condition(direction.cpu().numpy(), adapted), motion
-
-
-def frame_flows(stage: Stage, flow: Flow, video: Video, position: int) -> list[torch.Tensor]:
-    """The flows (2, H, W) that the frame's trajectory is made of: to the next and to the previous frame, or the four
-    between five frames."""
-    trajectory = stage.config.dbcgm.trajectory
-    reach = 1 if trajectory == "central" else 2
-    if not reach <= position < len(video.frames) - reach:
-        raise UserError(f"{video.frames[position]}: has no {reach} neighbours on both sides, which "
-                        f"dbcgm.trajectory {trajectory} needs; {HINT}")
-    images = torch.stack([torch.from_numpy(read_image(video.frames[position + step])).permute(2, 0, 1)
-                          for step in range(-reach, reach + 1)]).to(stage.world.device)
-    pairs = [(1, 2), (1, 0)] if trajectory == "central" else [(0, 1), (1, 2), (2, 3), (3, 4)]
-    with torch.inference_mode():
-        return list(flow.between(images, pairs))
 
 
 def magnitude(stage: Stage, video: Video, position: int) -> np.ndarray:

@@ -66,7 +66,7 @@ def finetune(stage: Stage) -> None:
     stage.claim(model_folder(stage) / "weights",
                 {"deblurring": section_settings(config, without=INFERENCE_KEYS),
                  "blurring": sha256(blurring / "settings.json"), "sharp_regions": sha256(regions_path),
-                 "precision": stage.config.runtime.precision, "seed": stage.config.runtime.seed},
+                 "precision": stage.precision, "seed": stage.config.runtime.seed},
                 work_name(stage, "fine-tuning"))
     if config.scope == "dataset":
         finetune_on(stage, regions, stage.videos, weights_folder(stage, None), "stage 4, fine-tuning")
@@ -118,7 +118,7 @@ def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder
                 runtime.precision, runtime.seed, runtime.workers,
                 validate_every=per_epoch if epochs == config.epochs else interval(per_epoch),
                 save_every=interval(per_epoch), validate_first=bool(judges), keep=keep, label=label,
-                section="deblurring")
+                section="deblurring", compile=runtime.compile)
     with stage.timed(work_name(stage, "fine-tuning")):
         fit(network, task, plan, folder, stage.world,
             {"network": config.model, "architecture": dict(config.architecture), "epochs": epochs,

@@ -62,7 +62,7 @@ def infer(stage: Stage, variant: str, only: Mapping[str, Collection[int]] | None
         sources = {video.name: config.weights for video in stage.videos}
         weights = weights_record(config.weights)
     settings = section_settings(config, without=("weights", *TRAINING_KEYS))
-    stage.claim(folder, {"deblurring": settings, "weights": weights, "precision": stage.config.runtime.precision},
+    stage.claim(folder, {"deblurring": settings, "weights": weights, "precision": stage.precision},
                 work_name(stage, variant))
     for video in stage.videos:
         wanted = range(len(video.frames)) if only is None else only.get(video.name, ())

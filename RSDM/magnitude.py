@@ -17,7 +17,7 @@ def estimate(network: nn.Module, frames: np.ndarray, device: torch.device) -> np
     """
     height, width = frames.shape[1:3]
     # The network is fed BGR, the order in which the authors' code reads images.
-    images = to_tensor(frames[..., ::-1]).to(device)
+    images = to_tensor(frames[..., ::-1], device)
     if height % 8 not in (0, 7) or width % 8 not in (0, 7) or min(height, width) < 23:
         images = pad_to_multiple(images, 8, minimum=24)
     images = images.contiguous(memory_format=torch.channels_last)

@@ -22,9 +22,11 @@ if __name__ == "__main__":
 import numpy as np
 import torch
 
+from common.ahead import Writer, ahead
 from common.checkpoints import load_into
 from common.cli import run
 from common.config import require
+from common.distributed import compiled, place
 from common.errors import UserError
 from common.files import read_json, write_json
 from common.images import read_array, read_image, write_array, write_image
@@ -46,7 +48,9 @@ class NoRegion(UserError):
 
 def main() -> None:
     """Stage 1 as the command line asks for it."""
-    find_sharp_regions(open_stage(__doc__.splitlines()[0]))
+    stage = open_stage(__doc__.splitlines()[0])
+    find_sharp_regions(stage)
+    stage.say_report()
 
 
 def find_sharp_regions(stage: Stage) -> None:
@@ -55,7 +59,7 @@ def find_sharp_regions(stage: Stage) -> None:
     config, folder = stage.config.rsdm, stage.output / "rsdm"
     require(config.weights, "rsdm.weights", "BME weights, see README.md (Published weights)")
     stage.claim(folder, {"rsdm": section_settings(config), "dataset": dataset_record(stage),
-                         "precision": stage.config.runtime.precision, "seed": stage.config.runtime.seed}, WORK)
+                         "precision": stage.precision, "seed": stage.config.runtime.seed}, WORK)
     # Boxes are looked for in every run, to tell what was found, but only the first time is work.
     with nullcontext() if (folder / "sharp_regions.json").exists() else stage.timed(WORK):
         estimate_magnitudes(stage, folder)
@@ -65,7 +69,6 @@ def find_sharp_regions(stage: Stage) -> None:
         if stage.world.main:
             write_result(stage, folder, {row["video"]: row for row in results})
     stage.world.barrier()
-    stage.say_report()
 
 
 def dataset_record(stage: Stage) -> dict:
@@ -85,13 +88,18 @@ def estimate_magnitudes(stage: Stage, folder: Path) -> None:
     except ValueError as error:
         raise UserError(f"rsdm.{error}") from None
     load_into(network, stage.config.rsdm.weights)
-    network.to(stage.world.device, memory_format=torch.channels_last).eval()
-    for video, batch in stage.progress(missing, "stage 1, blur magnitude", "batch"):
-        frames = read_frames(video, batch)
-        with torch.inference_mode(), autocast(stage.world, stage.config.runtime.precision):
-            maps = estimate(network, frames, stage.world.device)
+    runtime = stage.config.runtime
+    network = compiled(place(network, stage.world.device).eval(), runtime.compile)
+
+    def write(video: Video, batch: list[Path], maps: np.ndarray) -> None:
         for frame, magnitude in zip(batch, maps):
             write_array(map_path(folder, video, frame), magnitude)
+
+    read = ahead(lambda unit: read_frames(*unit), missing, runtime.workers)
+    with Writer(runtime.workers) as writer:
+        for (video, batch), frames in stage.progress(zip(missing, read), "stage 1, blur magnitude", "batch", len(missing)):
+            with torch.inference_mode(), autocast(stage.world, runtime.precision):
+                writer(write, video, batch, estimate(network, frames, stage.world.device))
 
 
 def read_frames(video: Video, batch: list[Path]) -> np.ndarray:

@@ -114,9 +114,16 @@ class DeblurringConfig:
 class RuntimeConfig:
     device: str = key("auto", choices=("auto", "cpu", "cuda"))
     precision: str = key("fp32", choices=("fp32", "bf16"))
+    tf32: bool = key(False)
+    compile: bool = key(False)
     workers: int = key(2, low=0)
-    cache_gib: float = key(8.0, low=0.0)
+    cache_gib: float = key(2.0, low=0.0)
     seed: int = key(2023, low=0)
+
+
+@dataclass(frozen=True)
+class TrainRuntimeConfig(RuntimeConfig):
+    cache_gib: float = key(8.0, low=0.0)
 
 
 @dataclass(frozen=True)
@@ -185,7 +192,7 @@ class TrainConfig:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
-    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    runtime: TrainRuntimeConfig = field(default_factory=TrainRuntimeConfig)
 
 
 def load_config(schema: type[Schema], path: Path, overrides: Sequence[str] = ()) -> Schema:

@@ -45,10 +45,11 @@ class World:
         return values
 
 
-def start(device: str = "auto") -> World:
+def start(device: str = "auto", tf32: bool = False) -> World:
     """Join the process group if torchrun started this process, and choose the device.
 
-    `device`: auto (CUDA where there is one), cpu or cuda. Raises UserError when CUDA is asked for where there is
+    `device`: auto (CUDA where there is one), cpu or cuda. tf32: let CUDA round the factors of float32 products to 10
+    bits of mantissa. Raises UserError when CUDA is asked for where there is
     none, or when only a part of torchrun's variables is set.
     """
     present = [name for name in _VARIABLES if os.environ.get(name)]
@@ -60,7 +61,11 @@ def start(device: str = "auto") -> World:
     if device == "cuda" and not cuda:
         raise UserError("runtime.device: cuda asked for, but PyTorch finds no CUDA device here; use auto or cpu")
     use_cuda = cuda and device != "cpu"
-    if not use_cuda:
+    if use_cuda:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+        # Sizes hardly change within a stage, so trying the algorithms once for each pays.
+        torch.backends.cudnn.benchmark = True
+    else:
         keep_freed_memory()
     if not present:
         return World(0, 1, torch.device("cuda" if use_cuda else "cpu"))
@@ -92,6 +97,18 @@ def mixed_precision(network: nn.Module, device: torch.device, precision: str) ->
     """
     safe = device.type != "cpu" or not _has_3d(network)
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16" and safe)
+
+
+def precision_record(device: torch.device, precision: str, tf32: bool, compile: bool) -> str:
+    """What results depend on of runtime.precision, tf32 and compile, in words."""
+    return precision + " with TF32" * (tf32 and device.type == "cuda") + " compiled" * compile
+
+
+def compiled(network: nn.Module, enabled: bool) -> nn.Module:
+    """The network itself, its forward pass compiled by torch.compile where `enabled`; keys of its state stay."""
+    if enabled:
+        network.compile()
+    return network
 
 
 def _has_3d(network: nn.Module) -> bool:

@@ -141,9 +141,16 @@ def open_array(path: Path, ndim: int, hint: str) -> np.ndarray:
     return array
 
 
-def to_tensor(image: np.ndarray) -> torch.Tensor:
-    """uint8 (..., H, W, 3) -> float32 (..., 3, H, W) in [0, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(image, -1, -3))).float().div_(255)
+def to_tensor(image: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:
+    """uint8 (..., H, W, 3) -> float32 (..., 3, H, W) in [0, 1] on `device`, where the bytes go as they are."""
+    return on_device(torch.from_numpy(np.ascontiguousarray(np.moveaxis(image, -1, -3))), device).float().div_(255)
+
+
+def on_device(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:
+    """The CPU tensor on `device`; to a GPU from pinned memory, so that the copy runs beside the computation."""
+    if torch.device(device).type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def to_image(tensor: torch.Tensor) -> np.ndarray:

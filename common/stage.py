@@ -49,9 +49,16 @@ class Stage:
         self.begun.discard(work)
         return counted(self.output, work, anew)
 
-    def progress(self, items: Iterable[Item], label: str, unit: str) -> Iterable[Item]:
-        """A bar over this process's part of the work, shown by the main process."""
-        return tqdm(items, desc=label, unit=unit, disable=not self.world.main, dynamic_ncols=True)
+    @property
+    def precision(self) -> str:
+        """What results depend on of runtime.precision, tf32 and compile, in words."""
+        runtime = self.config.runtime
+        return distributed.precision_record(self.world.device, runtime.precision, runtime.tf32, runtime.compile)
+
+    def progress(self, items: Iterable[Item], label: str, unit: str, total: int | None = None) -> Iterable[Item]:
+        """A bar over this process's part of the work, shown by the main process. total: how many `items` there are, where
+        they have no length."""
+        return tqdm(items, desc=label, unit=unit, total=total, disable=not self.world.main, dynamic_ncols=True)
 
     def say(self, text: str) -> None:
         """Print a line from the main process."""
@@ -82,7 +89,7 @@ def stage_of(config: Config, options: argparse.Namespace) -> Stage:
     """A stage's run with a configuration; `options` holds at least `overwrite`."""
     output = require(config.output, "output", "folder for all results")
     root = require(config.dataset.root, "dataset.root", "folder with one folder a video")
-    world = distributed.start(config.runtime.device)
+    world = distributed.start(config.runtime.device, config.runtime.tf32)
     videos = find_videos(root, config.dataset.blur, config.dataset.sharp, config.dataset.videos,
                          config.dataset.min_frames)
     return Stage(config, world, videos, output, options)

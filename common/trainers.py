@@ -47,7 +47,7 @@ def open_recipe(description: str) -> Setup:
     parser.add_argument("--overwrite", action="store_true", help="start anew in a folder that holds another training")
     options = parser.parse_args()
     config = load_config(TrainConfig, options.config, options.overrides)
-    world = distributed.start(config.runtime.device)
+    world = distributed.start(config.runtime.device, config.runtime.tf32)
     hint = "scripts/make_synthetic_dataset.py makes one"
     train = SourceDomain(require(config.data.root, "data.root", hint), config.runtime.cache_gib)
     validation = SourceDomain(require(config.data.validation, "data.validation", hint), config.runtime.cache_gib)
@@ -56,7 +56,9 @@ def open_recipe(description: str) -> Setup:
                         f"{world.size} processes")
     folder = require(config.output, "output", "folder for checkpoints and log")
     settings = {name: value for name, value in as_dict(config).items() if name not in ("output", "runtime")}
-    settings["runtime"] = {"precision": config.runtime.precision, "seed": config.runtime.seed}
+    runtime = config.runtime
+    precision = distributed.precision_record(world.device, runtime.precision, runtime.tf32, runtime.compile)
+    settings["runtime"] = {"precision": precision, "seed": runtime.seed}
     claim_together(world, folder, settings, config, options.overwrite)
     seed_everything(config.runtime.seed)
     return Setup(config, world, train, validation, folder)
@@ -89,7 +91,7 @@ def train(setup: Setup, network: nn.Module, task: Task, architecture: dict, name
                 lambda step: cosine(step, steps, schedule.learning_rate, schedule.min_learning_rate,
                                     schedule.warmup_steps),
                 schedule.gradient_clip, config.runtime.precision, config.runtime.seed, config.runtime.workers,
-                schedule.validate_every, schedule.save_every, label=name)
+                schedule.validate_every, schedule.save_every, label=name, compile=config.runtime.compile)
     facts = {"network": name, "architecture": architecture, **more}
     rows = fit(network, task, plan, setup.folder, setup.world, facts)
     if setup.world.main:

@@ -20,10 +20,11 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from common.checkpoints import load_checkpoint, load_state_into, save_checkpoint
-from common.distributed import World, mixed_precision, place
+from common.distributed import World, compiled, mixed_precision, place
 from common.divergence import CHECK_EVERY, Divergence
 from common.errors import UserError
 from common.files import write_text
+from common.images import on_device
 from common.seeding import derive_seed, seed_everything
 
 Batch = tuple[torch.Tensor, ...]
@@ -64,6 +65,7 @@ class Plan:
     keep: Callable[[int], str | None] = lambda step: None
     label: str = "training"
     section: str = "schedule"
+    compile: bool = False
 
 
 def cosine(step: float, steps: float, highest: float, lowest: float, warmup: int = 0) -> float:
@@ -93,7 +95,7 @@ def fit(network: nn.Module, task: Task, plan: Plan, folder: Path, world: World, 
     folder/last.pth where there is one. Raises UserError, and leaves the last good state on disk, where the training
     diverges (see `common.divergence`).
     """
-    place(network, world.device).train()
+    compiled(place(network, world.device), plan.compile).train()
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(parameters, lr=plan.learning_rate(0))
     module = _WithLoss(network, task.loss)
@@ -122,7 +124,7 @@ def fit(network: nn.Module, task: Task, plan: Plan, folder: Path, world: World, 
             last, kept = done == plan.steps, plan.keep(done)
             validates, saves = done % plan.validate_every == 0 or last, kept or last or done % plan.save_every == 0
             optimizer.zero_grad(set_to_none=True)
-            batch = tuple(item.to(world.device, non_blocking=True) for item in batch)
+            batch = tuple(on_device(item, world.device) for item in batch)
             start_loss = None
             if saves or done % CHECK_EVERY == 0:
                 with mixed_precision(network, world.device, plan.precision):

@@ -16,6 +16,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from common import interrupts
+
+if __name__ == "__main__":
+    interrupts.end_at_once()
+
 import torch
 from tqdm import tqdm
 

@@ -344,7 +344,7 @@ def test_half_set_environment_of_torchrun(case: Path, monkeypatch: pytest.Monkey
 
 def test_batch_that_the_processes_cannot_share(case: Path, monkeypatch: pytest.MonkeyPatch,
                                                capfd: pytest.CaptureFixture) -> None:
-    monkeypatch.setattr(distributed, "start", lambda device: World(0, 3, torch.device("cpu")))
+    monkeypatch.setattr(distributed, "start", lambda *_: World(0, 3, torch.device("cpu")))
     line = complaint(FINE_TUNING, case / "config.yaml", (), capfd)
     assert "deblurring.batch_size: 2 cannot be divided among 3 processes" in line
 

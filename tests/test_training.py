@@ -450,7 +450,7 @@ def _opened(monkeypatch, recipe: Path, *overrides: str, processes: int = 1,
     command = ["train.py", "--config", str(recipe), *(["--set", *overrides] if overrides else [])]
     monkeypatch.setattr(sys, "argv", command + ["--overwrite"] * overwrite)
     world = World(0, processes, torch.device("cpu"))
-    monkeypatch.setattr(trainers.distributed, "start", lambda device: world)
+    monkeypatch.setattr(trainers.distributed, "start", lambda *_: world)
     monkeypatch.setattr(World, "barrier", lambda world: None)
     monkeypatch.setattr(World, "gather", lambda world, value: [value] * world.size)
     return trainers.open_recipe("a trainer")

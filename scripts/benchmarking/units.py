@@ -20,8 +20,8 @@ from common.images import pad_to_multiple, read_image, to_tensor
 from common.stage import Stage
 from common.training import Plan, Task, fit
 from DeblurringModel import models
-from DeblurringModel.deblur_inference import clips_of, restored_frames
 from DeblurringModel.pairs import REACH, Pair, Pairs
+from DeblurringModel.restoring import clips_of, restored_frames
 from RSDM.magnitude import estimate
 from RSDM.regions import search_threshold
 from scripts.benchmarking import content
