@@ -43,6 +43,7 @@ from common.errors import UserError
 from common.files import read_json
 from common.images import (on_device, pad_to_multiple, read_array, read_image, to_image, to_tensor,
                            write_image)
+from common.memory import Splitter
 from common.regions_file import Region, by_frame, read_regions
 from common.seeding import derive_seed, numpy_generator
 from common.stage import Stage, autocast, groups, open_stage, section_settings, unfinished
@@ -108,12 +109,13 @@ def reblur_regions(stage: Stage) -> None:
     if units:
         with stage.timed(WORK):
             network, workers = load_network(stage), stage.config.runtime.workers
+            split = Splitter("blurring.batch_size", stage.say)
             work = [part for unit in units for part in parts(stage, unit)]
             # One thread each: portions made side by side would all be in memory, and files have to appear in order.
             made = ahead(lambda part: part(), work, min(1, workers), waiting=1)
             with Writer(min(1, workers), waiting=2) as writer:
                 for some in stage.progress(made, "stage 3, reblurring", "batch", len(work)):
-                    reblur(stage, network, folder, some, writer)
+                    reblur(stage, network, folder, some, writer, split)
     stage.world.barrier()
     stage.say(f"stage 3: {len(frames)} frames reblurred -> {folder}")
 
@@ -217,7 +219,8 @@ def portion(stage: Stage, frames: list[Frame], copies: Sequence[int]) -> Portion
     return Portion(originals, [shot for frame in frames for shot in shots_of(stage, frame, originals[frame], copies)])
 
 
-def reblur(stage: Stage, network: GaussianDiffusion, folder: Path, made: Portion, writer: Writer) -> None:
+def reblur(stage: Stage, network: GaussianDiffusion, folder: Path, made: Portion, writer: Writer,
+           split: Splitter) -> None:
     """Sample the portion's shots in batches of equal size and have the pictures written."""
     config, multiple = stage.config.blurring, network.model.multiple
     canvases = {(shot.frame, shot.copy, shot.index): shot.image.copy() for shot in made.shots}
@@ -229,7 +232,8 @@ def reblur(stage: Stage, network: GaussianDiffusion, folder: Path, made: Portion
         by_size[window[2] - window[0], window[3] - window[1], padded].append((shot, window))
     for (_, _, padded), same_size in by_size.items():
         for batch in groups(same_size, config.batch_size):
-            for (shot, (top, left, _, _)), blurred in zip(batch, sample(stage, network, batch, padded)):
+            sampled = split(lambda part, padded=padded: sample(stage, network, part, padded), batch)
+            for (shot, (top, left, _, _)), blurred in zip(batch, sampled):
                 r0, c0, r1, c1 = shot.box
                 result = blurred[r0 - top:r1 - top, c0 - left:c1 - left]
                 if config.match_noise:

@@ -54,6 +54,8 @@ def infer(stage: Stage, variant: str, only: Mapping[str, Collection[int]] | None
     only: video name -> positions of the frames wanted; None: all frames of all videos.
     """
     config = stage.config.deblurring
+    # An impossible interface is told before anything else.
+    model_spec(stage.config)
     folder = model_folder(stage) / variant
     if variant != "baseline":
         sources = {video.name: adapted_weights(stage, video, variant) for video in stage.videos}

@@ -30,6 +30,7 @@ from common.distributed import compiled, place
 from common.errors import UserError
 from common.files import read_json, write_json
 from common.images import read_array, read_image, write_array, write_image
+from common.memory import Splitter
 from common.seeding import derive_seed
 from common.stage import Stage, autocast, groups, open_stage, section_settings, unfinished
 from common.videos import Video
@@ -95,11 +96,12 @@ def estimate_magnitudes(stage: Stage, folder: Path) -> None:
         for frame, magnitude in zip(batch, maps):
             write_array(map_path(folder, video, frame), magnitude)
 
-    read = ahead(lambda unit: read_frames(*unit), missing, runtime.workers)
+    read, split = ahead(lambda unit: read_frames(*unit), missing, runtime.workers), Splitter("rsdm.batch_size", stage.say)
     with Writer(runtime.workers) as writer:
         for (video, batch), frames in stage.progress(zip(missing, read), "stage 1, blur magnitude", "batch", len(missing)):
             with torch.inference_mode(), autocast(stage.world, runtime.precision):
-                writer(write, video, batch, estimate(network, frames, stage.world.device))
+                maps = split(lambda part: estimate(network, part, stage.world.device), frames)
+            writer(write, video, batch, maps)
 
 
 def read_frames(video: Video, batch: list[Path]) -> np.ndarray:

@@ -3,6 +3,7 @@ import sys
 from collections.abc import Callable
 from typing import TypeVar
 
+import numpy as np
 import torch
 
 from common.errors import UserError
@@ -13,6 +14,7 @@ except ImportError:  # Windows has no such module.
     resource = None
 
 Result = TypeVar("Result")
+Items = TypeVar("Items", list, np.ndarray)
 _CPU_ALLOCATOR = ("can't allocate memory", "not enough memory")
 
 
@@ -45,6 +47,27 @@ def halving(work: Callable[[int], Result], size: int, least: int, name: str, say
         smaller = max(least, size // 2)
         say(f"{name}: not enough memory with {size}, going on with {smaller}")
         size = smaller
+
+
+class Splitter:
+    """Batches in parts where memory does not suffice for the whole; a size that sufficed is kept for the batches after.
+
+    name: the setting that batches come from, say: where to tell of a halving; see `halving`.
+    """
+
+    def __init__(self, name: str, say: Callable[[str], None]) -> None:
+        self._name, self._say = name, say
+        self._most: int | None = None
+
+    def __call__(self, work: Callable[[Items], np.ndarray], batch: Items) -> np.ndarray:
+        """`work(batch)`, an array with one row an item, from as many calls as are needed."""
+        size = min(self._most or len(batch), len(batch))
+        rows, used = halving(lambda size: np.concatenate([work(batch[start:start + size])
+                                                          for start in range(0, len(batch), size)]),
+                             size, 1, self._name, self._say)
+        if used < size:
+            self._most = used
+        return rows
 
 
 def peak_memory(device: torch.device) -> float | None:

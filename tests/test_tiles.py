@@ -8,7 +8,7 @@ import torch
 import tiny
 from common.config import Config, load_config
 from common.errors import UserError
-from common.memory import halving, out_of_memory, peak_memory
+from common.memory import Splitter, halving, out_of_memory, peak_memory
 from common.stage import stage_of
 from DeblurringModel import restoring
 from DeblurringModel.restoring import clips_of, restored_frames
@@ -108,6 +108,21 @@ def test_halving():
     with pytest.raises(RuntimeError, match="another fault"):
         halving(lambda size: (_ for _ in ()).throw(RuntimeError("another fault")), 4, 1, "batch", said.append)
     assert not out_of_memory(RuntimeError("another fault")) and out_of_memory(MemoryError())
+
+
+def test_batches_are_split_and_the_size_is_kept():
+    said, sizes = [], []
+
+    def work(part):
+        sizes.append(len(part))
+        if len(part) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return np.array(part) * 10
+
+    split = Splitter("rsdm.batch_size", said.append)
+    np.testing.assert_array_equal(split(work, [1, 2, 3, 4, 5]), [10, 20, 30, 40, 50])
+    np.testing.assert_array_equal(split(work, [6, 7, 8]), [60, 70, 80])
+    assert sizes == [5, 2, 2, 1, 2, 1] and len(said) == 1 and "rsdm.batch_size: not enough memory with 5" in said[0]
 
 
 def test_peak_memory_grows_with_what_is_used():

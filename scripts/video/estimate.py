@@ -12,7 +12,7 @@ from common.flow import load_flow
 from common.images import read_image
 from common.regions_file import Region
 from common.stage import Stage
-from DBCGM.main import frame_flows
+from DBCGM.main import frame_condition, read_frames
 from DeblurringModel import models
 from DeblurringModel.deblur_finetune_DDP import epochs_and_steps
 from DeblurringModel.restoring import clips_of, restored_frames
@@ -52,7 +52,8 @@ def conditions_seconds(stage: Stage, regions: list[Region]) -> float:
     if config.condition == "random":
         return 0.0
     flow = load_flow(config.flow, config.weights, stage.world.device, config.iterations)
-    return count * measured(lambda: frame_flows(stage, flow, region.video, region.position))
+    place = region.video, region.position
+    return count * measured(lambda: frame_condition(stage, flow, *place, read_frames(stage, *place)))
 
 
 def reblurring_seconds(stage: Stage, regions: list[Region]) -> float:
