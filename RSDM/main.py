@@ -29,7 +29,7 @@ from common.config import require
 from common.distributed import compiled, place
 from common.errors import UserError
 from common.files import read_json, write_json
-from common.images import read_array, read_image, write_array, write_image
+from common.images import open_array, read_image, write_array, write_image
 from common.memory import Splitter
 from common.seeding import derive_seed
 from common.stage import Stage, autocast, groups, open_stage, section_settings, unfinished
@@ -122,7 +122,8 @@ def map_path(folder: Path, video: Video, frame: Path) -> Path:
 def choose_regions(stage: Stage, folder: Path, video: Video) -> dict:
     """The video's threshold and boxes, and its masks on disk. A video too small for any box has none."""
     config = stage.config.rsdm
-    maps = [read_array(map_path(folder, video, frame), 2, REMAKE) for frame in video.frames]
+    # Left on disk: those of a long video in high resolution are larger than memories.
+    maps = [open_array(map_path(folder, video, frame), 2, REMAKE, finite=True) for frame in video.frames]
     for frame, magnitude in zip(video.frames, maps):
         if magnitude.shape != maps[0].shape:
             raise UserError(f"{map_path(folder, video, frame)}: is {magnitude.shape}, the map of the video's first frame "

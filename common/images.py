@@ -122,14 +122,12 @@ def write_array(path: Path, array: np.ndarray) -> None:
 def read_array(path: Path, ndim: int, hint: str) -> np.ndarray:
     """A float32 .npy file with `ndim` dimensions and finite values; UserError names the file and `hint` says how it is
     made."""
-    array = np.array(open_array(path, ndim, hint))
-    if not np.isfinite(array).all():
-        raise UserError(f"{path}: contains values that are not finite; {hint}")
-    return array
+    return np.array(open_array(path, ndim, hint, finite=True))
 
 
-def open_array(path: Path, ndim: int, hint: str) -> np.ndarray:
-    """The same without looking at the values, which are read from the file as they are needed."""
+def open_array(path: Path, ndim: int, hint: str, finite: bool = False) -> np.ndarray:
+    """The same, but values are read from the file whenever they are needed and take no memory that others want; they are
+    only looked at where they have to be `finite`."""
     try:
         # Mapped, a file that is shorter than its header claims is refused before memory for the claim is asked for.
         array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -138,6 +136,8 @@ def open_array(path: Path, ndim: int, hint: str) -> np.ndarray:
         raise UserError(f"{path}: missing or not a readable .npy array; {hint}") from None
     if not isinstance(array, np.ndarray) or array.dtype != np.float32 or array.ndim != ndim or not array.size:
         raise UserError(f"{path}: expected a float32 array with {ndim} dimensions; {hint}")
+    if finite and not np.isfinite(array).all():
+        raise UserError(f"{path}: contains values that are not finite; {hint}")
     return array
 
 

@@ -149,7 +149,7 @@ class Benchmark:
         variant = cell.name if cell in (INPUT, BASELINE) else cell.variant
         key = f"{domain} {cell.name} {variant} {seed}"
         identity = self._identity(domain, cell, seed)
-        # A file for each domain, so that domains can be run side by side.
+        # A file for each domain, so that runs of different domains can be put together.
         kept = self.output / "results" / f"{domain}.json"
         known = read_json(kept) if kept.exists() else {}
         if known.get(key, {}).get("identity") != identity:
