@@ -6,7 +6,7 @@ import numpy as np
 from common.errors import UserError
 from common.files import read_json, remove_leftovers, write_json
 from common.images import read_image
-from common.metrics import psnr, ssim
+from common.metrics import SSIM_WINDOW, psnr, ssim
 from common.stage import Stage
 from common.videos import Video
 from DeblurringModel.health import health
@@ -16,16 +16,17 @@ ROWS = {"input": "blurry input", "baseline": "before adaptation", "adapted": "ad
 
 
 def measure(stage: Stage, folders: dict[str, Path | None], path: Path, made_from: list[str]) -> dict | None:
-    """Mean PSNR and SSIM per video of each kind of picture, written to `path`; None where no video has ground truth.
+    """Mean PSNR and SSIM per video of each kind of picture, written to `path`; None where no video has ground truth
+    (or frames large enough for SSIM).
 
     folders: kind -> folder with <video>/<frame>.png, None for the blurry frames themselves. Frames that were not
     restored (deblurring.borders drop) are left out for every kind alike. Figures in `path` that were measured on
     the same pictures (`made_from` identifies them) are not computed again.
     """
     known = read_json(path) if path.exists() else None
-    if isinstance(known, dict) and known.get("made_from") == made_from:
+    if isinstance(known, dict) and known.get("made_from") == made_from and all(kind in known for kind in folders):
         return known
-    videos = [video for video in stage.videos if video.sharp]
+    videos = [video for video in stage.videos if video.sharp and measurable(stage, video)]
     if not videos:
         return None
     work = [(kind, video, position) for video in videos for position in restored_positions(stage, video, folders)
@@ -41,6 +42,15 @@ def measure(stage: Stage, folders: dict[str, Path | None], path: Path, made_from
         remove_leftovers(path.parent)
         write_json(path, figures | {"made_from": made_from})
     return figures
+
+
+def measurable(stage: Stage, video: Video) -> bool:
+    """Whether SSIM's window fits into the video's frames; says so where it does not."""
+    height, width = read_image(video.frames[0]).shape[:2]
+    if min(height, width) >= SSIM_WINDOW:
+        return True
+    stage.say(f"{video.name}: not measured, SSIM needs {SSIM_WINDOW} x {SSIM_WINDOW} pixels (frames are {width} x {height})")
+    return False
 
 
 def ground_truth(video: Video, position: int, picture: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from common.errors import UserError
-from common.files import atomic_write
+from common.files import atomic_write, require_regular
 
 
 MOST_PIXELS = 2**27
@@ -26,6 +26,7 @@ def read_image(path: Path) -> np.ndarray:
     Raises UserError naming the file when it is missing, cannot be decoded completely, or has more than MOST_PIXELS.
     """
     try:
+        require_regular(path)
         data = Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"{path}: image cannot be read ({error.strerror})") from None
@@ -129,8 +130,11 @@ def open_array(path: Path, ndim: int, hint: str, finite: bool = False) -> np.nda
     """The same, but values are read from the file whenever they are needed and take no memory that others want; they are
     only looked at where they have to be `finite`."""
     try:
-        # Mapped, a file that is shorter than its header claims is refused before memory for the claim is asked for.
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        require_regular(path)
+        # Mapped, a file that is shorter than its header claims is refused before memory for the claim is asked for; a
+        # claim beyond all numbers of bytes overflows.
+        with np.errstate(over="raise"):
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
     # Damaged bytes can fail in any way: ValueError, EOFError, BadZipFile, TokenError, ...
     except Exception:
         raise UserError(f"{path}: missing or not a readable .npy array; {hint}") from None

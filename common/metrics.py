@@ -6,7 +6,7 @@ from skimage.filters import gaussian
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 _SIGMA = 1.5
-_SSIM_WINDOW = 11
+SSIM_WINDOW = 11
 # skimage cuts the Gaussian at int(truncate * sigma + 0.5) taps on either side: 5 + 1 + 5 of them.
 _TRUNCATE = 3.5
 
@@ -29,8 +29,8 @@ def ssim(prediction: np.ndarray, target: np.ndarray) -> float:
     ValueError for other types or shapes, or images smaller than the window.
     """
     _check_bytes(prediction, target)
-    if min(target.shape[:2]) < _SSIM_WINDOW:
-        raise ValueError(f"expected images of at least {_SSIM_WINDOW} x {_SSIM_WINDOW} pixels, "
+    if min(target.shape[:2]) < SSIM_WINDOW:
+        raise ValueError(f"expected images of at least {SSIM_WINDOW} x {SSIM_WINDOW} pixels, "
                          f"got {target.shape[:2]}")
     return float(structural_similarity(target, prediction, data_range=255, channel_axis=-1,
                                        gaussian_weights=True, sigma=_SIGMA, use_sample_covariance=False))

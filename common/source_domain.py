@@ -76,23 +76,31 @@ class SourceDomain:
         return np.stack(crops)
 
     def condition(self, video: str, frame: str) -> np.ndarray:
-        """The whole condition (3, H, W) float32, read as needed: unit direction x, y and magnitude in pixels.
+        """The whole condition (3, H, W) float32: unit direction x, y and magnitude in pixels.
 
-        UserError for a file that is missing, damaged, or has not the size of the frame.
+        UserError for a file that is missing, damaged, has not the size of the frame, or values that are not finite.
         """
-        path = self.root / video / "Condition" / f"{frame}.npy"
-        array = open_array(path, 3, HINT)
-        expected = (3, *self.frame("Blur/RGB", video, frame).shape[:2])
-        if array.shape != expected:
-            raise UserError(f"{path}: is {array.shape}, the frame needs {expected}; {HINT}")
-        return array
+        return self._finite(self._mapped(video, frame), video, frame)
 
     def condition_crop(self, window: Window, index: int = 0) -> np.ndarray:
-        """The crop (3, size, size) of the condition of the window's frame number `index`. UserError for values in it that
-        are not finite."""
-        whole = self.condition(window.video, window.frames[index])
-        crop = np.array(whole[:, window.top:window.top + window.size, window.left:window.left + window.size])
-        if not np.isfinite(crop).all():
-            raise UserError(f"{self.root / window.video / 'Condition' / window.frames[index]}.npy: contains values that are "
-                            f"not finite; {HINT}")
-        return crop
+        """The crop (3, size, size) of the condition of the window's frame number `index`; no more is read of the file, or
+        checked."""
+        video, frame = window.video, window.frames[index]
+        whole = self._mapped(video, frame)
+        return self._finite(whole[:, window.top:window.top + window.size, window.left:window.left + window.size], video, frame)
+
+    def _condition_path(self, video: str, frame: str) -> Path:
+        return self.root / video / "Condition" / f"{frame}.npy"
+
+    def _mapped(self, video: str, frame: str) -> np.ndarray:
+        array = open_array(self._condition_path(video, frame), 3, HINT)
+        expected = (3, *self.frame("Blur/RGB", video, frame).shape[:2])
+        if array.shape != expected:
+            raise UserError(f"{self._condition_path(video, frame)}: is {array.shape}, the frame needs {expected}; {HINT}")
+        return array
+
+    def _finite(self, part: np.ndarray, video: str, frame: str) -> np.ndarray:
+        part = np.array(part)
+        if not np.isfinite(part).all():
+            raise UserError(f"{self._condition_path(video, frame)}: contains values that are not finite; {HINT}")
+        return part
