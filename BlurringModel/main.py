@@ -335,7 +335,7 @@ def moment_condition(stage: Stage, video: Video, position: int, size: tuple[int,
                      own: float) -> np.ndarray:
     """The condition (3, H, W) of content that is blurred by `own` pixels already and moves by `field` at a moment."""
     magnitude = fitting_array(stage, "condition", video, position, (3, *size))[2]
-    return moving_condition(field, np.maximum(magnitude - own, 0))
+    return moving_condition(field, stage.config.blurring.magnitude_gain * np.maximum(magnitude - own, 0))
 
 
 def measured_noise(config: BlurringConfig, image: np.ndarray | None, box: Box) -> float:

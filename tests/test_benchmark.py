@@ -27,7 +27,8 @@ def test_operations_are_counted_per_unit():
     flops = {what: measure.measured(what, QUICK, "cpu", "fp32")["flops"] for what in ("bme:released", "bme:ours",
                                                                                      "step:released", "step:ours")}
     assert flops["bme:ours"] == flops["bme:released"]
-    assert flops["step:ours"] == flops["step:released"]
+    # The last of the few steps runs the network once more, to see that the training is healthy.
+    assert flops["step:released"] <= flops["step:ours"] < 1.15 * flops["step:released"]
 
 
 def test_both_forms_of_a_frame_give_one_result():

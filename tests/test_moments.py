@@ -3,12 +3,15 @@ import numpy as np
 import pytest
 
 import tiny
+from BlurringModel.main import moment_condition
 from BlurringModel.moments import moments, moved, moving_condition, patch_motion, poses
 from BlurringModel.noise import noise_level, with_noise_of, without_noise
 from common.checkpoints import load_state, save_checkpoint
+from common.config import Config, load_config
 from common.errors import UserError
 from common.images import read_image
 from common.metrics import psnr
+from common.stage import stage_of
 from tiny import one_thread  # noqa: F401, a fixture
 
 BOX = (8, 16, 72, 96)
@@ -116,6 +119,17 @@ def test_whole_windows_are_written_and_learned_from(made, window, copies):
         assert np.array_equal(read_image(windows[0] / "2.png"), read_image(video / "reblur" / ori.name))
     log = (made / "out" / "deblurring" / "ESTRNN" / "weights" / "log.csv").read_text()
     assert log.count("\n") > 1
+
+
+def test_added_blur_is_the_difference_times_the_gain(made):
+    config = tiny.write_config(made, "gain.yaml", dbcgm={"frames": "all", "motion": True})
+    stored = np.load(made / "out" / "dbcgm" / "condition" / "a" / "11.npy")[2]
+    own = float(np.median(stored))
+    for gain in (1.0, 2.5):
+        stage = stage_of(load_config(Config, config, [f"blurring.magnitude_gain={gain}"]), None)
+        added = moment_condition(stage, stage.videos[0], 3, tiny.SIZE, field(x=1.0), own)[2]
+        np.testing.assert_allclose(added, gain * np.maximum(stored - own, 0), rtol=1e-6)
+        assert added.max() > 0
 
 
 @pytest.mark.parametrize("sections, message", [
