@@ -30,7 +30,7 @@ import torch
 from BlurringModel.id_blau.dataset import normalise_condition
 from BlurringModel.id_blau.diffusion import GaussianDiffusion
 from BlurringModel.id_blau.unet import UNet
-from BlurringModel.moments import REACH, moments, moved, moving_condition, patch_motion, poses
+from BlurringModel.moments import REACH, kept_still, moments, moved, moving_condition, patch_motion, poses
 from BlurringModel.noise import noise_level, with_noise_of, without_noise
 from BlurringModel.windows import Box, context_window, merge_overlapping, window_draws
 from common.ahead import Writer, ahead
@@ -72,7 +72,7 @@ class Frame:
 class Shot:
     """One box of one picture to be blurred: picture number `index` (0 .. 4, the middle one is 2) of the frame's window
     number `copy`. image: uint8 RGB (H, W, 3), the whole frame; condition: gives float32 (3, H, W). noise: deviation the
-    result is to have, in grey levels."""
+    result is to have, in grey levels. still: the same as image with its own noise, where blurring.keep_still asks for it."""
     frame: Frame
     copy: int
     index: int
@@ -80,6 +80,7 @@ class Shot:
     image: np.ndarray
     condition: Callable[[], np.ndarray]
     noise: float
+    still: np.ndarray | None = None
 
 
 def main() -> None:
@@ -236,6 +237,8 @@ def reblur(stage: Stage, network: GaussianDiffusion, folder: Path, made: Portion
             for (shot, (top, left, _, _)), blurred in zip(batch, sampled):
                 r0, c0, r1, c1 = shot.box
                 result = blurred[r0 - top:r1 - top, c0 - left:c1 - left]
+                if shot.still is not None:
+                    result = kept_still(result, shot.still[r0:r1, c0:c1], shot.condition()[2, r0:r1, c0:c1])
                 if config.match_noise:
                     rng = numpy_generator(stage.config.runtime.seed, "noise", *identity(shot), *shot.box)
                     result = with_noise_of(result, shot.noise, rng)
@@ -326,7 +329,7 @@ def moment_shots(stage: Stage, frame: Frame, original: np.ndarray, boxes: Sequen
             placed = poses([fields[box][position] for position in windows[copy]])
             shots += [Shot(frame, copy, index, box, moved(content, pose),
                            partial(moment_condition, stage, video, position, size, fields[box][position], own),
-                           noise[box][position])
+                           noise[box][position], moved(original, pose) if config.keep_still else None)
                       for index, (position, pose) in enumerate(zip(windows[copy], placed))]
     return shots
 
@@ -335,7 +338,7 @@ def moment_condition(stage: Stage, video: Video, position: int, size: tuple[int,
                      own: float) -> np.ndarray:
     """The condition (3, H, W) of content that is blurred by `own` pixels already and moves by `field` at a moment."""
     magnitude = fitting_array(stage, "condition", video, position, (3, *size))[2]
-    return moving_condition(field, stage.config.blurring.magnitude_gain * np.maximum(magnitude - own, 0))
+    return moving_condition(field, np.maximum(magnitude - own, 0))
 
 
 def measured_noise(config: BlurringConfig, image: np.ndarray | None, box: Box) -> float:

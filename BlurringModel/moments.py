@@ -67,6 +67,16 @@ def moved(image: np.ndarray, pose: np.ndarray) -> np.ndarray:
     return cv2.warpAffine(image, pose[:2], image.shape[1::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
 
 
+def kept_still(blurred: np.ndarray, still: np.ndarray, magnitude: np.ndarray) -> np.ndarray:
+    """`blurred` where `magnitude` is a pixel or more, `still` where it is zero, in between a mixture.
+
+    Pictures uint8 (h, w, 3), magnitude (h, w) in pixels. ID-Blau changes a picture a little even when it is to add no
+    blur, and that must not be learned as something to undo.
+    """
+    weight = np.clip(magnitude, 0, 1)[..., None]
+    return (weight * blurred + (1 - weight) * still + 0.5).astype(np.uint8)
+
+
 def moving_condition(field: np.ndarray, magnitude: np.ndarray) -> np.ndarray:
     """Blur condition float32 (3, H, W): direction of the affine motion (2, 3) at every pixel, (0, 0) where it is
     zero, and the magnitude map (H, W) in pixels."""

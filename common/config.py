@@ -81,7 +81,7 @@ class BlurringConfig:
     margin: int = key(32, low=0)
     window: str = key("center", choices=("center", "all", "moved"))
     copies: int = key(1, low=1, high=1000)
-    magnitude_gain: float = key(1.0, low=0.0)
+    keep_still: bool = key(False)
     match_noise: bool = key(False)
     batch_size: int = key(4, low=1)
 
