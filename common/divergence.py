@@ -27,7 +27,9 @@ class Divergence:
     def __init__(self, module: nn.Module, folder: Path, world: World, section: str, label: str) -> None:
         """To be made while `module` still has the weights that training starts from."""
         self._module, self._folder, self._world, self._section, self._label = module, folder, world, section, label
-        self._start = {name: value.detach().clone() for name, value in module.state_dict().items()}
+        # Each once, where a state dict lists a part that is used in several places (Shift-Net) under all of its names.
+        own = (*module.named_parameters(), *module.named_buffers())
+        self._start = {name: value.detach().clone() for name, value in own}
 
     @torch.no_grad()
     def start_loss(self, batch: tuple[torch.Tensor, ...]) -> float:
