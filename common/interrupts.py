@@ -15,6 +15,9 @@ _REPEATED = 2.0
 """Seconds within which another signal is the same wish: Ctrl-C reaches a whole group, and torchrun passes it on."""
 
 
+_before: dict[int, object] = {}
+
+
 class Interrupted(KeyboardInterrupt):
     """The process was asked to end, by Ctrl-C or SIGTERM, and ends with `code`."""
 
@@ -43,14 +46,15 @@ def raise_in_work() -> None:
         if time.monotonic() - first[0] > _REPEATED:
             os._exit(CODES[number])
 
+    if threading.current_thread() is threading.main_thread():
+        _before.update({number: signal.getsignal(number) for number in CODES})
     _install(handle)
 
 
 def restore() -> None:
-    """Python's own handling again."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    """What was before `raise_in_work`: in a script, whose work is done, `end_at_once`."""
+    while _before:
+        signal.signal(*_before.popitem())
 
 
 def follow_parent() -> None:

@@ -6,6 +6,7 @@ On systems without POSIX locks (Windows) nothing is checked.
 """
 import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from common.errors import UserError
@@ -66,8 +67,10 @@ def release() -> None:
     """Give back every folder that this process holds."""
     while _held:
         path, descriptor = _held.popitem()
-        if _is_file(descriptor, path):
-            path.unlink(missing_ok=True)
+        # In a folder that has become read-only it stays, and the next run takes it over.
+        with suppress(OSError):
+            if _is_file(descriptor, path):
+                path.unlink()
         os.close(descriptor)
 
 

@@ -10,7 +10,7 @@ from faults.settings import configurations
 from faults.trials import Case, Trials
 from faults.weights import strangers
 
-SEED, EVERY = 7, 8
+SEED, EVERY = 7, 4
 
 
 @pytest.fixture(scope="module")
