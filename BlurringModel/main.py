@@ -51,6 +51,8 @@ from common.videos import Video
 
 WORK = "stage 3, ID-Blau"
 HINT = "run python DBCGM/main.py first"
+MOST_TIMESTEPS = 100_000
+"""Steps of a noise schedule in a file; the published one has 2000."""
 COPIES_TOGETHER = 8
 """Made-up windows of a frame that are in memory together, about."""
 
@@ -179,6 +181,11 @@ def load_network(stage: Stage) -> GaussianDiffusion:
     state = load_state(config.weights)
     if "betas" not in state:
         raise UserError(f"{config.weights}: holds no ID-Blau (its noise schedule `betas` is missing)")
+    betas = state["betas"]
+    if betas.ndim != 1 or not 2 <= len(betas) <= MOST_TIMESTEPS or not betas.is_floating_point() \
+            or not ((betas >= 0) & (betas < 1)).all():
+        raise UserError(f"{config.weights}: its noise schedule `betas` is no list of 2 to {MOST_TIMESTEPS} numbers from 0 to 1; "
+                        "fetch or make it again")
     trained = stored_entry(config.weights, "prediction")
     if trained not in (None, config.prediction):
         raise UserError(f"blurring.prediction: {config.weights} was trained to predict the {trained}, found "

@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import re
+import sys
 import tarfile
 import warnings
 from collections import Counter, OrderedDict
@@ -84,15 +85,17 @@ def stored_entry(path: str | Path, name: str) -> Any:
 def load_state_into(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     """Copy `state` into `module`, whose precision and device stay as they are.
 
-    Raises UserError, in one line with `source`, when keys are missing, unexpected or wrongly shaped, or a
-    value is NaN or infinite (also: too large for the module's precision); then the module is unchanged.
+    Raises UserError, in one line with `source`, when keys are missing, unexpected, wrongly shaped or no real
+    numbers, or a value is NaN or infinite (also: too large for the module's precision); then the module is unchanged.
     """
     own = module.state_dict()
     wrong_shape = [f"{key} {_shape(state[key])} instead of {_shape(own[key])}"
                    for key in own if key in state and state[key].shape != own[key].shape]
     problems = [_listed("missing", [key for key in own if key not in state]),
                 _listed("unexpected", [key for key in state if key not in own]),
-                _listed("wrongly shaped", wrong_shape)]
+                _listed("wrongly shaped", wrong_shape),
+                _listed("no real numbers in", [key for key in own if key in state and own[key].is_floating_point()
+                                               and not state[key].is_floating_point()])]
     if any(problems):
         mismatch = "; ".join(filter(None, problems))
         raise UserError(f"{source}: does not fit {type(module).__name__}: {mismatch}; "
@@ -119,7 +122,7 @@ def save_checkpoint(payload: dict[str, Any], path: str | Path) -> None:
     # Given a path, torch.save writes the (temporary) file's name into the archive, and no two files would be equal; and
     # into a file it writes by ways of its own, whose errors do not say why.
     data = io.BytesIO()
-    torch.save(payload, data)
+    torch.save(_anew(payload), data)
     with atomic_write(path) as temporary:
         temporary.write_bytes(data.getbuffer())
 
@@ -195,6 +198,16 @@ def _listed(what: str, items: list[str]) -> str:
 
 def _shape(tensor: Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "scalar"
+
+
+def _anew(value: Any) -> Any:
+    """The same content in new containers and interned words. A pickle depends on which of its objects are one and the same,
+    which a restart changes: without this, equal states would be unequal files."""
+    if type(value) in (dict, OrderedDict, Counter):
+        return type(value)({_anew(key): _anew(inside) for key, inside in value.items()})
+    if type(value) in (list, tuple):
+        return type(value)([_anew(inside) for inside in value])
+    return sys.intern(value) if type(value) is str else value
 
 
 def _require_plain(value: Any, name: str) -> None:

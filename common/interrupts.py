@@ -54,7 +54,9 @@ def raise_in_work() -> None:
 def restore() -> None:
     """What was before `raise_in_work`: in a script, whose work is done, `end_at_once`."""
     while _before:
-        signal.signal(*_before.popitem())
+        number, handler = _before.popitem()
+        if handler is not None:
+            signal.signal(number, handler)
 
 
 def follow_parent() -> None:
