@@ -14,21 +14,11 @@ import tiny
 from common import cli, distributed
 from common.distributed import World
 from common.images import read_image, write_image
-from tiny import one_thread  # noqa: F401 (a fixture)
+from tiny import finished, one_thread  # noqa: F401, fixtures
 
 PROVENANCE = {"settings.json", "config.yaml", "run.json"}
 STAGE_1, STAGE_2, STAGE_3, STAGE_4 = tiny.STAGES
 FINE_TUNING, INFERENCE = "DeblurringModel.deblur_finetune_DDP", "DeblurringModel.deblur_inference"
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A case after all four stages. Not to be changed: take a copy."""
-    folder = tmp_path_factory.mktemp("errors") / "case"
-    config = tiny.make(folder)
-    for stage in tiny.STAGES:
-        tiny.run(stage, config)
-    return folder
 
 
 @pytest.fixture

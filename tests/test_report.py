@@ -24,7 +24,7 @@ from scripts.report import make_report
 from scripts.reporting import before_after, curves, pictures
 from scripts.reporting.markup import aside
 from scripts.reporting.markup import image as image_tag
-from tiny import one_thread  # noqa: F401 (a fixture)
+from tiny import finished, one_thread  # noqa: F401, fixtures
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 SHAPES = {"line", "circle", "polyline", "rect"}
@@ -66,16 +66,6 @@ class Page(HTMLParser):
 
     def all(self, tag: str) -> list[dict]:
         return [attributes for name, attributes in self.elements if name == tag]
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A case after all four stages. Not to be changed: copy it."""
-    folder = tmp_path_factory.mktemp("report") / "case"
-    config = tiny.make(folder)
-    for stage in tiny.STAGES:
-        tiny.run(stage, config)
-    return folder
 
 
 @pytest.fixture

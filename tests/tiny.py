@@ -59,6 +59,16 @@ def make(folder: Path, size: tuple[int, int] = SIZE, **sections: Mapping) -> Pat
     return write_config(folder, **sections)
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A case after all four stages, for test files that import it. Not to be changed: take a copy."""
+    folder = tmp_path_factory.mktemp("finished") / "case"
+    config = make(folder)
+    for stage in STAGES:
+        run(stage, config)
+    return folder
+
+
 def write_config(folder: Path, name: str = "config.yaml", **sections: Mapping) -> Path:
     """The configuration `folder/name` for what `make` wrote there."""
     content = {
