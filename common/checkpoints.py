@@ -67,8 +67,8 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     `model_state`.
     """
     content = _read(path)
-    if not isinstance(content, dict) or not _is_state(content.get("model_state")):
-        raise UserError(f"{path}: not a training checkpoint of this project (no weights under model_state); "
+    if not isinstance(content, dict) or not _is_state(content.get("model_state")) or type(content.get("step", 0)) is not int:
+        raise UserError(f"{path}: not a training checkpoint of this project (no weights under model_state, or a step that is no number); "
                         "training resumes only from a file that it wrote")
     return content
 
@@ -174,6 +174,7 @@ def _reason(error: Exception) -> str:
 def _is_state(candidate: Any) -> bool:
     return isinstance(candidate, Mapping) and len(candidate) > 0 and all(
         isinstance(key, str) and isinstance(value, Tensor) and not value.is_meta
+        and value.layout is torch.strided
         for key, value in candidate.items())
 
 

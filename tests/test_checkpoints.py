@@ -441,3 +441,13 @@ def test_missing_json_and_sha256(tmp_path):
         _one_line(error, str(tmp_path / "absent"), "No such file")
     (tmp_path / "abc").write_bytes(b"abc")
     assert sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@pytest.mark.parametrize("content", [{"weight": torch.eye(3).to_sparse()},
+                                     {"model_state": {"weight": torch.eye(3)}, "step": "three"}])
+def test_sparse_weights_and_steps_that_are_no_number_are_refused(tmp_path, content):
+    path = tmp_path / "strange.pth"
+    torch.save(content, path)
+    with pytest.raises(UserError) as caught:
+        load_checkpoint(path) if "step" in content else load_state(path)
+    assert "strange.pth" in str(caught.value) and "\n" not in str(caught.value)
