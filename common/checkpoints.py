@@ -67,8 +67,9 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     `model_state`.
     """
     content = _read(path)
-    if not isinstance(content, dict) or not _is_state(content.get("model_state")) or type(content.get("step", 0)) is not int:
-        raise UserError(f"{path}: not a training checkpoint of this project (no weights under model_state, or a step that is no number); "
+    if not isinstance(content, dict) or not _is_state(content.get("model_state")) \
+            or not all(type(content.get(name, 0)) is int for name in ("step", "epochs", "steps_per_epoch")):
+        raise UserError(f"{path}: not a training checkpoint of this project (no weights under model_state, or no step); "
                         "training resumes only from a file that it wrote")
     return content
 
@@ -172,10 +173,10 @@ def _reason(error: Exception) -> str:
 
 
 def _is_state(candidate: Any) -> bool:
+    # Sparse and quantised ones are tensors with which nothing here can be done.
     return isinstance(candidate, Mapping) and len(candidate) > 0 and all(
-        isinstance(key, str) and isinstance(value, Tensor) and not value.is_meta
-        and value.layout is torch.strided
-        for key, value in candidate.items())
+        isinstance(key, str) and isinstance(value, Tensor) and not value.is_meta and value.layout == torch.strided
+        and not value.is_quantized for key, value in candidate.items())
 
 
 def _without_wrappers(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -52,9 +52,12 @@ def raise_in_work() -> None:
 
 
 def restore() -> None:
-    """What was before `raise_in_work`: in a script, whose work is done, `end_at_once`."""
+    """What was before `raise_in_work`. In a script, whose work is done, signals are ignored from now on: while Python takes
+    itself down nothing could answer them, and the process would end as if it had failed."""
     while _before:
         number, handler = _before.popitem()
+        if getattr(handler, "__module__", None) == __name__:
+            handler = signal.SIG_IGN
         if handler is not None:
             signal.signal(number, handler)
 

@@ -22,8 +22,8 @@ def configurations(seed: int) -> Iterator[Case]:
     for schema, module, name in ((Config, RSDM, "config.yaml"), (TrainConfig, TRAINER, "recipe.yaml")):
         for key, hint, facts in keys(schema):
             for what, value in rng.sample(list(wrong_values(hint, facts)), 2):
-                yield Case("configuration keys", f"{key} {what}", module, written(name, key, value), (key, name), ("--config", name), light=True)
-            yield Case("configuration keys", f"{key} with a slip", module, written(name, f"{key}x", 1),
+                yield Case("configuration keys", f"{name}: {key} {what}", module, written(name, key, value), (key, name), ("--config", name), light=True)
+            yield Case("configuration keys", f"{name}: {key} with a slip", module, written(name, f"{key}x", 1),
                        (f"`{key}x`", "did you mean", f"`{key}`"), ("--config", name), light=True)
     yield from yaml_files()
 
@@ -115,8 +115,8 @@ def yaml_files() -> Iterator[Case]:
             (folder / "wrong.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
             (folder / "circle.yaml").write_text("base: wrong.yaml")
         module = "DeblurringModel.main" if name == "model climbs" else RSDM
-        yield Case("YAML", name, module, act, (NAMES.get(name, "wrong.yaml"),), ("--config", "wrong.yaml"), limit=20, light=True)
+        yield Case("YAML", name, module, act, (NAMES.get(name, "wrong.yaml"),), ("--config", "wrong.yaml"), light=True)
     for name, option in (("python object", f"rsdm.width=!!python/object/apply:os.system [touch {MARKER}]"), ("no key", "=3"), ("no value", "rsdm"),
                          ("laughs", "rsdm.width=[&a [x], *a]"), ("endless", "rsdm.width=" + "9" * 6000), ("deep", "rsdm.width=" + "[" * 20000),
                          ("too many dots", "rsdm.width.a.b=3"), ("dots", "..=3"), ("not closed", "rsdm.width={"), ("key of a section", "rsdm=3")):
-        yield Case("YAML", f"--set {name}", RSDM, lambda folder: None, ("--set",), ("--config", "config.yaml", "--set", option), limit=20, light=True)
+        yield Case("YAML", f"--set {name}", RSDM, lambda folder: None, ("--set",), ("--config", "config.yaml", "--set", option), light=True)

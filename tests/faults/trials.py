@@ -15,8 +15,8 @@ import tiny
 from common.checkpoints import load_checkpoint
 from common.errors import UserError
 
-LIMIT = 60.0
-"""Seconds after which a trial counts as hanging; a stage on the tiny case takes less than two."""
+LIMIT = 300.0
+"""Seconds after which a trial counts as hanging; a stage on the tiny case takes less than two, on a busy machine more."""
 NOISE = ("libpng", "Corrupt JPEG", "Premature end", "[ WARN", "[ERROR")
 """Starts of lines that image decoders print themselves."""
 OF_STAGE = {"RSDM.main": "rsdm", "DBCGM.main": "dbcgm", "BlurringModel.main": "blurring",
