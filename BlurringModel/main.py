@@ -184,8 +184,8 @@ def load_network(stage: Stage) -> GaussianDiffusion:
     betas = state["betas"]
     if betas.ndim != 1 or not 2 <= len(betas) <= MOST_TIMESTEPS or not betas.is_floating_point() \
             or not ((betas >= 0) & (betas < 1)).all():
-        raise UserError(f"{config.weights}: its noise schedule `betas` is no list of 2 to {MOST_TIMESTEPS} numbers from 0 to 1; "
-                        "fetch or make it again")
+        raise UserError(f"{config.weights}: its noise schedule `betas` is no list of 2 to {MOST_TIMESTEPS} numbers "
+                        "from 0 to 1; fetch or make it again")
     trained = stored_entry(config.weights, "prediction")
     if trained not in (None, config.prediction):
         raise UserError(f"blurring.prediction: {config.weights} was trained to predict the {trained}, found "

@@ -49,7 +49,8 @@ def measurable(stage: Stage, video: Video) -> bool:
     height, width = read_image(video.frames[0]).shape[:2]
     if min(height, width) >= SSIM_WINDOW:
         return True
-    stage.say(f"{video.name}: not measured, SSIM needs {SSIM_WINDOW} x {SSIM_WINDOW} pixels (frames are {width} x {height})")
+    stage.say(f"{video.name}: not measured, SSIM needs {SSIM_WINDOW} x {SSIM_WINDOW} pixels (frames are {width} x "
+              f"{height})")
     return False
 
 

@@ -69,8 +69,8 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     content = _read(path)
     if not isinstance(content, dict) or not _is_state(content.get("model_state")) \
             or not all(type(content.get(name, 0)) is int for name in ("step", "epochs", "steps_per_epoch")):
-        raise UserError(f"{path}: not a training checkpoint of this project (no weights under model_state, or no step); "
-                        "training resumes only from a file that it wrote")
+        raise UserError(f"{path}: not a training checkpoint of this project (no weights under model_state, or no "
+                        "step); training resumes only from a file that it wrote")
     return content
 
 
@@ -203,8 +203,8 @@ def _shape(tensor: Tensor) -> str:
 
 
 def _anew(value: Any) -> Any:
-    """The same content in new containers and interned words. A pickle depends on which of its objects are one and the same,
-    which a restart changes: without this, equal states would be unequal files."""
+    """The same content in new containers and interned words. A pickle depends on which of its objects are one and the
+    same, which a restart changes: without this, equal states would be unequal files."""
     if type(value) in (dict, OrderedDict, Counter):
         return type(value)({_anew(key): _anew(inside) for key, inside in value.items()})
     if type(value) in (list, tuple):

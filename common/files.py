@@ -72,7 +72,7 @@ def write_json(path: str | Path, data: Any) -> None:
 
 
 def require_regular(path: str | Path) -> None:
-    """OSError for what is no file with an end: a folder, a device, a pipe, which reading would wait for or never finish."""
+    """OSError for what is no file with an end: a folder, a device, a pipe."""
     mode = os.stat(path).st_mode
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))

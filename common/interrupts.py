@@ -52,8 +52,8 @@ def raise_in_work() -> None:
 
 
 def restore() -> None:
-    """What was before `raise_in_work`. In a script, whose work is done, signals are ignored from now on: while Python takes
-    itself down nothing could answer them, and the process would end as if it had failed."""
+    """What was before `raise_in_work`. In a script, whose work is done, signals are ignored from now on: while Python
+    takes itself down nothing could answer them, and the process would end as if it had failed."""
     while _before:
         number, handler = _before.popitem()
         if getattr(handler, "__module__", None) == __name__:

@@ -99,7 +99,7 @@ def code_version() -> str:
     root = Path(__file__).resolve().parents[1]
     try:
         commit = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-        # Without a lock on the index: a run that is killed here would leave it behind, and git refuse to work from then on.
+        # Without a lock on the index: a run that is killed here would leave it behind, and git refuse to work after it.
         changed = subprocess.run(["git", "--no-optional-locks", "-C", str(root), "status", "--porcelain", "-uno"],
                                  capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):

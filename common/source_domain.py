@@ -83,11 +83,12 @@ class SourceDomain:
         return self._finite(self._mapped(video, frame), video, frame)
 
     def condition_crop(self, window: Window, index: int = 0) -> np.ndarray:
-        """The crop (3, size, size) of the condition of the window's frame number `index`; no more is read of the file, or
-        checked."""
+        """The crop (3, size, size) of the condition of the window's frame number `index`; no more is read of the file,
+        or checked."""
         video, frame = window.video, window.frames[index]
         whole = self._mapped(video, frame)
-        return self._finite(whole[:, window.top:window.top + window.size, window.left:window.left + window.size], video, frame)
+        rows, columns = (slice(start, start + window.size) for start in (window.top, window.left))
+        return self._finite(whole[:, rows, columns], video, frame)
 
     def _condition_path(self, video: str, frame: str) -> Path:
         return self.root / video / "Condition" / f"{frame}.npy"
@@ -96,7 +97,8 @@ class SourceDomain:
         array = open_array(self._condition_path(video, frame), 3, HINT)
         expected = (3, *self.frame("Blur/RGB", video, frame).shape[:2])
         if array.shape != expected:
-            raise UserError(f"{self._condition_path(video, frame)}: is {array.shape}, the frame needs {expected}; {HINT}")
+            raise UserError(f"{self._condition_path(video, frame)}: is {array.shape}, the frame needs {expected}; "
+                            f"{HINT}")
         return array
 
     def _finite(self, part: np.ndarray, video: str, frame: str) -> np.ndarray:

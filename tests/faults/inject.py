@@ -3,6 +3,7 @@
 FAULT is `count:FILE` (append a line to FILE at each), `kill:N:before` or `kill:N:after` (SIGKILL at the N-th, before or
 after its renaming), `error:N:NAME` (the N-th and all after it fail with that errno), or `pause:SECONDS` (before each).
 """
+
 import errno
 import os
 import runpy

@@ -1,4 +1,5 @@
 """What the campaign starts as real processes: stages, trainers and deblur_video on a tiny case."""
+
 import contextlib
 import hashlib
 import os
@@ -26,6 +27,7 @@ INFORMATIVE = ("times.json", "report.html")
 @dataclass
 class Job:
     """A command whose results lie in `folder`. expected: an undisturbed run's files; renames: files it makes."""
+
     name: str
     command: list[str]
     folder: Path
@@ -43,8 +45,10 @@ class Jobs:
         self.case = place / "case"
         shutil.rmtree(self.case, ignore_errors=True)
         config = tiny.make(self.case)
-        every = {stage: ([f"{stage}/main.py", "--config", str(config)], self.case / "out" / folder) for stage, folder in zip(
-            tiny.STAGES, ("rsdm", "dbcgm", "blurring", "deblurring"))}
+        every = {
+            stage: ([f"{stage}/main.py", "--config", str(config)], self.case / "out" / folder)
+            for stage, folder in zip(tiny.STAGES, ("rsdm", "dbcgm", "blurring", "deblurring"))
+        }
         for module, network in TRAINERS.items():
             path = recipe(self.case, network, steps=8, validate_every=4, save_every=2)
             content = yaml.safe_load(path.read_text())
@@ -54,10 +58,22 @@ class Jobs:
             path.write_text(yaml.safe_dump(content))
             every[name] = ([f"{module.replace('.', '/')}.py", "--config", str(path)], self.case / "training" / name)
         tiny.write_config(self.case, "video.yaml", deblurring={"epochs": 4})
-        every["deblur_video"] = (["scripts/deblur_video.py", str(self.case / "data" / "a" / "Blur" / "RGB"), "--out",
-                                  str(self.case / "video"), "--config", str(self.case / "video.yaml")], self.case / "video")
-        self.jobs = {name: Job(name, [str(tiny.ROOT / command[0]), *command[1:]], folder)
-                     for name, (command, folder) in every.items() if names is None or name in names or name in tiny.STAGES}
+        every["deblur_video"] = (
+            [
+                "scripts/deblur_video.py",
+                str(self.case / "data" / "a" / "Blur" / "RGB"),
+                "--out",
+                str(self.case / "video"),
+                "--config",
+                str(self.case / "video.yaml"),
+            ],
+            self.case / "video",
+        )
+        self.jobs = {
+            name: Job(name, [str(tiny.ROOT / command[0]), *command[1:]], folder)
+            for name, (command, folder) in every.items()
+            if names is None or name in names or name in tiny.STAGES
+        }
         for job in self.jobs.values():
             self._undisturbed(job)
 
@@ -99,8 +115,11 @@ class Jobs:
 
 
 def environment() -> dict[str, str]:
-    own = {name: value for name, value in os.environ.items()
-           if name not in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")}
+    own = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    }
     return {**own, "OMP_NUM_THREADS": "1"}
 
 
@@ -111,8 +130,15 @@ def start(job: Job, fault: str | None = None, processes: int = 1) -> subprocess.
         launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     if fault is not None:
         launcher += [str(INJECT), fault]
-    return subprocess.Popen([*launcher, *job.command], env=environment(), start_new_session=True,
-                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [*launcher, *job.command],
+        env=environment(),
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def ended(process: subprocess.Popen) -> str:
@@ -126,14 +152,24 @@ def ended(process: subprocess.Popen) -> str:
 
 def message_of(said: str) -> str:
     """The lines of a run's messages that are no progress bars."""
-    return "\n".join(line for line in said.replace("\r", "\n").splitlines() if line.strip() and "%|" not in line
-                     and "it/s]" not in line and not line.rstrip().endswith("?it/s]") and "[00:" not in line)
+    return "\n".join(
+        line
+        for line in said.replace("\r", "\n").splitlines()
+        if line.strip()
+        and "%|" not in line
+        and "it/s]" not in line
+        and not line.rstrip().endswith("?it/s]")
+        and "[00:" not in line
+    )
 
 
 def contents(folder: Path) -> dict[str, str]:
     """SHA-256 of every file below `folder`, hidden ones too."""
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.name not in INFORMATIVE}
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in INFORMATIVE
+    }
 
 
 def differences(expected: dict[str, str], found: dict[str, str]) -> list[str]:
@@ -176,8 +212,8 @@ def moments(process: subprocess.Popen, job: Job, files: int, delay: float) -> bo
 
 @contextlib.contextmanager
 def small_disk(folder: Path, size: int) -> Iterator[None]:
-    """A file system of so many bytes at `folder`; what lies there in the end stays there. Raises OSError where mounting is
-    not allowed."""
+    """A file system of so many bytes at `folder`; what lies there in the end stays there. Raises OSError where mounting
+    is not allowed."""
     folder.mkdir(parents=True, exist_ok=True)
     mount("-t", "tmpfs", "-o", f"size={size}", "none", str(folder))
     kept = folder.with_name(f"{folder.name}.kept")

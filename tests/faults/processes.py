@@ -1,4 +1,5 @@
 """Faults that happen to running processes. Each function disturbs a job once and returns what is wrong afterwards."""
+
 import os
 import random
 import signal
@@ -8,7 +9,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common.interrupts import MESSAGE
-from faults.jobs import Job, Jobs, alive, children, differences, contents, ended, message_of, moments, mount, small_disk, start
+from faults.jobs import (
+    Job,
+    Jobs,
+    alive,
+    children,
+    differences,
+    contents,
+    ended,
+    message_of,
+    moments,
+    mount,
+    small_disk,
+    start,
+)
 
 ROOM = 64 * 2**20
 ERRORS = ("ENOSPC", "EROFS", "EDQUOT", "EIO", "EFBIG")
@@ -43,8 +57,11 @@ def kill(process: subprocess.Popen) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def asked_to_end(number: signal.Signals, during_imports: bool = False) -> Callable[[Jobs, Job, random.Random], list[str]]:
+def asked_to_end(
+    number: signal.Signals, during_imports: bool = False
+) -> Callable[[Jobs, Job, random.Random], list[str]]:
     """SIGTERM or Ctrl-C at a random moment."""
+
     def disturb(jobs: Jobs, job: Job, rng: random.Random) -> list[str]:
         jobs.fresh(job)
         process = start(job)
@@ -65,6 +82,7 @@ def asked_to_end(number: signal.Signals, during_imports: bool = False) -> Callab
                 wrong.append(f"not the clean message: {said[-300:]}")
         hidden = [path for path in job.folder.rglob(".*") if path.is_file()]
         return wrong + [f"left behind: {path.name}" for path in hidden] + (jobs.finish(job) if not wrong else [])
+
     return disturb
 
 
@@ -85,6 +103,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 300.0) -> bool:
 
 def one_of_two_killed(expected: dict[str, dict[str, str]]) -> Callable[[Jobs, Job, random.Random], list[str]]:
     """Under torchrun, SIGKILL of one of two processes. expected: undisturbed results of two processes, filled here."""
+
     def disturb(jobs: Jobs, job: Job, rng: random.Random) -> list[str]:
         if job.name not in expected:
             jobs.fresh(job)
@@ -108,6 +127,7 @@ def one_of_two_killed(expected: dict[str, dict[str, str]]) -> Callable[[Jobs, Jo
         if process.returncode != 0:
             return [*wrong, f"second run: exit code {process.returncode}: {said[-300:]}"]
         return wrong + differences(expected[job.name], contents(job.folder)) + jobs.orphans()
+
     return disturb
 
 
@@ -122,7 +142,11 @@ def two_at_once(jobs: Jobs, job: Job, rng: random.Random) -> list[str]:
     os.kill(first.pid, signal.SIGCONT)
     told = message_of(ended(first))
     wrong = []
-    if second.returncode != 2 or f"in use by another run (process {first.pid})" not in said or len(said.splitlines()) != 1:
+    if (
+        second.returncode != 2
+        or f"in use by another run (process {first.pid})" not in said
+        or len(said.splitlines()) != 1
+    ):
         wrong.append(f"the second: exit code {second.returncode}: {said[-300:]}")
     if first.returncode != 0:
         wrong.append(f"the first: exit code {first.returncode}: {told[-300:]}")
@@ -200,10 +224,19 @@ def failing_writes(jobs: Jobs, job: Job, rng: random.Random) -> list[str]:
     return wrong + jobs.finish(job)
 
 
-def orphan_check(command: list[str], marker: str, number: signal.Signals, delay: float, environment: dict[str, str]) -> list[str]:
+def orphan_check(
+    command: list[str], marker: str, number: signal.Signals, delay: float, environment: dict[str, str]
+) -> list[str]:
     """A script that starts others is asked to end; `marker` is in the command line of all of them."""
-    process = subprocess.Popen(command, env=environment, start_new_session=True, stdin=subprocess.DEVNULL,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     wait_for(lambda: len(alive(marker)) > 1 or process.poll() is not None)
     time.sleep(delay)
     process.send_signal(number)

@@ -1,4 +1,5 @@
 """A training that runs away stops in one line and leaves the last good state; one that works is left alone."""
+
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,9 @@ from common.errors import UserError
 from common.training import Plan, Task, fit
 
 ALONE = World(0, 1, torch.device("cpu"))
-PLAN = Plan(80, 2, lambda step: 1e-3, workers=0, validate_every=20, save_every=20, label="a training", section="deblurring")
+PLAN = Plan(
+    80, 2, lambda step: 1e-3, workers=0, validate_every=20, save_every=20, label="a training", section="deblurring"
+)
 
 
 class Line(nn.Module):
@@ -70,8 +73,14 @@ def stopped(folder: Path, loss, plan: Plan = PLAN) -> str:
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_stops_at_once(tmp_path: Path, value: float) -> None:
     message = stopped(tmp_path, At(70, lambda loss: loss * value))
-    for words in ("a training: diverged at step 71, the loss is", f"{tmp_path / 'last.pth'} keeps the last good state",
-                  "Lower deblurring.learning_rate (here 0.001)", "deblurring.gradient_clip", "runtime.precision fp32", "--overwrite"):
+    for words in (
+        "a training: diverged at step 71, the loss is",
+        f"{tmp_path / 'last.pth'} keeps the last good state",
+        "Lower deblurring.learning_rate (here 0.001)",
+        "deblurring.gradient_clip",
+        "runtime.precision fp32",
+        "--overwrite",
+    ):
         assert words in message
     stored = load_checkpoint(tmp_path / "last.pth")
     assert stored["step"] == 60 and all(torch.isfinite(value).all() for value in stored["model_state"].values())
@@ -84,6 +93,7 @@ def test_before_the_first_checkpoint_there_is_none(tmp_path: Path) -> None:
 
 def test_weights_spoiled_by_a_step_with_a_good_loss_are_not_saved(tmp_path: Path) -> None:
     """The gradient of a root at zero is infinite, its value is not."""
+
     def spoil(loss: Tensor) -> Tensor:
         return loss + (loss - loss.detach()).sqrt()
 
@@ -109,6 +119,7 @@ def test_a_lower_rate_goes_through(tmp_path: Path) -> None:
 
 def test_ratios_of_next_to_nothing_are_no_divergence(tmp_path: Path) -> None:
     """Pairs without blur: the loss starts near zero, and a thousandfold of that is still nothing."""
+
     def loss(network: nn.Module, given: tuple[Tensor, ...]) -> Tensor:
         changed = sum(parameter.detach().square().sum() for parameter in network.parameters())
         return plain(network, given) * 0 + 1e-6 * changed
@@ -123,7 +134,14 @@ def test_looking_back_changes_no_training(tmp_path: Path, monkeypatch: pytest.Mo
         monkeypatch.setattr("common.training.CHECK_EVERY", every)
         torch.manual_seed(1)
         network = Line()
-        fit(network, Task(batch, lambda net, given: plain(net, given) + 0 * torch.rand(1).sum()), replace(PLAN, steps=30), tmp_path / str(every), ALONE, {})
+        fit(
+            network,
+            Task(batch, lambda net, given: plain(net, given) + 0 * torch.rand(1).sum()),
+            replace(PLAN, steps=30),
+            tmp_path / str(every),
+            ALONE,
+            {},
+        )
         states.append(network.state_dict())
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 

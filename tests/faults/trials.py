@@ -1,4 +1,5 @@
-"""A trial: a copy of a finished tiny case, something broken in it, one stage called, and what has to hold afterwards."""
+"""A trial: a copy of a finished tiny case, something broken in it, one stage called, and what has to hold then."""
+
 import json
 import os
 import shutil
@@ -16,11 +17,15 @@ from common.checkpoints import load_checkpoint
 from common.errors import UserError
 
 LIMIT = 300.0
-"""Seconds after which a trial counts as hanging; a stage on the tiny case takes less than two, on a busy machine more."""
+"""Seconds after which a trial counts as hanging; on the tiny case a stage takes two, more on a busy machine."""
 NOISE = ("libpng", "Corrupt JPEG", "Premature end", "[ WARN", "[ERROR")
 """Starts of lines that image decoders print themselves."""
-OF_STAGE = {"RSDM.main": "rsdm", "DBCGM.main": "dbcgm", "BlurringModel.main": "blurring",
-            "DeblurringModel.main": "deblurring"}
+OF_STAGE = {
+    "RSDM.main": "rsdm",
+    "DBCGM.main": "dbcgm",
+    "BlurringModel.main": "blurring",
+    "DeblurringModel.main": "deblurring",
+}
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,7 @@ class Case:
     words: what the one line of complaint has to name; None where the input is to be handled: exit code 0; both may
     happen where `either`. fresh: results of the stage and those after it are removed first.
     """
+
     group: str
     name: str
     module: str
@@ -49,11 +55,21 @@ class Trials:
 
     def __init__(self, place: Path) -> None:
         self.place, self.finished, self._light = place, place / "finished", False
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{tiny.ROOT}{os.pathsep}{tiny.ROOT / 'tests'}"}
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": f"{tiny.ROOT}{os.pathsep}{tiny.ROOT / 'tests'}",
+        }
         for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
             environment.pop(name, None)
-        self._zygote = subprocess.Popen([sys.executable, str(Path(__file__).with_name("zygote.py"))], env=environment,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self._zygote = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("zygote.py"))],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
         tiny.make(self.finished)
         for module in OF_STAGE:
             outcome = self.ask(module, ("--config", "config.yaml"), self.finished)
@@ -63,10 +79,17 @@ class Trials:
         self._zygote.stdin.close()
         self._zygote.wait()
 
-    def ask(self, module: str, arguments: tuple[str, ...], folder: Path, limit: float = LIMIT, file_size: int = 0) -> dict:
+    def ask(
+        self, module: str, arguments: tuple[str, ...], folder: Path, limit: float = LIMIT, file_size: int = 0
+    ) -> dict:
         """Run `module`'s main in a fork."""
-        trial = {"module": module, "arguments": list(arguments), "folder": str(folder), "limit": limit,
-                 "file_size": file_size}
+        trial = {
+            "module": module,
+            "arguments": list(arguments),
+            "folder": str(folder),
+            "limit": limit,
+            "file_size": file_size,
+        }
         self._zygote.stdin.write(json.dumps(trial) + "\n")
         self._zygote.stdin.flush()
         return json.loads(self._zygote.stdout.readline())
@@ -82,12 +105,17 @@ class Trials:
             shutil.copytree(self.finished, folder, symlinks=True)
         if case.fresh and not (case.light and self._light):
             stages = list(OF_STAGE)
-            for module in stages[stages.index(case.module) if case.module in stages else 0:]:
+            for module in stages[stages.index(case.module) if case.module in stages else 0 :]:
                 shutil.rmtree(folder / "out" / OF_STAGE[module])
         more = case.arrange(folder)
         before = tree(world)
-        outcome = self.ask(case.module, (*case.arguments, *(more if isinstance(more, tuple) else ())), folder, case.limit,
-                           case.file_size)
+        outcome = self.ask(
+            case.module,
+            (*case.arguments, *(more if isinstance(more, tuple) else ())),
+            folder,
+            case.limit,
+            case.file_size,
+        )
         found = judged(case, outcome) + harm(world, folder / "out", before)
         self._light = case.light and not found
         return found
@@ -95,8 +123,11 @@ class Trials:
 
 def judged(case: Case, outcome: dict) -> list[str]:
     """What is wrong with exit code and messages."""
-    lines = [line for line in outcome["err"].replace("\r", "\n").splitlines()
-             if line.strip() and "%|" not in line and not line.startswith(NOISE)]
+    lines = [
+        line
+        for line in outcome["err"].replace("\r", "\n").splitlines()
+        if line.strip() and "%|" not in line and not line.startswith(NOISE)
+    ]
     shown = f"{lines[-1] if lines else ''}"[:300]
     if outcome["code"] is None:
         return [f"did not end within {case.limit:g} s"]
@@ -119,15 +150,22 @@ def tree(world: Path) -> dict[str, tuple[int, int]]:
 
 
 def walk(folder: Path) -> list[Path]:
-    return [Path(top) / name for top, folders, files in os.walk(folder) for name in (*folders, *files)
-            if not os.path.isdir(os.path.join(top, name)) or os.path.islink(os.path.join(top, name))]
+    return [
+        Path(top) / name
+        for top, folders, files in os.walk(folder)
+        for name in (*folders, *files)
+        if not os.path.isdir(os.path.join(top, name)) or os.path.islink(os.path.join(top, name))
+    ]
 
 
 def harm(world: Path, output: Path, before: dict[str, tuple[int, int]]) -> list[str]:
     """Files written outside of the output folder, half-written ones, and what is not finite in those inside."""
     after = tree(world)
-    wrong = [f"outside of the output folder: {name}" for name in after
-             if after[name] != before.get(name) and output not in Path(name).parents]
+    wrong = [
+        f"outside of the output folder: {name}"
+        for name in after
+        if after[name] != before.get(name) and output not in Path(name).parents
+    ]
     wrong += [f"gone: {name}" for name in before if name not in after and output not in Path(name).parents]
     for name in after:
         if output in Path(name).parents and after[name] != before.get(name):

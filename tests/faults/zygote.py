@@ -4,6 +4,7 @@ Reads trials as JSON, one a line, from standard input and writes what came of th
 {"module", "arguments", "folder", "limit"} -> {"code", "out", "err", "seconds"}; code is None for a trial that had to be
 killed after `limit` seconds.
 """
+
 import importlib
 import json
 import os
@@ -19,9 +20,19 @@ import torch
 
 MEMORY = 4 * 2**30
 """Bytes of address space that a trial may take beyond what is mapped at its start: a bomb fails rather than swaps."""
-MODULES = ("RSDM.main", "DBCGM.main", "BlurringModel.main", "DeblurringModel.main", "DeblurringModel.deblur_inference",
-           "DeblurringModel.deblur_finetune_DDP", "DeblurringModel.pretrain", "RSDM.bme.train",
-           "BlurringModel.id_blau.train", "scripts.make_synthetic_dataset", "faults.pipeline")
+MODULES = (
+    "RSDM.main",
+    "DBCGM.main",
+    "BlurringModel.main",
+    "DeblurringModel.main",
+    "DeblurringModel.deblur_inference",
+    "DeblurringModel.deblur_finetune_DDP",
+    "DeblurringModel.pretrain",
+    "RSDM.bme.train",
+    "BlurringModel.id_blau.train",
+    "scripts.make_synthetic_dataset",
+    "faults.pipeline",
+)
 
 
 def serve() -> None:
@@ -78,6 +89,7 @@ def run(trial: dict, out: int, err: int) -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (trial["file_size"], trial["file_size"]))
         sys.argv = [trial["module"], *trial["arguments"]]
         from common.cli import run as run_main
+
         run_main(importlib.import_module(trial["module"]).main)
         code = 0
     except SystemExit as end:
