@@ -63,6 +63,13 @@ def hold(folder: Path) -> None:
         pass
 
 
+def hold_below(folder: Path) -> None:
+    """Take over the locks that killed processes left below `folder`, so that `release` removes them: for a run whose
+    work there may be done already, so that it claims none of these folders. UserError where one of them is in use."""
+    for path in list(folder.rglob(LOCK)):
+        hold(path.parent)
+
+
 def release() -> None:
     """Give back every folder that this process holds."""
     while _held:

@@ -53,6 +53,7 @@ def prepare(sources: list[Source], folder: Path) -> list[Clip]:
     record, created, unfinished = folder / RECORD, _first_missing(folder), folder / _UNFINISHED
     try:
         locks.hold(folder)
+        locks.hold_below(folder)
         known = _known(record, sources) if record.exists() else None
         if known:
             return known
