@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from common.checkpoints import load_checkpoint
 from faults.files import MARKER, TRAINERS, recipe
 from faults.trials import Case
 
@@ -85,7 +86,8 @@ def written(data: object, form: str) -> bytes:
 
 
 def weights_of(folder: Path, file: str) -> dict:
-    return torch.load(folder / "weights" / file, weights_only=False)
+    with torch.serialization.safe_globals([argparse.Namespace, torch.device]):
+        return torch.load(folder / "weights" / file, weights_only=True)
 
 
 def put(module: str, make: Callable[[Path, str], bytes]) -> Callable[[Path], None]:
@@ -275,7 +277,7 @@ def resumed() -> Iterator[Case]:
 
         def act(folder: Path, change: Callable[[dict], object] = change) -> None:
             path = folder / "out/deblurring/ESTRNN/weights/last.pth"
-            path.write_bytes(written(change(torch.load(path, weights_only=False)), "zip"))
+            path.write_bytes(written(change(load_checkpoint(path)), "zip"))
 
         yield Case("states to go on from", name, "DeblurringModel.deblur_finetune_DDP", act, ("last.pth",), fresh=False)
     for name, data in (("zero bytes", b""), ("half", None)):
