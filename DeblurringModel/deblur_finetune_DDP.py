@@ -2,6 +2,7 @@
 
 Reads    <output>/rsdm/sharp_regions.json, <output>/blurring/<video>/reblur, <dataset.root>, deblurring.weights
 Writes   <output>/deblurring/<model>/weights/{last,best,epoch_N}.pth and log.csv (below <video>/ with scope video)
+         <output>/deblurring/<model>/anchors/<video>/<frame>.png   chosen frames, unadapted (deblurring.anchors)
 Usage    python DeblurringModel/deblur_finetune_DDP.py --config configs/demo.yaml
          torchrun --nproc_per_node=2 DeblurringModel/deblur_finetune_DDP.py --config configs/demo.yaml
 """
@@ -29,10 +30,11 @@ from common.stage import Stage, open_stage, section_settings
 from common.training import Plan, Task, cosine, fit
 from common.videos import Video
 from DeblurringModel import models
+from DeblurringModel.deblur_inference import infer
 from DeblurringModel.evaluation import ground_truth
-from DeblurringModel.pairs import HINT, Pair, Pairs, held_out, reblurred_pairs, true_pairs
+from DeblurringModel.pairs import HINT, Pair, Pairs, anchor_pairs, held_out, reblurred_pairs, true_pairs
 from DeblurringModel.restoring import clips_of, restored_frames
-from DeblurringModel.setup import load_network, model_folder, model_spec, weights_folder, work_name
+from DeblurringModel.setup import ANCHORS, load_network, model_folder, model_spec, weights_folder, work_name
 
 BY_GROUND_TRUTH = ("best_gt", "both")
 INFERENCE_KEYS = ("borders", "clip_length", "clip_overlap", "tile", "tile_overlap")
@@ -63,11 +65,15 @@ def finetune(stage: Stage) -> None:
     if config.select in BY_GROUND_TRUTH and not all(video.sharp for video in stage.videos):
         raise UserError(f"deblurring.select: {config.select} needs ground truth for every video (dataset.sharp); use last "
                         "or best_pairs")
+    anchored = config.pairs == "reblurred" and config.anchors > 0
     stage.claim(model_folder(stage) / "weights",
-                {"deblurring": section_settings(config, without=INFERENCE_KEYS),
+                {"deblurring": section_settings(config, without=() if anchored else INFERENCE_KEYS),
                  "blurring": sha256(blurring / "settings.json"), "sharp_regions": sha256(regions_path),
                  "precision": stage.precision, "seed": stage.config.runtime.seed},
                 work_name(stage, "fine-tuning"))
+    if anchored:
+        infer(stage, ANCHORS, {video.name: [region.position for region in regions if region.video.name == video.name]
+                               for video in stage.videos})
     if config.scope == "dataset":
         finetune_on(stage, regions, stage.videos, weights_folder(stage, None), "stage 4, fine-tuning")
         return
@@ -86,6 +92,11 @@ def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder
     judges: list[Pair] = []
     if config.select == "best_pairs":
         made, judges = held_out(made, runtime.seed)
+    if config.pairs == "reblurred":
+        # None of a patch that is held out: they would show it.
+        learned = {(pair.name, pair.box) for pair in made}
+        anchors = anchor_pairs(regions, model_folder(stage) / ANCHORS, config.anchors)
+        made = made + [pair for pair in anchors if (pair.name, pair.box) in learned]
     pairs = Pairs(made, config.crop_size, runtime.seed, runtime.cache_gib)
     epochs, per_epoch = epochs_and_steps(config, len(pairs))
     steps = epochs * per_epoch

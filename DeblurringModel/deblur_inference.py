@@ -25,11 +25,12 @@ from common.images import write_image
 from common.stage import Stage, open_stage, section_settings, weights_record
 from common.videos import Video
 from DeblurringModel.restoring import clips_of, restored_frames
-from DeblurringModel.setup import adapted_variants, adapted_weights, load_network, model_folder, model_spec, work_name
+from DeblurringModel.setup import (ANCHORS, adapted_variants, adapted_weights, load_network, model_folder, model_spec,
+                                   work_name)
 from DeblurringModel.windows import Clip
 
-TRAINING_KEYS = ("epochs", "min_steps", "batch_size", "crop_size", "pairs", "learning_rate", "min_learning_rate",
-                 "gradient_clip", "scope", "select", "keep_every")
+TRAINING_KEYS = ("epochs", "min_steps", "batch_size", "crop_size", "pairs", "anchors", "learning_rate",
+                 "min_learning_rate", "gradient_clip", "scope", "select", "keep_every")
 """Settings of the fine-tuning: inference depends on them through the weights alone."""
 
 
@@ -57,7 +58,7 @@ def infer(stage: Stage, variant: str, only: Mapping[str, Collection[int]] | None
     # An impossible interface is told before anything else.
     model_spec(stage.config)
     folder = model_folder(stage) / variant
-    if variant != "baseline":
+    if variant not in ("baseline", ANCHORS):
         sources = {video.name: adapted_weights(stage, video, variant) for video in stage.videos}
         weights = {name: sha256(path) for name, path in sources.items()}
     else:

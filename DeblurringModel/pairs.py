@@ -68,6 +68,21 @@ def true_pairs(regions: list[Region]) -> list[Pair]:
     return pairs
 
 
+def anchor_pairs(regions: list[Region], restored: Path, count: int) -> list[Pair]:
+    """`count` pairs of each region that hold the network where it is: the window as it is, and for a target what the
+    unadapted network made of its middle frame, below the folder `restored`.
+
+    Sharp frames are what the source domain's network is good at, and what fine-tuning on blur otherwise makes it forget
+    (Li and Hoiem, Learning without Forgetting, 2016).
+    """
+    pairs = []
+    for region in regions:
+        video, position = region.video, region.position
+        target = restored / video.name / video.frames[position].name
+        pairs += count * [Pair(_around(video, position), target, region.box, f"{video.name}/{region.frame}")]
+    return pairs
+
+
 def held_out(pairs: list[Pair], seed: int) -> tuple[list[Pair], list[Pair]]:
     """(those to learn from, a fifth of them, at least one, to judge by), drawn by `seed`, each in the order given.
 

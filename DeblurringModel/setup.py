@@ -14,6 +14,8 @@ from DeblurringModel import models
 
 HINT = "run python DeblurringModel/deblur_finetune_DDP.py first"
 BEST_VARIANT = "adapted_best_gt"
+ANCHORS = "anchors"
+"""The unadapted result on the frames that fine-tuning keeps as they are (deblurring.anchors)."""
 
 
 def model_spec(config: Config) -> models.Spec:

@@ -98,6 +98,7 @@ class DeblurringConfig:
     batch_size: int = key(8, low=1)
     crop_size: int = key(256, low=16)
     pairs: str = key("reblurred", choices=("reblurred", "ground_truth"))
+    anchors: int = key(0, low=0, high=1000)
     learning_rate: float | None = key(None, low=0.0)
     min_learning_rate: float = key(1e-7, low=0.0)
     gradient_clip: float | None = key(None, low=0.0)

@@ -27,8 +27,9 @@ def seconds_left(stage: Stage, regions: list[Region], restored: int) -> dict[str
 
     regions: what stage 1 found; restored: number of frames that will be restored. Nothing is written.
     """
+    anchored = len(frames_to_blur(regions)) if stage.config.deblurring.anchors else 0
     return {"blur conditions": conditions_seconds(stage, regions), "reblurring": reblurring_seconds(stage, regions),
-            "fine-tuning": fine_tuning_seconds(stage, regions), "restoring": restoring_seconds(stage, regions, restored)}
+            "fine-tuning": fine_tuning_seconds(stage, regions), "restoring": restoring_seconds(stage, regions, restored + anchored)}
 
 
 def measured(work: Callable[[], object]) -> float:
@@ -87,7 +88,7 @@ def fine_tuning_seconds(stage: Stage, regions: list[Region]) -> float:
     """Stage 4: one step on noise, times the steps."""
     config, facts = stage.config.deblurring, model_spec(stage.config)
     copies = stage.config.blurring.copies if stage.config.blurring.window == "moved" else 1
-    epochs, per_epoch = epochs_and_steps(config, max(1, len(regions) * copies))
+    epochs, per_epoch = epochs_and_steps(config, len(regions) * (copies + config.anchors))
     network = load_network(stage, config.weights).train()
     size = (config.batch_size, 2 * REACH + 1, 3, config.crop_size, config.crop_size)
     windows = models.to_range(torch.rand(size, device=stage.world.device), facts)
