@@ -133,7 +133,7 @@ class Benchmark:
     def config(self, domain: str, cell: Cell, seed: int, output: Path | None = None) -> tuple[Config, list[str]]:
         """The resolved configuration of a result and the overrides that give it."""
         overrides = [*self.options.overrides, assign("dataset.root", self.output / "data" / domain),
-                     f"runtime.seed={seed}", "deblurring.select=both", *cell.settings]
+                     f"runtime.seed={seed}", *cell.settings]
         if output is not None:
             overrides.append(assign("output", output))
         return load_config(Config, self.options.config, overrides), overrides
