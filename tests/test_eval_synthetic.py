@@ -22,7 +22,8 @@ def setup(tmp_path_factory):
     """A folder with tiny weights and a configuration; clips are rendered small."""
     folder = tmp_path_factory.mktemp("synthetic")
     config = tiny.make(folder, rsdm={"border": 3, "min_size": 48}, dbcgm={"frames": "all", "motion": True},
-                       blurring={"window": "moved", "steps": 2, "match_noise": True}, deblurring={"epochs": 1, "batch_size": 1})
+                       blurring={"window": "moved", "steps": 2, "keep_still": True, "match_noise": True},
+                       deblurring={"epochs": 1, "batch_size": 1, "anchors": 1})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(eval_synthetic, "SIZE", (80, 64))
         patch.setattr(eval_synthetic, "CLIPS", 1)
