@@ -73,6 +73,15 @@ class Restorer:
 
     def restore(self, clip: Clip) -> np.ndarray:
         """The clip's restored frames, uint8 RGB (T, H, W, 3)."""
+        restored = self.restored(clip)
+        if not torch.isfinite(restored).all():
+            raise UserError(f"deblurring.model: {self._facts.class_name} returned values that are not finite for "
+                            f"{self._stage.config.dataset.root}, frames from position {clip.inputs[0]} on; use other "
+                            "weights, or runtime.precision fp32")
+        return to_image(restored)
+
+    def restored(self, clip: Clip) -> Tensor:
+        """The clip's restored frames (T, 3, H, W), RGB in [0, 1], as the network gives them."""
         self._images = {position: self._images[position] if position in self._images else self._read(position)
                         for position in dict.fromkeys(clip.inputs)}
         height, width = self._images[clip.inputs[0]].shape[:2]
@@ -81,11 +90,7 @@ class Restorer:
                                  "deblurring.tile", self._stage.say)
         if side != whole:
             self._side = side
-        if not torch.isfinite(restored).all():
-            raise UserError(f"deblurring.model: {self._facts.class_name} returned values that are not finite for "
-                            f"{self._stage.config.dataset.root}, frames from position {clip.inputs[0]} on; use other "
-                            "weights, or runtime.precision fp32")
-        return to_image(restored)
+        return restored
 
     def _tiled(self, clip: Clip, height: int, width: int, side: int) -> Tensor:
         """Restored frames (T, 3, H, W), RGB in [0, 1], not clamped."""

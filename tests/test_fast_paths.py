@@ -1,0 +1,53 @@
+"""One window at a time, windows of a batch, and frames prepared once for all of their windows: the same frames."""
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import tiny
+import vectors
+from common.config import Config, DeblurringConfig
+from common.distributed import World, place
+from common.images import read_image, to_tensor
+from common.stage import Stage
+from common.videos import Video, sorted_frames
+from DeblurringModel import models
+from DeblurringModel.restoring import Frames, Restorer, clips_of
+from test_models import SMALL
+from tiny import one_thread  # noqa: F401, a fixture
+
+TOLERANCE = {"rtol": 0, "atol": 1e-5}
+GAIN = {"DSTNet": 0.5, "Shift_Net": 0.5}
+"""Of the random weights: with 1 what goes through so many blocks overflows."""
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Video:
+    folder = tmp_path_factory.mktemp("fast_paths") / "a"
+    tiny.write_video(folder, (64, 80))
+    return Video("a", tuple(sorted_frames(folder / "Blur" / "RGB")), ())
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_batched_cached_and_one_at_a_time_agree(name: str, video: Video, tmp_path: Path) -> None:
+    facts, device = models.spec(name), torch.device("cpu")
+    plain = vectors.fill(models.build(name, **SMALL[name]), GAIN.get(name, 1.0)).eval()
+    clips = clips_of(video, facts, 5, 0, "mirror")
+    frames = to_tensor(np.stack([read_image(path) for path in video.frames]))
+    windows = torch.stack([frames[list(clip.inputs)] for clip in clips])
+    with torch.inference_mode():
+        one = torch.stack([models.restore(plain, facts, window[None])[0] for window in windows])
+        batched = models.restore(plain, facts, windows)
+    # Random weights give frames of any scale.
+    scale = one.abs().max()
+    assert (one[0, 0] - one[-1, 0]).abs().mean() > 0.01 * scale
+    torch.testing.assert_close(batched / scale, one / scale, **TOLERANCE)
+
+    # As stage 4 does it: channels-last, and what depends on one frame only kept from window to window.
+    stage = Stage(Config(deblurring=DeblurringConfig(model=name)), World(0, 1, device), [video], tmp_path,
+                  argparse.Namespace())
+    restorer = Restorer(place(plain, device), facts, stage, Frames(video).read)
+    cached = torch.stack([restorer.restored(clip) for clip in clips])
+    torch.testing.assert_close(cached / scale, one / scale, **TOLERANCE)
