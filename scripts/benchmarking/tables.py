@@ -81,10 +81,13 @@ def stages(figures: dict[str, Any], workload: Workload) -> str:
 
 def networks(figures: dict[str, Any]) -> str:
     """Every deblurring network at test time."""
-    return table(["network", "seconds a restored frame", "bf16", "GFLOP/s (of peak)", "memory, GiB"],
-                 [[name, f"{row['fp32']['seconds']:.2f}", f"{row['bf16']['seconds']:.2f}",
-                   _rate(row["fp32"], figures["peak"]["fp32"]), f"{row['fp32']['gib']:.2f}"]
-                  for name, row in figures["networks"].items()])
+    rows = []
+    for name, row in figures["networks"].items():
+        full, half = row["fp32"], row["bf16"]
+        rows.append([name, f"{full['parameters'] / 1e6:.2f} M", str(full["units"]), f"{full['seconds']:.2f}",
+                     f"{half['seconds']:.2f}", _rate(full, figures["peak"]["fp32"]), f"{full['gib']:.2f}"])
+    return table(["network", "parameters", "frames restored", "seconds a restored frame", "bf16", "GFLOP/s (of peak)",
+                  "memory, GiB"], rows)
 
 
 def scaling(figures: dict[str, Any]) -> str:

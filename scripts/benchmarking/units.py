@@ -38,9 +38,11 @@ RESTORED = 8
 
 @dataclass(frozen=True)
 class Run:
-    """`seconds()` does the work once and returns the seconds per unit; `units`: how many it computes."""
+    """`seconds()` does the work once and returns the seconds per unit; `units`: how many it computes; `parameters` of the
+    network where they are told."""
     seconds: Callable[[], float]
     units: int
+    parameters: int = 0
 
 
 @dataclass(frozen=True)
@@ -203,8 +205,9 @@ def network_form(name: str, given: Given) -> Run:
     place(network, device)
     clip = to_tensor(content.frames(workload, FED_TOGETHER))[None].to(device)
     clip = pad_to_multiple(clip, facts.multiple, facts.minimum)
-    return timed(inference(network, device, precision, lambda: models.restore(network, facts, clip)), device,
-                 FED_TOGETHER - facts.past - facts.future)
+    run = timed(inference(network, device, precision, lambda: models.restore(network, facts, clip)), device,
+                FED_TOGETHER - facts.past - facts.future)
+    return replace(run, parameters=sum(parameter.numel() for parameter in network.parameters()))
 
 
 FORMS: dict[str, Callable[[Given], Run]] = {

@@ -11,7 +11,8 @@ class Workload:
     margin: side of a region and context around it, pixels. updates: of RAFT. steps: of DDIM. crop, windows: side and
     number of the windows in a fine-tuning step that is timed; pairs_a_step, epochs: of the whole fine-tuning. clip: frames
     of the clip that is really run. runs: timed runs, the median of which counts; fewer where they take longer than
-    `patience` seconds together, and none but the first, which warms up, where that one does. bme, unet, estrnn: architecture keywords, {} the published networks.
+    `patience` seconds together, and none but the first, which warms up, where that one does. bme, unet, estrnn:
+    architecture keywords, {} the published networks.
     """
     width: int = 640
     height: int = 480
