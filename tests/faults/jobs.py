@@ -57,7 +57,7 @@ class Jobs:
             path = path.rename(self.case / f"{name}.yaml")
             path.write_text(yaml.safe_dump(content))
             every[name] = ([f"{module.replace('.', '/')}.py", "--config", str(path)], self.case / "training" / name)
-        tiny.write_config(self.case, "video.yaml", deblurring={"epochs": 4, "anchors": 1})
+        tiny.write_config(self.case, "video.yaml", deblurring={"epochs": 4, "anchors": 1, "learning_rate": 5e-5})
         every["deblur_video"] = (
             [
                 "scripts/deblur_video.py",
