@@ -53,6 +53,8 @@ class Source:
         return hashlib.sha256(repr(listed).encode()).hexdigest()
 
     def _decoded(self) -> Iterator[np.ndarray]:
+        # OpenCV's own warnings about a damaged file would stand beside the one line that says so.
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
         capture = cv2.VideoCapture(str(self.path), cv2.CAP_FFMPEG)
         if not capture.isOpened():
             raise UserError(f"{self.path}: not a video that can be decoded (damaged, cut off, or not a video at all)")
