@@ -1,4 +1,5 @@
 """Files that appear whole or not at all, and JSON."""
+import atexit
 import errno
 import json
 import os
@@ -13,6 +14,9 @@ from common.errors import UserError
 
 
 _TEMPORARY = ".tmp-"
+
+_unfinished: set[Path] = set()
+"""Temporary files that are being written."""
 
 _REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO, errno.ESTALE,
              errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR}
@@ -34,6 +38,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
                         "choose another one") from error
     # The token keeps writers apart that share a process number: two machines on one network folder.
     temporary = path.with_name(f"{_TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
+    _unfinished.add(temporary)
     try:
         yield temporary
         _flush_to_disk(temporary)
@@ -46,6 +51,23 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
             raise UserError(f"{path}: cannot be written ({error.strerror}); see to the disk, then start again to go on "
                             "where it stopped") from error
         raise
+    finally:
+        _unfinished.discard(temporary)
+
+
+@atexit.register
+def _remove_unfinished() -> None:
+    # A signal can raise between the end of a block and the code that would tidy up after it.
+    for path in list(_unfinished):
+        # A forked process has its parent's list.
+        if path.name.startswith(f"{_TEMPORARY}{os.getpid()}-"):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a file is a temporary one, which a writer left that was killed or which is being written."""
+    return path.name.startswith(_TEMPORARY)
 
 
 def remove_leftovers(folder: Path) -> None:

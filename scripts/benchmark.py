@@ -2,9 +2,10 @@
 
 Prints Markdown: the machine and its convolution peak; each stage's unit (published architectures, seeded random weights,
 640 x 480); the stages of a standard workload as count x unit (150 frames, 12 threshold steps, 30 regions of 256 x 256 with
-a margin of 32); all deblurring networks; the stages really run on a short clip, in one process and in two; how the cost
-grows; and the demo. Every unit is measured in a process of its own.
-Usage    python scripts/benchmark.py [--device cpu|cuda] [--json FILE] [--parts units stages networks scaling growth demo]
+a margin of 32); the stages really run on a short clip, in one process and in two; how the cost grows; and the demo. Every
+unit is measured in a process of its own.
+Usage    python scripts/benchmark.py [--device cpu|cuda] [--json FILE] [--parts units stages scaling growth demo]
+         python scripts/benchmark.py --parts networks   all deblurring networks; takes as long again
          python scripts/benchmark.py --parts memory     150 frames and several videos; takes as long again
          python scripts/benchmark.py --quick            tiny networks and frames: seconds
 """
@@ -30,8 +31,8 @@ from common.files import write_json
 from scripts.benchmarking import clip, measure, tables, units
 from scripts.benchmarking.workload import QUICK, STANDARD, Workload
 
-PARTS = ("units", "stages", "networks", "scaling", "growth", "demo")
-MORE_PARTS = ("memory",)
+PARTS = ("units", "stages", "scaling", "growth", "demo")
+MORE_PARTS = ("networks", "memory")
 TITLES = {"units": "Units", "stages": "Stages", "networks": "Deblurring networks, 5 frames fed together",
           "scaling": "Stages really run: {clip} frames, 2 regions, 10 DDIM steps, 2 fine-tuning steps, one thread a process",
           "growth": "How the cost grows", "demo": "The demo (bf16, as configured)", "memory": "Memory"}

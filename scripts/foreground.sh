@@ -1,5 +1,10 @@
 # Sourced by scripts that run others: `foreground COMMAND...` runs a command and passes SIGTERM and Ctrl-C on to it. Bash
 # by itself would end and leave the command running, or first wait for it.
+between_commands() {
+  trap 'exit 143' TERM
+  trap 'exit 130' INT
+}
+between_commands
 foreground() {
   local child status=0 asked=0
   "$@" &
@@ -11,7 +16,7 @@ foreground() {
   while kill -0 "$child" 2> /dev/null; do
     wait "$child" || status=$?
   done
-  trap - TERM INT
+  between_commands
   if [ "$asked" -ne 0 ]; then
     exit "$asked"
   fi

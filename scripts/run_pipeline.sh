@@ -18,9 +18,9 @@ source "$root/scripts/foreground.sh"
 python="$(command -v python || command -v python3)"
 for stage in RSDM DBCGM BlurringModel DeblurringModel; do
   if [ "$processes" -gt 1 ]; then
-    foreground "$python" -m torch.distributed.run --standalone --nproc_per_node="$processes" "$root/$stage/main.py" --config "$config" "$@"
+    foreground "$python" "$root/scripts/launch.py" "$processes" "$root/$stage/main.py" --config "$config" "$@"
   else
     foreground "$python" "$root/$stage/main.py" --config "$config" "$@"
   fi
 done
-"$python" "$root/scripts/report.py" --config "$config" "$@"
+foreground "$python" "$root/scripts/report.py" --config "$config" "$@"

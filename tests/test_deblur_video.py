@@ -17,7 +17,7 @@ from common.errors import UserError
 from common.images import read_image, write_image
 from common.videos import sorted_frames
 from scripts import deblur_video
-from scripts.video import adaptation
+from scripts.video import adaptation, preparation
 from scripts.video.cuts import CutDetector
 from scripts.video.place import Place
 from scripts.video.preparation import prepare
@@ -183,6 +183,23 @@ class TestPreparation:
         (out / "clip.json").write_text('{"clips": []}')
         assert len(prepare([open_source(clip)], out)) == 1
         assert sorted(os.listdir(out)) == [locks.LOCK, "clip.json", "frames"]
+
+    def test_a_run_that_was_killed_while_it_wrote_its_record_starts_again(self, clip, tmp_path):
+        out = tmp_path / "out"
+        for again in range(2):
+            out.mkdir(exist_ok=True)
+            (out / ".tmp-1-0a1b2c3d.json").write_text("{")
+            assert len(prepare([open_source(clip)], out)) == 1
+            assert sorted(os.listdir(out)) == [locks.LOCK, "clip.json", "frames"], again
+
+    def test_nothing_is_left_of_a_reading_that_is_interrupted_at_its_end(self, clip, tmp_path, monkeypatch):
+        def interrupted(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(preparation, "note", interrupted)
+            prepare([open_source(clip)], tmp_path / "out")
+        assert not (tmp_path / "out").exists()
 
     def test_folders_of_others_are_left_alone(self, clip, tmp_path):
         (tmp_path / "frames").mkdir()

@@ -2,6 +2,8 @@
 import json
 import shutil
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+import tiny
 from common.errors import UserError
 from common.frame_cache import FrameCache
 from common.images import (pad_to_multiple, read_array, read_image, to_image, to_tensor, write_array,
@@ -128,6 +131,14 @@ def test_written_whole_or_not_at_all(tmp_path):
         write_image(tmp_path / "a.png", np.zeros((4, 4, 2), np.uint8))
     with pytest.raises(ValueError):
         write_array(tmp_path / "a.npy", np.array([object()]))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_writer_that_is_never_ended_leaves_nothing(tmp_path):
+    """As when a signal raises before the end of its block is seen to."""
+    code = ("import os, sys; from common import files; writer = files.atomic_write(sys.argv[1]); "
+            "open(writer.__enter__(), 'w').close(); assert os.listdir(sys.argv[2]); os.kept = [writer]; os.kept.append(os.kept)")
+    subprocess.run([sys.executable, "-c", code, tmp_path / "a.json", tmp_path], check=True, cwd=tiny.ROOT)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,6 +1,8 @@
 """The small scripts: check_weights, export_weights, shell entry points."""
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from vectors import fill, manifest, values
 
 from BlurringModel.id_blau.diffusion import GaussianDiffusion, linear_betas
 from BlurringModel.id_blau.unet import UNet
+from common import interrupts
 from common.checkpoints import load_state, save_checkpoint
 from common.errors import UserError
 from DeblurringModel.ESTRNN.model import ESTRNN
@@ -76,3 +79,28 @@ def test_run_pipeline_without_config_explains_itself():
     result = subprocess.run(["bash", str(ROOT / "scripts" / "run_pipeline.sh")], capture_output=True, text=True)
     assert result.returncode == 2
     assert "Usage" in result.stdout
+
+
+@pytest.mark.parametrize("code", [0, 2])
+def test_launch_ends_as_the_script_does(tmp_path, code):
+    script = tmp_path / "script.py"
+    script.write_text("import os, sys\n"
+                      "print(os.environ['RANK'], sys.argv[1:], flush=True)\n"
+                      f"sys.exit({code})\n")
+    result = subprocess.run([sys.executable, str(ROOT / "scripts" / "launch.py"), "2", str(script), "--config", "x"],
+                            capture_output=True, text=True)
+    assert result.returncode == code and "Traceback" not in result.stderr
+    if code == 0:
+        assert sorted(result.stdout.splitlines()) == ["0 ['--config', 'x']", "1 ['--config', 'x']"]
+
+
+def test_launch_that_is_asked_to_end_says_so(tmp_path):
+    script, here = tmp_path / "script.py", tmp_path / "here"
+    script.write_text(f"import pathlib, time\npathlib.Path({str(here)!r}).touch()\ntime.sleep(60)\n")
+    with subprocess.Popen([sys.executable, str(ROOT / "scripts" / "launch.py"), "2", str(script)], stderr=subprocess.PIPE,
+                          text=True) as process:
+        while not here.exists() and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 143 and said.splitlines()[-1] == interrupts.MESSAGE and "Traceback" not in said

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from common import locks
 from common.errors import UserError
-from common.files import read_json, write_json
+from common.files import is_leftover, read_json, remove_leftovers, write_json
 from common.images import write_image
 from scripts.video.cuts import CutDetector
 from scripts.video.sources import Source
@@ -55,10 +55,11 @@ def prepare(sources: list[Source], folder: Path) -> list[Clip]:
         locks.hold(folder)
         locks.hold_below(folder)
         known = _known(record, sources) if record.exists() else None
+        if known is None and any(entry.name != locks.LOCK and not is_leftover(entry) for entry in folder.iterdir()):
+            raise UserError(f"{folder}: holds files that are not of this command; choose another place with --out")
+        remove_leftovers(folder)
         if known:
             return known
-        if known is None and any(entry.name != locks.LOCK for entry in folder.iterdir()):
-            raise UserError(f"{folder}: holds files that are not of this command; choose another place with --out")
         # First, so that a run that is killed later finds the folder to be its own.
         write_json(record, {"clips": []})
     except OSError as error:
@@ -70,7 +71,8 @@ def prepare(sources: list[Source], folder: Path) -> list[Clip]:
         unfinished.rename(folder / FRAMES)
         note(folder, clips, [])
     except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        for begun in (unfinished, folder / FRAMES):
+            shutil.rmtree(begun, ignore_errors=True)
         with contextlib.suppress(OSError):
             record.unlink()
         locks.release()
