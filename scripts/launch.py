@@ -32,5 +32,6 @@ def main(processes: str, script: str, arguments: list[str]) -> int:
 
 if __name__ == "__main__":
     if len(sys.argv) < 3 or not sys.argv[1].isdigit():
-        sys.exit(__doc__.split("\n\n")[1])
+        print(f"error: expected PROCESSES SCRIPT; {' '.join(__doc__.split('Usage')[1].split())}", file=sys.stderr)
+        sys.exit(2)
     sys.exit(main(sys.argv[1], sys.argv[2], sys.argv[3:]))
