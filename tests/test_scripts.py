@@ -84,8 +84,9 @@ def test_run_pipeline_without_config_explains_itself():
 @pytest.mark.parametrize("code", [0, 2])
 def test_launch_ends_as_the_script_does(tmp_path, code):
     script = tmp_path / "script.py"
+    # One write for each process: a print, unbuffered, may be torn by the other's.
     script.write_text("import os, sys\n"
-                      "print(os.environ['RANK'], sys.argv[1:], flush=True)\n"
+                      "os.write(1, f\"{os.environ['RANK']} {sys.argv[1:]}\\n\".encode())\n"
                       f"sys.exit({code})\n")
     result = subprocess.run([sys.executable, str(ROOT / "scripts" / "launch.py"), "2", str(script), "--config", "x"],
                             capture_output=True, text=True)
