@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
+import torch
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -17,7 +19,7 @@ def ahead(make: Callable[[Item], Result], items: Iterable[Item], workers: int, w
     if workers == 0:
         yield from map(make, items)
         return
-    pool, made = ThreadPoolExecutor(workers), deque[Future]()
+    pool, made = _threads(workers), deque[Future]()
     try:
         for item in items:
             made.append(pool.submit(make, item))
@@ -38,7 +40,7 @@ class Writer:
     """
 
     def __init__(self, workers: int, waiting: int = 4) -> None:
-        self._pool = ThreadPoolExecutor(workers) if workers else None
+        self._pool = _threads(workers) if workers else None
         self._waiting, self._outstanding = waiting, deque[Future]()
 
     def __enter__(self) -> "Writer":
@@ -60,3 +62,14 @@ class Writer:
         if kind is None:
             while self._outstanding:
                 self._outstanding.popleft().result()
+
+
+def _threads(workers: int) -> ThreadPoolExecutor:
+    """Worker threads that compute with one thread each, whatever the main thread computes with.
+
+    Otherwise each gets a team of OpenMP threads of its own. There are then more of them than cores, even while they have
+    nothing to do, and all teams go to sleep between two operations instead of waiting for the next, which networks with
+    many small layers pay for at every step of their training.
+    """
+    torch.get_num_threads()  # The main thread's own number is settled before another thread sets one.
+    return ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))

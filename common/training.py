@@ -9,7 +9,6 @@ import io
 import math
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
+from common.ahead import ahead
 from common.checkpoints import load_checkpoint, load_state_into, save_checkpoint
 from common.distributed import World, compiled, mixed_precision, place
 from common.divergence import CHECK_EVERY, Divergence
@@ -204,17 +204,8 @@ def _batches(make: Callable[[list[int]], Batch], plan: Plan, first: int, world: 
     def build(step: int) -> Batch:
         return make(world.share([step * plan.batch_size + i for i in range(plan.batch_size)]))
 
-    if plan.workers == 0:
-        yield from ((step, build(step)) for step in range(first, plan.steps))
-        return
-    with ThreadPoolExecutor(plan.workers) as pool:
-        ahead = [pool.submit(build, step) for step in range(first, min(plan.steps, first + plan.workers + 1))]
-        for step in range(first, plan.steps):
-            batch = ahead.pop(0).result()
-            following = step + plan.workers + 1
-            if following < plan.steps:
-                ahead.append(pool.submit(build, following))
-            yield step, batch
+    steps = range(first, plan.steps)
+    yield from zip(steps, ahead(build, steps, plan.workers, waiting=plan.workers + 1))
 
 
 def _as_csv(rows: list[dict]) -> str:

@@ -3,6 +3,7 @@ import threading
 import time
 
 import pytest
+import torch
 
 from common.ahead import Writer, ahead
 
@@ -95,3 +96,17 @@ def test_a_failing_block_drops_what_has_not_started_and_keeps_its_own_error():
                 writer(write, item)
             raise KeyboardInterrupt
     assert len(started) < 8
+
+
+def test_workers_compute_with_one_thread_and_leave_the_others_theirs():
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        assert set(ahead(lambda _: torch.get_num_threads(), range(6), workers=2)) == {1}
+        assert torch.get_num_threads() == 3
+        with Writer(workers=1) as write:
+            seen = []
+            write(lambda: seen.append(torch.get_num_threads()))
+        assert seen == [1]
+    finally:
+        torch.set_num_threads(before)
