@@ -6,6 +6,7 @@ a margin of 32); the stages really run on a short clip, in one process and in tw
 unit is measured in a process of its own.
 Usage    python scripts/benchmark.py [--device cpu|cuda] [--json FILE] [--parts units stages scaling growth demo]
          python scripts/benchmark.py --parts networks   all deblurring networks; takes as long again
+         python scripts/benchmark.py --parts compile    what runtime.compile changes; minutes
          python scripts/benchmark.py --parts memory     150 frames and several videos; takes as long again
          python scripts/benchmark.py --quick            tiny networks and frames: seconds
 """
@@ -32,8 +33,9 @@ from scripts.benchmarking import clip, measure, tables, units
 from scripts.benchmarking.workload import QUICK, STANDARD, Workload
 
 PARTS = ("units", "stages", "scaling", "growth", "demo")
-MORE_PARTS = ("networks", "memory")
+MORE_PARTS = ("networks", "compile", "memory")
 TITLES = {"units": "Units", "stages": "Stages", "networks": "Deblurring networks, 5 frames fed together",
+          "compile": "torch.compile",
           "scaling": "Stages really run: {clip} frames, 2 regions, 10 DDIM steps, 2 fine-tuning steps, one thread a process",
           "growth": "How the cost grows", "demo": "The demo (bf16, as configured)", "memory": "Memory"}
 
@@ -82,6 +84,10 @@ def collect(options: argparse.Namespace, workload: Workload) -> dict[str, Any]:
     if "networks" in options.parts:
         figures["networks"] = {name: {precision: one(f"network:{name}", precision) for precision in ("fp32", "bf16")}
                                for name in (units.TINY_NETWORKS if options.quick else units.NETWORKS)}
+    if "compile" in options.parts:
+        figures["compile"] = {what.partition(":")[0]: {precision: {form: one(what.replace("compiled", form), precision)
+                                                                   for form in ("ours", "compiled")}
+                                                       for precision in ("fp32", "bf16")} for what in units.COMPILED}
     if "scaling" in options.parts:
         figures["scaling"] = clip.scaling(workload, options.device, options.processes, said)
     if "growth" in options.parts:
@@ -97,7 +103,8 @@ def collect(options: argparse.Namespace, workload: Workload) -> dict[str, Any]:
 def report(figures: dict[str, Any], workload: Workload, parts: list[str]) -> None:
     """Print the tables."""
     printers = {"units": lambda: tables.units(figures, workload), "stages": lambda: tables.stages(figures, workload),
-                "networks": lambda: tables.networks(figures), "scaling": lambda: tables.scaling(figures),
+                "networks": lambda: tables.networks(figures), "compile": lambda: tables.compile(figures, workload),
+                "scaling": lambda: tables.scaling(figures),
                 "growth": lambda: tables.growth(figures), "demo": lambda: tables.demo(figures),
                 "memory": lambda: tables.memory(figures["memory"])}
     print(tables.machine(figures))

@@ -39,6 +39,18 @@ def test_both_forms_of_a_frame_give_one_result():
     assert abs(alone - together).max() < 1e-5 * abs(alone).max()
 
 
+def test_compiled_forms_compile_and_their_table_names_each(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda network: compiled.append(type(network).__name__))
+    rows = {what.partition(":")[0]: measure.measured(what, QUICK, "cpu", "fp32") for what in units.COMPILED}
+    # The fine-tuning is begun anew, and asks for its network to be compiled, in the first run and in each timed one.
+    assert compiled == ["BlurMagnitudeEstimator", "UNet", *["ESTRNN"] * (1 + QUICK.runs)]
+    figures = {"compile": {unit: {precision: {"ours": row, "compiled": row} for precision in ("fp32", "bf16")}
+                           for unit, row in rows.items()}}
+    lines = tables.compile(figures, QUICK).splitlines()
+    assert len(lines) == 2 + len(rows) and all(line.count("|") == 7 for line in lines)
+
+
 def test_stage_totals_are_counts_times_units():
     forms = [f"{unit}:{form}" for unit in tables.UNITS for form in ("released", "ours", "bf16")]
     figures = {"units": {form: {"seconds": 1.0} for form in forms} | {"search:both": {"seconds": 0.5}}}

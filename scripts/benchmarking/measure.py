@@ -1,4 +1,5 @@
 """Measuring one form in a process of its own, the machine's convolution peak, and whole stages."""
+import contextlib
 import json
 import os
 import platform
@@ -35,8 +36,8 @@ def in_own_process(what: str, workload: Workload, device: str, precision: str) -
 
 
 def measured(what: str, workload: Workload, device_name: str, precision: str) -> dict[str, Any]:
-    """Figures of one form: seconds per unit (median), floating-point operations per unit, peak memory in GiB above that
-    of the libraries and data (on a GPU: what PyTorch allocated)."""
+    """Figures of one form: seconds per unit (median) and of the whole first run, floating-point operations per unit, peak
+    memory in GiB above that of the libraries and data (on a GPU: what PyTorch allocated)."""
     with tempfile.TemporaryDirectory() as folder:
         device = chosen(device_name, released=what.endswith(":released"))
         given = units.Given(workload, device, precision, Path(folder))
@@ -44,17 +45,21 @@ def measured(what: str, workload: Workload, device_name: str, precision: str) ->
             return peak(workload, device)
         if what == "growth":
             return {"rows": list(units.growth(given))}
-        run = units.network_form(what.partition(":")[2], given) if what.startswith("network:") else units.FORMS[what](given)
-        before = resident()
-        with FlopCounterMode(display=False) as counter:
+        run = (units.network_form(what.partition(":")[2], given) if what.startswith("network:")
+               else (units.FORMS | units.COMPILED)[what](given))
+        before, counter = resident(), FlopCounterMode(display=False)
+        # Operations of compiled code cannot be counted: a counter that looks on keeps the code from being compiled.
+        with contextlib.nullcontext() if what in units.COMPILED else counter:
             started = time.perf_counter()
             seconds = [run.seconds()]
             lasted = time.perf_counter() - started
         # The first run warms up and counts the operations; it is kept only where further ones would take too long.
-        if lasted < workload.patience:
+        if what in units.COMPILED:
+            seconds = [run.seconds() for _ in range(workload.runs)]
+        elif lasted < workload.patience:
             seconds = [run.seconds() for _ in range(max(1, min(workload.runs, int(workload.patience / lasted))))]
         peak_bytes = torch.cuda.max_memory_allocated() if device.type == "cuda" else resident() - before
-        return {"seconds": statistics.median(seconds), "runs": len(seconds), "flops": counter.get_total_flops() / run.units,
+        return {"seconds": statistics.median(seconds), "first": lasted, "runs": len(seconds), "flops": counter.get_total_flops() / run.units,
                 "gib": peak_bytes / GIB, "units": run.units, "parameters": run.parameters}
 
 

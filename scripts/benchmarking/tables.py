@@ -90,6 +90,17 @@ def networks(figures: dict[str, Any]) -> str:
                   "memory, GiB"], rows)
 
 
+def compile(figures: dict[str, Any], workload: Workload) -> str:
+    """What torch.compile changes: seconds of a unit, and how long the first run with it lasts, which compiles."""
+    rows = []
+    for key, row in figures["compile"].items():
+        cells = [f"{row[precision][form]['seconds']:.3f}" for precision in ("fp32", "bf16") for form in ("ours", "compiled")]
+        first = [f"{row[precision]['compiled']['first']:.0f}" for precision in ("fp32", "bf16")]
+        title = UNITS[key].format(**workload.as_dict(), window=workload.window)
+        rows.append([title.replace("whole frame; ", ""), *cells, " and ".join(first)])
+    return table(["unit", "float32, s", "compiled", "bf16, s", "compiled", "first run, compiled, s"], rows)
+
+
 def scaling(figures: dict[str, Any]) -> str:
     """The clip in one process and in several."""
     one, (count, several) = figures["scaling"]["1"], list(figures["scaling"].items())[-1]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from common.config import Config, DeblurringConfig, RuntimeConfig
-from common.distributed import World, mixed_precision, place
+from common.distributed import World, compiled, mixed_precision, place
 from common.flow import RaftFlow
 from common.images import pad_to_multiple, read_image, to_tensor
 from common.stage import Stage
@@ -47,11 +47,12 @@ class Run:
 
 @dataclass(frozen=True)
 class Given:
-    """What a form is made for, and a folder for its files that outlives it."""
+    """What a form is made for, a folder for its files that outlives it, and whether the network is compiled."""
     workload: Workload
     device: torch.device
     precision: str
     folder: Path
+    compile: bool = False
 
 
 def timed(work: Callable[[], object], device: torch.device, units: int = 1) -> Run:
@@ -84,7 +85,7 @@ def bme_released(given: Given) -> Run:
 def bme_ours(given: Given) -> Run:
     workload, device, precision = given.workload, given.device, given.precision
     batch = Config().rsdm.batch_size
-    network, images = place(content.bme(workload), device), content.frames(workload, batch)
+    network, images = compiled(place(content.bme(workload), device), given.compile), content.frames(workload, batch)
     return timed(inference(network, device, precision, lambda: estimate(network, images, device)), device, batch)
 
 
@@ -121,6 +122,7 @@ def unet_released(given: Given) -> Run:
 def unet_ours(given: Given) -> Run:
     workload, device, precision = given.workload, given.device, given.precision
     network, batch, steps = place(content.diffusion(workload), device), Config().blurring.batch_size, 2
+    compiled(network.model, given.compile)
     side = workload.window
     condition, noise = torch.rand(batch, 6, side, side, device=device), torch.rand(batch, 3, side, side, device=device)
     return timed(inference(network, device, precision, lambda: network.ddim_sample(condition, noise, steps)), device,
@@ -161,7 +163,7 @@ def step_ours(given: Given) -> Run:
     def run() -> float:
         moments.clear()
         plan = Plan(STEPS + 1, workload.windows, lambda step: facts.learning_rate, facts.gradient_clip, precision,
-                    label="step")
+                    label="step", compile=given.compile)
         weights = given.folder / f"weights {time.perf_counter()}"
         fit(network, Task(lambda items: pairs.batch(items, workload.windows), loss), plan, weights, World(0, 1, device), {})
         # The first step finds no memory of its own yet. The last, which also checks the training's health, starts the clock's
@@ -214,6 +216,10 @@ FORMS: dict[str, Callable[[Given], Run]] = {
     "bme:released": bme_released, "bme:ours": bme_ours, "search:both": search, "raft:released": raft_released,
     "raft:ours": raft_ours, "unet:released": unet_released, "unet:ours": unet_ours, "step:released": step_released,
     "step:ours": step_ours, "window:released": window_released, "window:ours": window_ours}
+COMPILED: dict[str, Callable[[Given], Run]] = {
+    f"{unit}:compiled": lambda given, form=FORMS[f"{unit}:ours"]: form(replace(given, compile=True))
+    for unit in ("bme", "unet", "step")}
+"""The units that runtime.compile has a part in."""
 
 
 def growth(given: Given) -> Iterator[tuple[str, str, float]]:
@@ -227,8 +233,7 @@ def growth(given: Given) -> Iterator[tuple[str, str, float]]:
     for factor in (1, 2, 4):
         varied = replace(small, workload=replace(small.workload, updates=factor * given.workload.updates // 2))
         yield f"RAFT, a pair of {small.workload.width} x {small.workload.height}", f"{varied.workload.updates} updates", _second(raft_ours(varied))
-    for factor in (1, 2, 4):
-        count = factor * RESTORED
+    for count in (RESTORED // 2, RESTORED, 2 * RESTORED):
         yield f"ESTRNN, a video of {small.workload.width} x {small.workload.height}", f"{count} frames", _second(_restoring(small, count)) * count
 
 

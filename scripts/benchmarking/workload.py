@@ -27,7 +27,7 @@ class Workload:
     windows: int = 2
     pairs_a_step: int = 8
     epochs: int = 10
-    clip: int = 12
+    clip: int = 8
     runs: int = 3
     patience: float = 30.0
     flow: str = "raft_large"
