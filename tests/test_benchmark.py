@@ -1,15 +1,19 @@
 """The benchmark on tiny networks: every form runs, and the tables follow from the figures."""
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from tiny import one_thread  # noqa: F401
 
+from common.config import Config, load_config
 from common.images import to_tensor
+from common.seeding import derive_seed
+from RSDM.ablation import random_regions
 from RSDM.magnitude import estimate
-from scripts.benchmarking import content, measure, tables, units
+from scripts.benchmarking import clip, content, measure, tables, units
 from scripts.benchmarking.workload import QUICK, STANDARD
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,6 +64,16 @@ def test_stage_totals_are_counts_times_units():
     assert totals["stage 3"]["released"] == totals["stage 3"]["bf16"] == 30 * 20
     assert totals["stage 4, fine-tuning"]["ours"] == 10 * 4 * 8 / 2
     assert totals["stage 4, inference"]["ours"] == 146
+
+
+@pytest.mark.parametrize("workload", [QUICK, STANDARD])
+def test_the_clip_has_work_for_two_processes(tmp_path, workload):
+    config = load_config(Config, clip.write_case(tmp_path, replace(workload, bme=QUICK.bme, unet=QUICK.unet, estrnn=QUICK.estrnn),
+                                                 1, workload.clip), [])
+    eligible = workload.clip - 2 * config.rsdm.border
+    regions = random_regions(eligible, (workload.height, workload.width), int(workload.clip * config.rsdm.ratio),
+                             config.rsdm.min_size, derive_seed(config.runtime.seed, "regions", "video0"))
+    assert [len(boxes) for boxes in regions if boxes] == [1, 1]
 
 
 def test_a_machine_without_the_device_asked_for_is_told_so():

@@ -29,7 +29,8 @@ def write_case(folder: Path, workload: Workload, videos: int, frames: int) -> Pa
     config: dict[str, Any] = {
         "base": str(measure.ROOT / "configs" / "default.yaml"), "output": "output", "dataset": {"root": "data"},
         "rsdm": {"weights": "weights/bme.pth", **workload.bme, "patches": "random", "min_size": workload.box,
-                 "ratio": (CLIP_REGIONS + 0.5) / frames, "batch_size": 2},
+                 # In so few frames the usual border leaves two, and both regions fell into one: nothing to divide.
+                 "border": 2, "ratio": (CLIP_REGIONS + 0.5) / frames, "batch_size": 2},
         "dbcgm": {"weights": "weights/raft.pth", "flow": workload.flow, "iterations": workload.updates},
         "blurring": {"weights": "weights/diffusion.pth", "architecture": workload.unet, "margin": workload.margin,
                      "steps": min(CLIP_STEPS, workload.steps), "batch_size": 1},
