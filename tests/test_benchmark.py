@@ -66,6 +66,15 @@ def test_stage_totals_are_counts_times_units():
     assert totals["stage 4, inference"]["ours"] == 146
 
 
+def test_memory_of_a_stage_is_its_own_not_that_of_who_measures_it(tmp_path, monkeypatch):
+    (tmp_path / "stage.py").write_text(f"held = bytearray({measure.GIB // 4})\n")
+    monkeypatch.setattr(measure, "ROOT", tmp_path)
+    (tmp_path / "scripts").symlink_to(ROOT / "scripts")
+    mine = bytearray(b"\1") * measure.GIB
+    assert 0.25 < measure.stage("stage.py", tmp_path / "config.yaml", 1, 1)["gib"] < 0.35
+    del mine
+
+
 @pytest.mark.parametrize("workload", [QUICK, STANDARD])
 def test_the_clip_has_work_for_two_processes(tmp_path, workload):
     config = load_config(Config, clip.write_case(tmp_path, replace(workload, bme=QUICK.bme, unet=QUICK.unet, estrnn=QUICK.estrnn),

@@ -96,18 +96,16 @@ def stage(script: str, config: Path, processes: int, threads: int, *more: str) -
     launcher = [sys.executable]
     if processes > 1:
         launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    command = [*launcher, str(ROOT / script), "--config", str(config), *more]
-    started = time.perf_counter()
-    with tempfile.TemporaryFile("w+") as said:
-        process = subprocess.Popen(command, stdout=said, stderr=said,
-                                   env=os.environ | {"OMP_NUM_THREADS": str(threads)})
-        _, status, usage = os.wait4(process.pid, 0)
-        # Told here, because it was waited for behind its back.
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            said.seek(0)
-            raise RuntimeError(f"{script}: ended with code {process.returncode}\n{said.read()[-2000:]}")
-    return {"seconds": time.perf_counter() - started, "gib": usage.ru_maxrss * 1024 / GIB}
+    with tempfile.TemporaryDirectory() as folder:
+        bytes_file = Path(folder) / "bytes"
+        command = [sys.executable, str(ROOT / "scripts" / "benchmarking" / "watched.py"), str(bytes_file), *launcher,
+                   str(ROOT / script), "--config", str(config), *more]
+        started = time.perf_counter()
+        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": str(threads)})
+        seconds = time.perf_counter() - started
+        if done.returncode:
+            raise RuntimeError(f"{script}: ended with code {done.returncode}\n{(done.stdout + done.stderr)[-2000:]}")
+        return {"seconds": seconds, "gib": int(bytes_file.read_text()) / GIB}
 
 
 def machine(device: torch.device) -> dict[str, Any]:
