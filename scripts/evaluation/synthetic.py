@@ -46,9 +46,6 @@ _RELEASED = ("blurring.window=center", "blurring.copies=1", "blurring.match_nois
              "dbcgm.adapt_magnitude=true", "dbcgm.magnitude_offset=10.0", "dbcgm.trajectory=central",
              "rsdm.min_neighbour_motion=0.0", "rsdm.ratio=0.2", "deblurring.scope=dataset")
 
-# What is missing to the ceiling, and to more: time, or the pairs?
-_LONGER = ("deblurring.min_steps=1000",)
-
 
 def _variant(name: str, label: str, *settings: str) -> Cell:
     return Cell(name, label, (*_RELEASED, *settings))
@@ -69,8 +66,8 @@ TABLE_3 = (
     Cell("ratio_10", "the demo's settings, r = 10 %", ("rsdm.ratio=0.1",)),
     Cell("ratio_40", "the demo's settings, r = 40 %", ("rsdm.ratio=0.4",)),
     Cell("scope_video", "the demo's settings, one network a video", ("deblurring.scope=video", _WITH_CHOICE)),
-    Cell("steps_1000", "the demo's settings, 1,000 steps", _LONGER),
-    Cell("true_pairs_1000", f"{CEILING.label}, 1,000 steps", (*CEILING.settings, *_LONGER)),
+    # Is it time or pairs that the method lacks? Table 1's ceiling is trained in about as many steps.
+    Cell("steps_1000", "the demo's settings, 1,000 steps", ("deblurring.min_steps=1000",)),
     Cell(METHOD.name, "the demo's settings", METHOD.settings),
 )
 # One network a clip, as for a clip of one's own: which of its states is used.
