@@ -11,6 +11,7 @@ Usage    python RSDM/main.py --config configs/demo.yaml
 import sys
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -173,10 +174,20 @@ def write_result(stage: Stage, folder: Path, results: dict[str, dict]) -> None:
         raise NoRegion(f"rsdm.min_size: no video has a sharp region of {smallest} x {smallest} pixels; use a smaller "
                         "rsdm.min_size (and deblurring.crop_size), or videos with more frames")
     path, result = folder / "sharp_regions.json", {"sharp_regions": regions, "videos": videos}
-    if not path.exists() or read_json(path) != result:
+    if not path.exists() or not _same_choice(read_json(path), result):
         write_json(path, result)
     frames = len({(region["video"], region["frame"]) for region in regions})
     stage.say(f"stage 1: {len(regions)} sharp regions in {frames} frames of {len(results)} videos -> {path}")
+
+
+def _same_choice(kept: Any, result: dict) -> bool:
+    """Whether sharp_regions.json holds `result` already. Their paths may differ: these name the output folder, and one that
+    was renamed would get a new file, which later stages, by its hash, would take for another choice."""
+    try:
+        without = [[{**region, "path": None} for region in of["sharp_regions"]] for of in (kept, result)]
+        return without[0] == without[1] and kept["videos"] == result["videos"]
+    except (KeyError, TypeError):
+        return False
 
 
 if __name__ == "__main__":

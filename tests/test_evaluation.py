@@ -610,6 +610,8 @@ def test_a_stage_that_fails_tells_its_last_line(capsys):
     script = "import sys; sys.stderr.write('12%\\rerror: no such thing\\n'); sys.exit(2)"
     with pytest.raises(stages.StageFailed, match=r"ended with code 2: no such thing$"):
         stages.call([sys.executable, "-c", script, "RSDM/main.py"])
+    with pytest.raises(stages.StageFailed, match=r"^RSDM/main.py ended"):
+        stages.call([sys.executable, "-c", script, str(stages.LAUNCHER), "2", "RSDM/main.py"])
     with pytest.raises(KeyboardInterrupt):
         stages.call([sys.executable, "-c", "import sys; sys.exit(130)", "RSDM/main.py"])
 
@@ -623,8 +625,8 @@ def test_several_processes_are_started_by_torchrun(world, monkeypatch):
     runner.adapt(case)
     assert len(commands) == 6
     for command in commands:
-        assert command[:5] == [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=4"]
-        assert Path(command[5]).is_file()
+        assert command[:3] == [sys.executable, str(ROOT / "scripts" / "launch.py"), "4"]
+        assert Path(command[3]).is_file()
 
 
 # Measuring

@@ -427,6 +427,14 @@ def test_results_of_other_input_are_refused(case: Path) -> None:
             tiny.run(stage, case, "--set", "rsdm.initial_threshold=0.35")
 
 
+def test_a_renamed_output_folder_is_continued(case: Path) -> None:
+    (case.parent / "out").rename(case.parent / "renamed")
+    before = times(case.parent)
+    for stage in tiny.STAGES:
+        tiny.run(stage, case, "--set", f"output={case.parent / 'renamed'}")
+    assert times(case.parent) == before
+
+
 def test_whole_frames_are_reblurred_with_area_frame(case: Path, finished: tuple[Path, str]) -> None:
     tiny.run("BlurringModel", case, "--set", "blurring.area=frame", "--overwrite")
     output = case.parent / "out"

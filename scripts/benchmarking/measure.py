@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from common import distributed
 from scripts.benchmarking import units
 from scripts.benchmarking.workload import Workload
+from scripts.evaluation.stages import LAUNCHER
 
 ROOT = Path(__file__).resolve().parents[2]
 PEAK_CHANNELS = 64
@@ -93,13 +94,11 @@ def peak(workload: Workload, device: torch.device) -> dict[str, float]:
 
 def stage(script: str, config: Path, processes: int, threads: int, *more: str) -> dict[str, float]:
     """Seconds and peak resident memory in GiB (of the largest process) of a stage run as a user would."""
-    launcher = [sys.executable]
-    if processes > 1:
-        launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    launcher = [str(LAUNCHER), str(processes)] if processes > 1 else []
     with tempfile.TemporaryDirectory() as folder:
         bytes_file = Path(folder) / "bytes"
-        command = [sys.executable, str(ROOT / "scripts" / "benchmarking" / "watched.py"), str(bytes_file), *launcher,
-                   str(ROOT / script), "--config", str(config), *more]
+        command = [sys.executable, str(ROOT / "scripts" / "benchmarking" / "watched.py"), str(bytes_file), sys.executable,
+                   *launcher, str(ROOT / script), "--config", str(config), *more]
         started = time.perf_counter()
         done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": str(threads)})
         seconds = time.perf_counter() - started

@@ -9,6 +9,7 @@ from common.errors import UserError
 from common.interrupts import CODES, Interrupted
 from scripts.evaluation.cases import ROOT, Case, assign
 
+LAUNCHER = ROOT / "scripts" / "launch.py"
 INFERENCE, FINE_TUNING = "DeblurringModel/deblur_inference.py", "DeblurringModel/deblur_finetune_DDP.py"
 _KEPT = 4000
 
@@ -53,11 +54,9 @@ class Runner:
             raise self._outcomes[key]
 
     def _stage(self, script: str, case: Case, *more: str) -> None:
-        launcher = [sys.executable]
-        if self._processes > 1:
-            launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={self._processes}"]
+        launcher = [str(LAUNCHER), str(self._processes)] if self._processes > 1 else []
         print(f"== {case.name}, {case.network}: {script}", flush=True)
-        call([*launcher, str(ROOT / script), "--config", str(case.config_path), "--set", *case.overrides, *more])
+        call([sys.executable, *launcher, str(ROOT / script), "--config", str(case.config_path), "--set", *case.overrides, *more])
 
 
 def share(source: Path, target: Path) -> None:
@@ -90,6 +89,6 @@ def call(command: list[str]) -> None:
         lines = [line.strip() for line in said.decode(errors="replace").replace("\r", "\n").split("\n") if line.strip()]
         # Under torchrun the launcher's own report follows the stage's line.
         told = [line for line in lines if line.startswith("error: ")] or lines or ["no message"]
-        script = Path(next(part for part in command if part.endswith(".py")))
+        script = next(Path(part) for part in command if part.endswith(".py") and part != str(LAUNCHER))
         raise StageFailed(f"{script.parent.name}/{script.name} ended with code {process.returncode}: "
                           f"{told[-1].removeprefix('error: ')}")
