@@ -124,7 +124,8 @@ def read_frames(stage: Stage, video: Video, position: int) -> torch.Tensor:
 def frame_condition(stage: Stage, flow: Flow | None, video: Video, position: int,
                     images: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     """The condition float32 (3, H, W) of one frame, as dbcgm.condition says, and its motion float32 (2, H, W) in
-    pixels per frame interval. `images` are those of `read_frames`; `flow` is None where the condition is random; the motion then is as long as the blur."""
+    pixels per frame interval. `images` are those of `read_frames`; `flow` is None where the condition is random; the
+    motion then is as long as the blur."""
     config = stage.config.dbcgm
     if config.condition == "random":
         height, width = images.shape[2:]

@@ -111,8 +111,8 @@ class Pairs:
         for pair in pairs:
             r0, c0, r1, c1 = pair.box
             if min(r1 - r0, c1 - c0) < crop_size:
-                raise UserError(f"deblurring.crop_size: {crop_size} is larger than a region of {pair.name} ({c1 - c0} x {r1 - r0} "
-                                "pixels); lower it, or raise rsdm.min_size")
+                raise UserError(f"deblurring.crop_size: {crop_size} is larger than a region of {pair.name} "
+                                f"({c1 - c0} x {r1 - r0} pixels); lower it, or raise rsdm.min_size")
         self._pairs, self._crop_size, self._seed = pairs, crop_size, seed
         self._frames = FrameCache(cache_gib)
 

@@ -37,10 +37,10 @@ def claim_folder(folder: Path, settings: dict[str, Any], config: Any, overwrite:
     """Make `folder` the place for results with these `settings`, or refuse; whether it holds no results yet.
 
     A folder without results is claimed; one with results of equal settings is continued; one with results of others
-    raises UserError listing what differs, or is emptied with `overwrite`; so is refused one that another process is at work in
-    (`common.locks`: this process has it from now on). Claiming writes config.yaml (everything
-    resolved; not for a script without a configuration) and run.json (command line, code and library versions); continuing changes no file. What killed writers
-    left behind is removed.
+    raises UserError listing what differs, or is emptied with `overwrite`. One that another process is at work in is
+    refused (`common.locks`: this process has it from now on). Claiming writes config.yaml (everything resolved; not
+    for a script without a configuration) and run.json (command line, code and library versions); continuing changes
+    no file. What killed writers left behind is removed.
     """
     stored = folder / SETTINGS
     try:

@@ -145,7 +145,8 @@ class Benchmark:
               "--content", str(ROOT / "assets" / "footage" / "benchmark"), "--out", str(self.output / "data" / domain)])
 
     def measured(self, domain: str, cell: Cell, seed: int) -> Result:
-        """A result's figures, from the file of the domain's results where they were measured with the same settings and weights."""
+        """A result's figures, from the file of the domain's results where they were measured with the same settings and
+        weights."""
         variant = cell.name if cell in (INPUT, BASELINE) else cell.variant
         key = f"{domain} {cell.name} {variant} {seed}"
         identity = self._identity(domain, cell, seed)

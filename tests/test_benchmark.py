@@ -77,8 +77,8 @@ def test_memory_of_a_stage_is_its_own_not_that_of_who_measures_it(tmp_path, monk
 
 @pytest.mark.parametrize("workload", [QUICK, STANDARD])
 def test_the_clip_has_work_for_two_processes(tmp_path, workload):
-    config = load_config(Config, clip.write_case(tmp_path, replace(workload, bme=QUICK.bme, unet=QUICK.unet, estrnn=QUICK.estrnn),
-                                                 1, workload.clip), [])
+    small = replace(workload, bme=QUICK.bme, unet=QUICK.unet, estrnn=QUICK.estrnn)
+    config = load_config(Config, clip.write_case(tmp_path, small, 1, workload.clip), [])
     eligible = workload.clip - 2 * config.rsdm.border
     regions = random_regions(eligible, (workload.height, workload.width), int(workload.clip * config.rsdm.ratio),
                              config.rsdm.min_size, derive_seed(config.runtime.seed, "regions", "video0"))

@@ -137,7 +137,8 @@ def test_written_whole_or_not_at_all(tmp_path):
 def test_a_writer_that_is_never_ended_leaves_nothing(tmp_path):
     """As when a signal raises before the end of its block is seen to."""
     code = ("import os, sys; from common import files; writer = files.atomic_write(sys.argv[1]); "
-            "open(writer.__enter__(), 'w').close(); assert os.listdir(sys.argv[2]); os.kept = [writer]; os.kept.append(os.kept)")
+            "open(writer.__enter__(), 'w').close(); assert os.listdir(sys.argv[2]); "
+            "os.kept = [writer]; os.kept.append(os.kept)")
     subprocess.run([sys.executable, "-c", code, tmp_path / "a.json", tmp_path], check=True, cwd=tiny.ROOT)
     assert list(tmp_path.iterdir()) == []
 

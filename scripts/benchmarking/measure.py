@@ -61,7 +61,8 @@ def measured(what: str, workload: Workload, device_name: str, precision: str) ->
             seconds = [run.seconds() for _ in range(max(1, min(workload.runs, int(workload.patience / lasted))))]
         peak_bytes = torch.cuda.max_memory_allocated() if device.type == "cuda" else resident() - before
         return {"seconds": statistics.median(seconds), "first": lasted, "runs": len(seconds),
-                "flops": counter.get_total_flops() / run.units, "gib": peak_bytes / GIB, "units": run.units, "parameters": run.parameters}
+                "flops": counter.get_total_flops() / run.units, "gib": peak_bytes / GIB, "units": run.units,
+                "parameters": run.parameters}
 
 
 def chosen(name: str, released: bool) -> torch.device:

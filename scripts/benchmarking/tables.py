@@ -31,7 +31,8 @@ def units(figures: dict[str, Any], workload: Workload) -> str:
                      f"{ours['seconds']:.3f}", f"{half['seconds']:.3f}", _rate(released, figures["peak"]["nchw"]),
                      _rate(ours, figures["peak"]["fp32"]),
                      _rate(half, figures["peak"]["fp32" if key == "raft" else "bf16"]), f"{ours['gib']:.2f}"])
-    return table(["unit", "released, s", "here, s", "bf16, s", "released, GFLOP/s (of peak)", "here", "bf16", "memory, GiB"], rows)
+    return table(["unit", "released, s", "here, s", "bf16, s", "released, GFLOP/s (of peak)", "here", "bf16",
+                  "memory, GiB"], rows)
 
 
 def _rate(row: dict[str, float], peak: float) -> str:

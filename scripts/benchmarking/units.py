@@ -1,8 +1,8 @@
 """The unit of each stage as the released code computes it, and as this project does.
 
-A form is a function that prepares the work and returns it as a Run. "released" feeds the published networks as the released code does: float32, NCHW, one frame, pair, window or whole
-frame at a time, everything of a window anew, six files decoded for each training sample. "ours" calls the functions
-that the stages call.
+A form is a function that prepares the work and returns it as a Run. "released" feeds the published networks as the
+released code does: float32, NCHW, one frame, pair, window or whole frame at a time, everything of a window anew, six
+files decoded for each training sample. "ours" calls the functions that the stages call.
 """
 import argparse
 import time
@@ -225,6 +225,7 @@ COMPILED: dict[str, Callable[[Given], Run]] = {
 def growth(given: Given) -> Iterator[tuple[str, str, float]]:
     """(unit, what is varied, seconds): with half the size in each direction, and there with steps and frames."""
     small = replace(given, workload=halved(given.workload))
+    small_size = f"{small.workload.width} x {small.workload.height}"
     for key, name in (("bme:ours", "BME, a frame"), ("raft:ours", "RAFT, a pair"), ("unet:ours", "UNet, a step of a window"),
                       ("window:ours", "ESTRNN, a window")):
         for setting in (small, given):
@@ -232,9 +233,9 @@ def growth(given: Given) -> Iterator[tuple[str, str, float]]:
             yield name, f"{side[0]} x {side[1]}", _second(FORMS[key](setting))
     for factor in (1, 2, 4):
         varied = replace(small, workload=replace(small.workload, updates=factor * given.workload.updates // 2))
-        yield f"RAFT, a pair of {small.workload.width} x {small.workload.height}", f"{varied.workload.updates} updates", _second(raft_ours(varied))
+        yield f"RAFT, a pair of {small_size}", f"{varied.workload.updates} updates", _second(raft_ours(varied))
     for count in (RESTORED // 2, RESTORED, 2 * RESTORED):
-        yield f"ESTRNN, a video of {small.workload.width} x {small.workload.height}", f"{count} frames", _second(_restoring(small, count)) * count
+        yield f"ESTRNN, a video of {small_size}", f"{count} frames", _second(_restoring(small, count)) * count
 
 
 def _second(run: Run) -> float:

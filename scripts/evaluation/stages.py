@@ -56,7 +56,8 @@ class Runner:
     def _stage(self, script: str, case: Case, *more: str) -> None:
         launcher = [str(LAUNCHER), str(self._processes)] if self._processes > 1 else []
         print(f"== {case.name}, {case.network}: {script}", flush=True)
-        call([sys.executable, *launcher, str(ROOT / script), "--config", str(case.config_path), "--set", *case.overrides, *more])
+        call([sys.executable, *launcher, str(ROOT / script), "--config", str(case.config_path), "--set", *case.overrides,
+              *more])
 
 
 def share(source: Path, target: Path) -> None:

@@ -29,7 +29,8 @@ def seconds_left(stage: Stage, regions: list[Region], restored: int) -> dict[str
     """
     anchored = len(frames_to_blur(regions)) if stage.config.deblurring.anchors else 0
     return {"blur conditions": conditions_seconds(stage, regions), "reblurring": reblurring_seconds(stage, regions),
-            "fine-tuning": fine_tuning_seconds(stage, regions), "restoring": restoring_seconds(stage, regions, restored + anchored)}
+            "fine-tuning": fine_tuning_seconds(stage, regions),
+            "restoring": restoring_seconds(stage, regions, restored + anchored)}
 
 
 def measured(work: Callable[[], object]) -> float:
