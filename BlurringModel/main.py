@@ -7,6 +7,7 @@ Writes   <output>/blurring/<video>/ori/<frame>.png      the frame as it is
          <output>/blurring/<video>/flow/<frame>.png     the condition as a colour wheel
          <output>/blurring/<video>/window/<frame>/<copy>/<0..4>.png
                                                         all five frames of a window (blurring.window all or moved)
+         <output>/blurring/<video>/target/<frame>.png   the frame, its regions without noise (blurring.clean_target)
 Usage    python BlurringModel/main.py --config configs/demo.yaml
          torchrun --nproc_per_node=2 BlurringModel/main.py --config configs/demo.yaml
 """
@@ -74,7 +75,8 @@ class Frame:
 class Shot:
     """One box of one picture to be blurred: picture number `index` (0 .. 4, the middle one is 2) of the frame's window
     number `copy`. image: uint8 RGB (H, W, 3), the whole frame; condition: gives float32 (3, H, W). noise: deviation the
-    result is to have, in grey levels. still: the same as image with its own noise, where blurring.keep_still asks for it."""
+    result is to have, in grey levels. still: the same as image with its own noise, where blurring.keep_still asks for it.
+    target: the whole frame that the box was cut from without its noise, where blurring.clean_target asks for it."""
     frame: Frame
     copy: int
     index: int
@@ -83,6 +85,7 @@ class Shot:
     condition: Callable[[], np.ndarray]
     noise: float
     still: np.ndarray | None = None
+    target: np.ndarray | None = None
 
 
 def main() -> None:
@@ -134,6 +137,9 @@ def check_window(stage: Stage, frames: list[Frame]) -> None:
     config = stage.config.blurring
     if config.copies > 1 and config.window != "moved":
         raise UserError(f"blurring.copies: more than 1 needs blurring.window moved, found {config.window}")
+    if config.clean_target and not (config.window == "moved" and config.match_noise):
+        raise UserError("blurring.clean_target: needs blurring.window moved and blurring.match_noise, found "
+                        f"{config.window} and {str(config.match_noise).lower()}")
     for frame in frames if config.window == "all" else ():
         for position in range(frame.position - REACH, frame.position + REACH + 1):
             if not (0 <= position < len(frame.video.frames)
@@ -166,7 +172,7 @@ def check_complete(stage: Stage) -> None:
 
 
 def picture(folder: Path, kind: str, frame: Frame) -> Path:
-    """Where a frame's picture of the kind ori, reblur or flow lies."""
+    """Where a frame's picture of the kind ori, target, reblur or flow lies."""
     return folder / frame.video.name / kind / f"{frame.name}.png"
 
 
@@ -252,13 +258,23 @@ def reblur(stage: Stage, network: GaussianDiffusion, folder: Path, made: Portion
                 canvases[shot.frame, shot.copy, shot.index][r0:r1, c0:c1] = result
     for frame, original in made.originals.items():
         own = {(copy, index): canvas for (of, copy, index), canvas in canvases.items() if of is frame}
-        shown = [shot.condition for shot in made.shots if (shot.frame, shot.copy, shot.index) == (frame, 0, REACH)]
-        writer(write, folder, frame, own if config.window != "center" else {}, original, own.get((0, REACH)),
-               shown[0]() if shown else None)
+        shown = [shot for shot in made.shots if (shot.frame, shot.copy, shot.index) == (frame, 0, REACH)]
+        writer(write, folder, frame, own if config.window != "center" else {}, original,
+               target_picture(original, shown) if shown and config.clean_target else None, own.get((0, REACH)),
+               shown[0].condition() if shown else None)
+
+
+def target_picture(original: np.ndarray, shots: list[Shot]) -> np.ndarray:
+    """The frame with its boxes without noise. shots: one for each box."""
+    canvas = original.copy()
+    for shot in shots:
+        r0, c0, r1, c1 = shot.box
+        canvas[r0:r1, c0:c1] = shot.target[r0:r1, c0:c1]
+    return canvas
 
 
 def write(folder: Path, frame: Frame, windows: dict[tuple[int, int], np.ndarray], original: np.ndarray,
-          reblurred: np.ndarray | None, condition: np.ndarray | None) -> None:
+          target: np.ndarray | None, reblurred: np.ndarray | None, condition: np.ndarray | None) -> None:
     """Write a frame's windows, pictures by (copy, index), and where there is one its reblurred picture with what belongs
     to it."""
     for (copy, index), canvas in windows.items():
@@ -266,6 +282,8 @@ def write(folder: Path, frame: Frame, windows: dict[tuple[int, int], np.ndarray]
     if reblurred is None or condition is None:
         return
     write_image(picture(folder, "ori", frame), original)
+    if target is not None:
+        write_image(picture(folder, "target", frame), target)
     write_image(picture(folder, "flow", frame), condition_picture(condition))
     # Last, because a frame counts as done when this one exists.
     write_image(picture(folder, "reblur", frame), reblurred)
@@ -336,7 +354,8 @@ def moment_shots(stage: Stage, frame: Frame, original: np.ndarray, boxes: Sequen
             placed = poses([fields[box][position] for position in windows[copy]])
             shots += [Shot(frame, copy, index, box, moved(content, pose),
                            partial(moment_condition, stage, video, position, size, fields[box][position], own),
-                           noise[box][position], moved(original, pose) if config.keep_still else None)
+                           noise[box][position], moved(original, pose) if config.keep_still else None,
+                           content if config.clean_target else None)
                       for index, (position, pose) in enumerate(zip(windows[copy], placed))]
     return shots
 

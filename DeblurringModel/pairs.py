@@ -50,7 +50,9 @@ def reblurred_pairs(regions: list[Region], blurring: Path) -> list[Pair]:
         else:
             around = _around(region.video, region.position)
             windows = [(*around[:REACH], reblur, *around[REACH + 1:])]
-        pairs += [Pair(window, region.video.frames[region.position], region.box, name) for window in windows]
+        clean = folder / "target" / f"{region.frame}.png"
+        target = clean if clean.exists() else region.video.frames[region.position]
+        pairs += [Pair(window, target, region.box, name) for window in windows]
     return pairs
 
 

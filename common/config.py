@@ -83,6 +83,7 @@ class BlurringConfig:
     copies: int = key(1, low=1, high=1000)
     keep_still: bool = key(False)
     match_noise: bool = key(False)
+    clean_target: bool = key(False)
     batch_size: int = key(4, low=1)
 
 

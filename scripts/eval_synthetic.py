@@ -41,7 +41,7 @@ from common.stage import weights_record
 from common.videos import Video, find_videos
 from scripts.evaluation.cases import ROOT, assign
 from scripts.evaluation.stages import FINE_TUNING, INFERENCE, call, share
-from scripts.evaluation.synthetic import BEST, CLIPS, DATA_SEED, DOMAINS, FRAMES, SIZE, TABLES, Cell
+from scripts.evaluation.synthetic import BEST, CEILING, CLIPS, DATA_SEED, DOMAINS, FRAMES, SIZE, TABLES, Cell
 
 INPUT, BASELINE = Cell("input", "blurry input"), Cell("baseline", "before adaptation")
 HEADINGS = {1: "Table 1: before and after", 2: "Table 2: which patches, which blur condition",
@@ -166,8 +166,9 @@ class Benchmark:
         parts.pop("output"), parts["dataset"].pop("root"), parts["runtime"].pop("workers")
         for section in ("rsdm", "dbcgm", "blurring", "deblurring"):
             parts[section]["weights"] = weights_record(getattr(config, section).weights)
-        # What only later stages read does not make an earlier result another one.
-        read = {INPUT: ("dataset",), BASELINE: ("dataset", "deblurring")}.get(cell, tuple(parts))
+        # What only later stages read does not make an earlier result another one; true pairs need no blurring.
+        read = {INPUT: ("dataset",), BASELINE: ("dataset", "deblurring"),
+                CEILING: ("dataset", "rsdm", "deblurring", "runtime")}.get(cell, tuple(parts))
         return _digest({name: parts[name] for name in read} | {"frames": self.frames})
 
     def _run(self, domain: str, cell: Cell, seed: int) -> Path | None:

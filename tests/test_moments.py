@@ -7,8 +7,11 @@ from BlurringModel.moments import kept_still, moments, moved, moving_condition, 
 from BlurringModel.noise import noise_level, with_noise_of, without_noise
 from common.checkpoints import load_state, save_checkpoint
 from common.errors import UserError
-from common.images import read_image
+from common.images import read_image, write_image
 from common.metrics import psnr
+from common.regions_file import read_regions
+from common.videos import find_videos
+from DeblurringModel.pairs import reblurred_pairs
 from tiny import one_thread  # noqa: F401, a fixture
 
 BOX = (8, 16, 72, 96)
@@ -124,9 +127,38 @@ def test_whole_windows_are_written_and_learned_from(made, window, copies):
     assert log.count("\n") > 1
 
 
+def test_a_clean_target_is_the_patch_without_noise(tmp_path):
+    config = tiny.make(tmp_path, rsdm={"border": 3}, dbcgm={"frames": "all", "motion": True},
+                       blurring={"window": "moved", "match_noise": True, "clean_target": True})
+    rng = np.random.default_rng(0)
+    for video in find_videos(tmp_path / "data"):
+        for frame in video.frames:
+            image = read_image(frame)
+            write_image(frame, np.clip(image + 6 * rng.standard_normal(image.shape), 0, 255).astype(np.uint8))
+    for stage in ("RSDM", "DBCGM", "BlurringModel"):
+        tiny.run(stage, config)
+    regions = read_regions(tmp_path / "out" / "rsdm" / "sharp_regions.json", find_videos(tmp_path / "data"))
+    pairs = reblurred_pairs(regions, tmp_path / "out" / "blurring")
+    assert len(pairs) == len(regions)
+    for pair, region in zip(pairs, regions):
+        r0, c0, r1, c1 = region.box
+        target, original = read_image(pair.target), read_image(region.video.frames[region.position])
+        assert noise_level(target[r0:r1, c0:c1]) < 0.7 * noise_level(original[r0:r1, c0:c1])
+        assert np.abs(target.astype(int) - original).mean() < 5
+        inside = np.zeros(original.shape[:2], bool)
+        for other in regions:
+            if (other.video, other.position) == (region.video, region.position):
+                inside[other.box[0]:other.box[2], other.box[1]:other.box[3]] = True
+        assert np.array_equal(target[~inside], original[~inside])
+
+
 @pytest.mark.parametrize("sections, message", [
     ({"dbcgm": {"frames": "selected"}, "blurring": {"window": "all"}}, "blurring.window: all needs the condition"),
     ({"dbcgm": {"frames": "all"}, "blurring": {"window": "moved"}}, "blurring.window: moved needs five successive"),
+    ({"blurring": {"clean_target": True, "match_noise": True}},
+     "blurring.clean_target: needs blurring.window moved and blurring.match_noise, found center and true"),
+    ({"blurring": {"clean_target": True, "window": "moved"}},
+     "blurring.clean_target: needs blurring.window moved and blurring.match_noise, found moved and false"),
     ({"blurring": {"copies": 2}}, "blurring.copies: more than 1 needs blurring.window moved, found center"),
 ])
 def test_what_stage_2_has_not_made_is_named(tmp_path, sections, message):

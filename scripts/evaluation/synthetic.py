@@ -41,8 +41,8 @@ def _ablation(patches: str, condition: str) -> Cell:
 TABLE_2 = tuple(_ablation(patches, condition) for patches in _PATCHES for condition in _CONDITIONS)
 
 # Everything as released, then one thing at a time; the last is what the demo uses.
-_RELEASED = ("blurring.window=center", "blurring.copies=1", "blurring.match_noise=false", "blurring.keep_still=false",
-             "deblurring.anchors=0",
+_RELEASED = ("blurring.window=center", "blurring.copies=1", "blurring.match_noise=false",
+             "blurring.clean_target=false", "blurring.keep_still=false", "deblurring.anchors=0",
              "dbcgm.adapt_magnitude=true", "dbcgm.magnitude_offset=10.0", "dbcgm.trajectory=central",
              "rsdm.min_neighbour_motion=0.0", "rsdm.ratio=0.2", "deblurring.scope=dataset")
 
@@ -60,7 +60,9 @@ TABLE_3 = (
              "rsdm.min_neighbour_motion=2.0"),
     _variant("window_all", "offset 0, window all", "dbcgm.magnitude_offset=0.0", "blurring.window=all",
              "dbcgm.frames=all"),
-    Cell("moved_own", "window moved, no noise added", ("blurring.match_noise=false",)),
+    Cell("noisy_target", "the demo's settings, targets with their noise", ("blurring.clean_target=false", _WITH_CHOICE)),
+    Cell("moved_own", "targets with their noise, and no noise added",
+         ("blurring.clean_target=false", "blurring.match_noise=false")),
     Cell("no_anchors", "the demo's settings without anchors", ("deblurring.anchors=0",)),
     Cell("no_still", "without anchors and keep_still", ("deblurring.anchors=0", "blurring.keep_still=false")),
     Cell("ratio_10", "the demo's settings, r = 10 %", ("rsdm.ratio=0.1",)),
