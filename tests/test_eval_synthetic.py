@@ -11,7 +11,7 @@ from common.errors import UserError
 from common.images import read_image
 from common.metrics import psnr
 from common.videos import find_videos
-from scripts import eval_synthetic
+from scripts import diagnose_synthetic, eval_synthetic
 from scripts.evaluation.synthetic import TABLE_2, TABLE_3, TABLES
 from test_evaluation import call_here
 from tiny import one_thread  # noqa: F401, a fixture
@@ -22,7 +22,8 @@ def setup(tmp_path_factory):
     """A folder with tiny weights and a configuration; clips are rendered small."""
     folder = tmp_path_factory.mktemp("synthetic")
     config = tiny.make(folder, rsdm={"border": 3, "min_size": 48}, dbcgm={"frames": "all", "motion": True},
-                       blurring={"window": "moved", "steps": 2, "keep_still": True, "match_noise": True},
+                       blurring={"window": "moved", "steps": 2, "keep_still": True, "match_noise": True,
+                                 "clean_target": True},
                        deblurring={"epochs": 1, "batch_size": 1, "anchors": 1})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(eval_synthetic, "SIZE", (80, 64))
@@ -65,6 +66,26 @@ def test_table_1_from_nothing_and_again(setup, monkeypatch, capsys):
     again = run(folder, config, monkeypatch, "--tables", "1", "--domains", "mid", "--seeds", "1")
     assert [line.split()[0] for line in again] == ["scripts/make_synthetic_dataset.py"]
     assert capsys.readouterr().out.split("## ")[1] == text.split("## ")[1]
+
+
+def test_diagnosis_of_table_1(setup, monkeypatch, capsys):
+    folder, config = setup
+    run(folder, config, monkeypatch, "--tables", "1", "--domains", "mid", "--seeds", "1")
+    capsys.readouterr()
+    monkeypatch.setattr("sys.argv", ["diagnose_synthetic.py", str(folder / "bench"), "--config", str(config)])
+    diagnose_synthetic.main()
+    text = capsys.readouterr().out
+    assert text == (folder / "bench" / "stages.md").read_text()
+    assert "| true blur of random patches, mean (largest), px | not run |" in text
+    blur = np.mean([np.load(path)[2].mean() for path in (folder / "bench" / "data" / "mid").glob("*/Condition/*.npy")])
+    assert f"| true blur, mean over all frames, px | {blur:.2f} |" in text
+    assert "nan" not in text.split("stage 1")[1]
+
+
+def test_diagnosis_of_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["diagnose_synthetic.py", str(tmp_path)])
+    with pytest.raises(UserError, match="holds no clips; run bash scripts/eval_synthetic.sh"):
+        diagnose_synthetic.main()
 
 
 def test_every_cell_can_be_configured(setup, monkeypatch):
