@@ -1,8 +1,8 @@
 """Sensor noise: how much of it a video has, what is under it, and as much again for what blurring made smooth.
 
-A sharp patch is the target with its noise. What is blurred is the patch without it, and gets noise of its own: with
-the target's noise in the input a network would learn to keep noise, with noise that is independent of the target's it
-learns to remove it (Lehtinen et al., Noise2Noise, 2018).
+What is blurred is the patch without its noise, and gets noise of its own: with the target's noise in the input a network
+would learn to keep noise, with noise that is independent of the target's it learns to remove it, even where the target
+keeps its own (Lehtinen et al., Noise2Noise, 2018).
 """
 import cv2
 import numpy as np
