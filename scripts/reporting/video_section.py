@@ -117,7 +117,7 @@ def _pairs(output: Path, video: Video, regions: list[Region], budget: Budget) ->
         window = [folder / "window" / region.frame / "0" / f"{index}.png" for index in range(5)]
         blurred = window if all(path.exists() for path in window) else [folder / "reblur" / f"{region.frame}.png"]
         clean = folder / "target" / f"{region.frame}.png"
-        cells = [_patch(clean, region, "sharp, its noise taken away: the target") if clean.exists()
+        cells = [_patch(clean, region, "sharp, without noise: the target") if clean.exists()
                  else _patch(folder / "ori" / f"{region.frame}.png", region, "sharp: the target")]
         names = [f"reblurred, {index + 1} of 5{' (middle)' if index == 2 else ''}" for index in range(5)] \
             if len(blurred) > 1 else ["reblurred: the input"]
