@@ -280,25 +280,35 @@ def markdown(bench: Benchmark, results: list[Result]) -> str:
         for cell in cells:
             texts = [_cell_text(results, domain, cell, bench, number) for domain in options.domains]
             lines.append(f"| {cell.label} | {' | '.join(texts)} |")
-        lines += ["", *_per_clip(results, cells, bench, number), *(_choices(results, cells, bench) if number == 4 else [])]
+        lines += ["", *_gains(results, cells, bench, number), *_per_clip(results, cells, bench, number),
+                  *(_choices(results, cells, bench) if number == 4 else [])]
     return "\n".join(lines)
 
 
-def _choices(results: list[Result], cells: list[Cell], bench: Benchmark) -> list[str]:
-    """How often the choices of Table 4 agree, and what the worst clip of each lost or gained."""
-    found = {cell.label: [next(iter(_found(results, domain, cell, bench, 4))) for domain in bench.options.domains]
-             for cell in cells[1:]}
-    names = [cell.label for cell in cells]
-    last, pairs, truth = ([(r.domain, clip, r.steps[clip]) for r in found[name] for clip in r.clips] for name in names[2:])
-    same = [sum(a == b for a, b in zip(*both)) for both in ((last, pairs), (last, truth), (pairs, truth))]
-    lines = [f"Of {len(last)} clips: held-out pairs chose the last state for {same[0]}, the ground truth for {same[1]}; "
-             f"these two chose the same for {same[2]} (steps are compared).", "", "| | mean gain | least gain of a clip |",
-             "|---|---:|---:|"]
-    for name in names[2:]:
-        gains = [result.clips[clip] - before.clips[clip] for result, before in zip(found[name], found[names[1]])
-                 for clip in result.clips]
-        lines.append(f"| {name} | {np.mean(gains):+.2f} | {min(gains):+.2f} |")
+def _gains(results: list[Result], cells: list[Cell], bench: Benchmark, number: int) -> list[str]:
+    """What each result gains over the network before adaptation, and the least that any clip gains with any seed."""
+    domains, (_, baseline, *adapted) = bench.options.domains, cells
+    lines = ["gain over the network before adaptation (mean over seeds and clips), and the least of a clip and seed", "",
+             f"| | {' | '.join(domains)} | mean | least |", f"|---|{'---:|' * (len(domains) + 2)}"]
+    for cell in adapted:
+        gains = []
+        for domain in domains:
+            before = _found(results, domain, baseline, bench, number)[0].clips
+            gains.append([result.clips[clip] - before[clip] for result in _found(results, domain, cell, bench, number)
+                          for clip in result.clips])
+        means = [*map(np.mean, gains), np.mean(sum(gains, [])), min(sum(gains, []))]
+        lines.append(f"| {cell.label} | {' | '.join(f'{mean:+.2f}' for mean in means)} |")
     return [*lines, ""]
+
+
+def _choices(results: list[Result], cells: list[Cell], bench: Benchmark) -> list[str]:
+    """How often the choices of Table 4 agree."""
+    last, pairs, truth = ([(domain, clip, steps) for domain in bench.options.domains
+                           for result in _found(results, domain, cell, bench, 4) for clip, steps in result.steps.items()]
+                          for cell in cells[2:])
+    same = [sum(a == b for a, b in zip(*both)) for both in ((last, pairs), (last, truth), (pairs, truth))]
+    return [f"Of {len(last)} clips: held-out pairs chose the last state for {same[0]}, the ground truth for {same[1]}; "
+            f"these two chose the same for {same[2]} (steps are compared).", ""]
 
 
 def _found(results: list[Result], domain: str, cell: Cell, bench: Benchmark, number: int) -> list[Result]:
