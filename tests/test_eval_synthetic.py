@@ -11,6 +11,7 @@ from common.errors import UserError
 from common.images import read_image
 from common.metrics import psnr
 from common.videos import find_videos
+from DeblurringModel.deblur_finetune_DDP import epochs_and_steps
 from scripts import diagnose_synthetic, eval_synthetic
 from scripts.evaluation.synthetic import TABLE_2, TABLE_3, TABLES
 from test_evaluation import call_here
@@ -95,6 +96,15 @@ def test_every_cell_can_be_configured(setup, monkeypatch):
     identities = {cell.name: bench._identity("mid", cell, 1) for table in TABLES.values() for cell in table}
     assert len(set(identities.values())) == len(identities)
     assert sum(cell.name == "method" for cell in (*TABLE_2, *TABLE_3)) == 2
+
+
+@pytest.mark.parametrize("pairs", [8, 40, 400])
+def test_quick_trains_for_few_steps(tmp_path, monkeypatch, pairs):
+    monkeypatch.setattr("sys.argv", ["eval_synthetic.py", "--quick", "--output", str(tmp_path)])
+    bench = eval_synthetic.Benchmark(eval_synthetic.parse())
+    for cell in TABLES[1]:
+        epochs, per_epoch = epochs_and_steps(bench.config("mid", cell, 1)[0].deblurring, pairs)
+        assert epochs * per_epoch < eval_synthetic.QUICK_STEPS + per_epoch
 
 
 @pytest.mark.parametrize("arguments, message", [
