@@ -91,6 +91,17 @@ def image(page: Page, alt: str) -> np.ndarray:
     return picture_of(next(found["src"] for found in page.all("img") if found["alt"] == alt))
 
 
+def test_a_clean_target_is_shown_as_the_target(case: Path) -> None:
+    _, page = made(case / "out")
+    shown = page.text.count("sharp: the target")
+    assert shown and "sharp, without noise: the target" not in page.text
+    for original in (case / "out" / "blurring").glob("*/ori/*.png"):
+        clean = original.parents[1] / "target" / original.name
+        clean.parent.mkdir(exist_ok=True)
+        shutil.copy(original, clean)
+    assert made(case / "out")[1].text.count("sharp, without noise: the target") == shown
+
+
 def test_the_page_is_whole_and_self_contained(finished: Path) -> None:
     html, page = made(finished / "out")
     assert "http:" not in html and "https:" not in html and "url(" not in html
