@@ -50,8 +50,8 @@ def reblurred_pairs(regions: list[Region], blurring: Path) -> list[Pair]:
         else:
             around = _around(region.video, region.position)
             windows = [(*around[:REACH], reblur, *around[REACH + 1:])]
-        clean = folder / "target" / f"{region.frame}.png"
-        target = clean if clean.exists() else region.video.frames[region.position]
+        clean = folder / "target"
+        target = clean / f"{region.frame}.png" if clean.is_dir() else region.video.frames[region.position]
         pairs += [Pair(window, target, region.box, name) for window in windows]
     return pairs
 

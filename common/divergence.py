@@ -52,8 +52,9 @@ class Divergence:
             last = self._folder / "last.pth"
             kept = f"{last} keeps the last good state" if last.exists() else "nothing had been saved yet"
             raise UserError(f"{self._label}: diverged at step {step + 1}, {problem}; {kept}. Lower "
-                            f"{self._section}.learning_rate (here {rate:g}), set or lower {self._section}.gradient_clip, or use runtime.precision fp32, and "
-                            "start again with --overwrite")
+                            f"{self._section}.learning_rate (here {rate:g}), set or lower "
+                            f"{self._section}.gradient_clip, or use runtime.precision fp32, and start again with "
+                            "--overwrite")
 
     def _problem(self, loss: float, start_loss: float | None, to_be_kept: bool) -> str | None:
         if not math.isfinite(loss):

@@ -71,7 +71,8 @@ class SourceDomain:
             whole = self.frame(kind, window.video, frame)
             if whole.shape != expected:
                 raise UserError(f"{self.root / window.video / kind / frame}.png: is {whole.shape[1]} x {whole.shape[0]} "
-                                f"pixels, {window.frames[0]} is {expected[1]} x {expected[0]}; all frames of a video need one size")
+                                f"pixels, {window.frames[0]} is {expected[1]} x {expected[0]}; all frames of a video "
+                                "need one size")
             crops.append(whole[window.top:window.top + window.size, window.left:window.left + window.size])
         return np.stack(crops)
 
