@@ -70,7 +70,7 @@ def figures(output: Path, config_path: Path, domain: str) -> dict[str, str]:
                              for position, name in enumerate(video.names)
                              if (path := array_path(stage, "condition", video, position)).exists()])
     with autocast(stage.world, stage.config.runtime.precision):
-        reblurred, zero = reblurring(load_network(stage), SourceDomain(root), stage.config.blurring, stage.world.device)
+        again = reblurring(load_network(stage), SourceDomain(root), stage.config.blurring)
     return {
         "true blur, mean over all frames, px": f"{true.mean():.2f}",
         "true blur of RSDM's regions, mean (largest), px": _mean_and_largest(blur_inside(truth, regions)),
@@ -84,8 +84,9 @@ def figures(output: Path, config_path: Path, domain: str) -> dict[str, str]:
         "stage 1, frames' mean blur: rank correlation": f"{rank_correlation(found, true):.3f}",
         "stage 2, direction: median error, degrees": f"{np.median(errors):.1f}",
         "stage 2, direction: wrong by 15 degrees or more, % of pixels": f"{100 * (errors >= 15).mean():.1f}",
-        "stage 3, sharp crops reblurred with the true condition, against the true blurry ones, dB": f"{reblurred:.2f}",
-        "the sharp crops themselves, against the same, dB": f"{zero:.2f}"}
+        "stage 3, sharp crops reblurred with the true condition, against the true blurry ones, dB":
+            f"{again['psnr_reblurred']:.2f}",
+        "the sharp crops themselves, against the same, dB": f"{again['psnr_sharp']:.2f}"}
 
 
 def frames_blur(stage: Stage, truth: dict[tuple[str, str], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

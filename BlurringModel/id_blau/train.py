@@ -6,7 +6,6 @@ Usage    python BlurringModel/id_blau/train.py --config configs/train/id_blau_de
          torchrun --nproc_per_node=4 BlurringModel/id_blau/train.py --config configs/train/id_blau_gopro.yaml
 """
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -22,23 +21,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from BlurringModel.id_blau.dataset import Sample, sharp_condition_blur
-from BlurringModel.id_blau.diffusion import GaussianDiffusion, linear_betas, seeded_draws
+from BlurringModel.id_blau.diffusion import GaussianDiffusion, linear_betas
 from BlurringModel.id_blau.initial import start_from_input
 from BlurringModel.id_blau.strategies import TOKENS
 from BlurringModel.id_blau.unet import UNet
-from common.augmentation import Turn
+from BlurringModel.id_blau.validation import fixed_crops, reblur, reblurring_figures
 from common.cli import run
 from common.config import DiffusionConfig
 from common.errors import UserError
-from common.images import to_image, write_image
-from common.metrics import psnr
-from common.seeding import derive_seed, numpy_generator
-from common.source_domain import Window
-from common.trainers import (Setup, build, check_crop, mean_figures, open_recipe, train,
-                             validation_frames)
+from common.images import write_image
+from common.trainers import Setup, build, check_crop, open_recipe, train
 from common.training import Task
-
-VALIDATION_FRAMES = 24
 
 
 def main() -> None:
@@ -55,7 +48,7 @@ def main() -> None:
     betas = linear_betas(recipe.num_timesteps, recipe.beta_1, recipe.beta_T)
     network = build(lambda: GaussianDiffusion(UNet(**architecture), betas, recipe.prediction))
     check_crop(setup, network.model.multiple, network.model.multiple)
-    samples = validation_samples(setup)
+    samples = fixed_crops(setup.validation, setup.config.schedule.crop_size)
     if setup.config.network.initialise == "identity":
         start_from_input(network.model, recipe.prediction)
     task = Task(lambda items: sharp_condition_blur([setup.draw(item, 1) for item in items], setup.train, recipe),
@@ -91,37 +84,13 @@ def training_noise(like: Tensor, offset: float) -> Tensor:
     return noise
 
 
-def validation_samples(setup: Setup) -> list[Sample]:
-    """A fixed crop of each validation frame, without augmentation; UserError for a frame smaller than the crop."""
-    size = setup.config.schedule.crop_size
-    samples = []
-    for video, position in validation_frames(setup.validation, VALIDATION_FRAMES):
-        frame = setup.validation.videos[video][position]
-        height, width = setup.validation.frame("Blur/RGB", video, frame).shape[:2]
-        if min(height, width) < size:
-            raise UserError(f"{setup.validation.root / video}: frames of {width} x {height} pixels are smaller than "
-                            f"schedule.crop_size {size}")
-        rng = numpy_generator("validation", video, frame)
-        window = Window(video, (frame,), int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1)), size)
-        samples.append((window, Turn(), rng))
-    return samples
-
-
 def validate(network: nn.Module, setup: Setup, samples: list[Sample]) -> dict[str, float]:
-    """PSNR of the reblurred crop against the true blurred one, and of the sharp crop itself as the zero line."""
-    # Without augmentation published and aligned conditions are equal, so one validation serves both.
+    """How near the reblurred crops come to the truly blurred ones; sample.png shows some."""
     recipe = setup.config.diffusion
-    plain = replace(recipe, strategy=[], reverse_direction=False)
-    blurred, given = sharp_condition_blur(samples, setup.validation, plain)
-    draw = seeded_draws([derive_seed("validation", index) for index in range(len(samples))])
-    device = next(network.parameters()).device
-    sampled = network.ddim_sample(given.to(device), draw(0, blurred.shape).to(device), recipe.sampling_steps).cpu()
-    pictures = [to_image(part + 0.5) for part in (given[:, :3], sampled, blurred)]
-    rows = [{"psnr_reblurred": psnr(reblurred, truth), "psnr_sharp": psnr(sharp, truth)}
-            for sharp, reblurred, truth in zip(*pictures)]
+    pictures = reblur(network, setup.validation, samples, recipe, recipe.sampling_steps)
     shown = [np.concatenate(list(row), axis=1) for row in zip(*(part[:6] for part in pictures))]
     write_image(setup.folder / "sample.png", np.concatenate(shown))
-    return mean_figures(rows)
+    return reblurring_figures(*pictures)
 
 
 if __name__ == "__main__":

@@ -4,23 +4,22 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from BlurringModel.id_blau.dataset import sharp_condition_blur
-from BlurringModel.id_blau.diffusion import GaussianDiffusion, seeded_draws
-from common.augmentation import Turn
+from BlurringModel.id_blau.diffusion import GaussianDiffusion
+from BlurringModel.id_blau.validation import fixed_crops, reblur, reblurring_figures
 from common.config import BlurringConfig, DiffusionConfig
-from common.images import read_image, to_image
+from common.images import read_image
 from common.metrics import psnr
 from common.regions_file import Region
-from common.seeding import derive_seed, numpy_generator
-from common.source_domain import SourceDomain, Window
-from common.trainers import validation_frames
+from common.source_domain import SourceDomain
 from common.videos import Video
 from DeblurringModel.pairs import Pair
 
 LEAST_BLUR = 1.0
 """Pixels of true blur from which on a pixel's blur has a direction to be right or wrong about."""
 REST = 0.1
-CROP, CROPS = 128, 24
+"""Pixels of mean true blur below which a frame rests."""
+CROP = 128
+"""Side in pixels of the crops that are reblurred with the true condition."""
 
 
 def blur_inside(truth: dict[tuple[str, str], np.ndarray], regions: Sequence[Region]) -> np.ndarray:
@@ -64,21 +63,9 @@ def at_rest(truth: dict[tuple[str, str], np.ndarray], videos: Sequence[Video]) -
 
 
 def reblurring(network: GaussianDiffusion, domain: SourceDomain, config: BlurringConfig,
-               device: torch.device) -> tuple[float, float]:
-    """Mean PSNR in dB of sharp crops, reblurred with the true condition, against the true blurry ones; and of the sharp
-    crops as they are, the zero line. `config` says how to sample (DDIM)."""
-    samples = []
-    for video, position in validation_frames(domain, CROPS):
-        frame = domain.videos[video][position]
-        height, width = domain.frame("Blur/RGB", video, frame).shape[:2]
-        size, rng = min(CROP, height, width), numpy_generator("diagnosis", video, frame)
-        top, left = (int(rng.integers(side - size + 1)) for side in (height, width))
-        samples.append((Window(video, (frame,), top, left, size), Turn(), rng))
+               crop: int = CROP) -> dict[str, float]:
+    """Mean PSNR in dB of crops of `crop` x `crop` pixels, reblurred with the true condition, against the truly blurred ones
+    (psnr_reblurred), and of the sharp crops as they are (psnr_sharp). `config` says how to sample."""
     recipe = DiffusionConfig(magnitude_scale=config.magnitude_scale, prediction=config.prediction)
-    blurry, given = sharp_condition_blur(samples, domain, recipe)
-    draw = seeded_draws([derive_seed("diagnosis", index) for index in range(len(samples))])
     with torch.inference_mode():
-        sampled = network.ddim_sample(given.to(device), draw(0, blurry.shape).to(device), config.steps, config.eta, draw)
-    sharp, reblurred, true = (to_image(part + 0.5) for part in (given[:, :3], sampled.cpu(), blurry))
-    return (float(np.mean([psnr(*pair) for pair in zip(reblurred, true)])),
-            float(np.mean([psnr(*pair) for pair in zip(sharp, true)])))
+        return reblurring_figures(*reblur(network, domain, fixed_crops(domain, crop), recipe, config.steps, config.eta))
