@@ -19,7 +19,7 @@ LEAST_BLUR = 1.0
 REST = 0.1
 """Pixels of mean true blur below which a frame rests."""
 CROP = 128
-"""Side in pixels of the crops that are reblurred with the true condition."""
+"""Side in pixels of the crops that are reblurred with the true condition, where frames are not smaller."""
 
 
 def blur_inside(truth: dict[tuple[str, str], np.ndarray], regions: Sequence[Region]) -> np.ndarray:
@@ -62,10 +62,11 @@ def at_rest(truth: dict[tuple[str, str], np.ndarray], videos: Sequence[Video]) -
     return float(np.mean(values)) if values else float("nan")
 
 
-def reblurring(network: GaussianDiffusion, domain: SourceDomain, config: BlurringConfig,
-               crop: int = CROP) -> dict[str, float]:
-    """Mean PSNR in dB of crops of `crop` x `crop` pixels, reblurred with the true condition, against the truly blurred ones
-    (psnr_reblurred), and of the sharp crops as they are (psnr_sharp). `config` says how to sample."""
+def reblurring(network: GaussianDiffusion, domain: SourceDomain, config: BlurringConfig) -> dict[str, float]:
+    """Mean PSNR in dB of crops, reblurred with the true condition, against the truly blurred ones (psnr_reblurred), and of
+    the sharp crops as they are (psnr_sharp). `config` says how to sample."""
     recipe = DiffusionConfig(magnitude_scale=config.magnitude_scale, prediction=config.prediction)
+    sides = [side for video, frames in domain.videos.items() for side in domain.frame("Blur/RGB", video, frames[0]).shape[:2]]
+    crops = fixed_crops(domain, min(CROP, *sides))
     with torch.inference_mode():
-        return reblurring_figures(*reblur(network, domain, fixed_crops(domain, crop), recipe, config.steps, config.eta))
+        return reblurring_figures(*reblur(network, domain, crops, recipe, config.steps, config.eta))
