@@ -78,7 +78,7 @@ TABLE_3 = (
     # Is it time or pairs that the method lacks?
     _moved("steps_1000", "beyond, 1,000 steps", "deblurring.min_steps=1000"),
     _moved("two_copies", "beyond, r = 40 %, two copies", "rsdm.ratio=0.4", "blurring.copies=2"),
-    Cell(METHOD.name, "the demo's settings: r = 40 %, two copies, 500 steps", METHOD.settings),
+    Cell(METHOD.name, "the demo's settings", METHOD.settings),
 )
 # One network a clip, as for a clip of one's own: which of its states is used.
 _ALONE = "deblurring.scope=video"
