@@ -227,7 +227,6 @@ class Benchmark:
             values[video.name] = _clip_psnr(video, restored)
         return values
 
-
     def _steps(self, folder: Path, domain: str, cell: Cell, seed: int) -> dict[str, int]:
         config = self.config(domain, cell, seed)[0].deblurring
         name = "best.pth" if cell.variant == BEST or config.select == "best_pairs" else "last.pth"
