@@ -16,6 +16,7 @@ from common.checkpoints import sha256
 from common.config import Config, as_dict, load_config, require
 from common.distributed import World
 from common.errors import UserError
+from common.precision import settled
 from common.provenance import claim_together
 from common.stage_times import counted
 from common.videos import Video, find_videos
@@ -92,7 +93,7 @@ def stage_of(config: Config, options: argparse.Namespace) -> Stage:
     world = distributed.start(config.runtime.device, config.runtime.tf32)
     videos = find_videos(root, config.dataset.blur, config.dataset.sharp, config.dataset.videos,
                          config.dataset.min_frames)
-    return Stage(config, world, videos, output, options)
+    return Stage(settled(config, world), world, videos, output, options)
 
 
 def _from_here(path: Path) -> str:

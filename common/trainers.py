@@ -14,6 +14,7 @@ from common.checkpoints import load_into
 from common.config import TrainConfig, as_dict, load_config, require
 from common.distributed import World
 from common.errors import UserError
+from common.precision import settled
 from common.provenance import claim_together
 from common.seeding import numpy_generator, seed_everything
 from common.source_domain import SourceDomain, Window
@@ -48,6 +49,7 @@ def open_recipe(description: str) -> Setup:
     options = parser.parse_args()
     config = load_config(TrainConfig, options.config, options.overrides)
     world = distributed.start(config.runtime.device, config.runtime.tf32)
+    config = settled(config, world)
     hint = "scripts/make_synthetic_dataset.py makes one"
     train = SourceDomain(require(config.data.root, "data.root", hint), config.runtime.cache_gib)
     validation = SourceDomain(require(config.data.validation, "data.validation", hint), config.runtime.cache_gib)
