@@ -23,7 +23,7 @@ def settled(config: Settings, world: World) -> Settings:
 
 def computes_bf16(device: torch.device) -> bool:
     """Whether `device` itself computes in bf16. Emulated it is many times slower than float32, on a processor with AVX2
-    alone for example (`python scripts/benchmark.py --parts units` prints the speed of a convolution in both)."""
+    alone for example (the first lines of scripts/benchmark.py give the speed of a convolution in both)."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     # oneDNN's own answer; without it (a build of PyTorch for other processors) convolutions in bf16 have no fast form.

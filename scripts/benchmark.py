@@ -37,7 +37,8 @@ MORE_PARTS = ("networks", "compile", "memory")
 TITLES = {"units": "Units", "stages": "Stages", "networks": "Deblurring networks, 5 frames fed together",
           "compile": "torch.compile",
           "scaling": "Stages really run: {clip} frames, 2 regions, 10 DDIM steps, 2 fine-tuning steps, one thread a process",
-          "growth": "How the cost grows", "demo": "The demo (bf16, as configured)", "memory": "Memory"}
+          "growth": "How the cost grows", "demo": "The demo as configured (bf16 where the device computes in it)",
+          "memory": "Memory"}
 
 
 def main() -> None:
