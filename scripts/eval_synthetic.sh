@@ -4,7 +4,7 @@
 #
 # Usage: bash scripts/eval_synthetic.sh [--quick] [--tables 1,2,3,4] [--domains short,mid,long] [--seeds N] [more]
 #
-#     --quick           Table 1 alone with one seed, fewer frames and steps: shows that everything runs
+#     --quick           Table 1 alone with one seed, fewer frames, pairs and steps: shows that everything runs
 #     --tables A,B      1: blurry input, before, after, and the ceiling (true pairs); 2: which patches, which condition;
 #                       3: the paper's formulas, the released code's, and what goes beyond them; 4: one network a clip,
 #                       which of its states is used: the last, the best on held-out pairs, the ground truth's choice
