@@ -47,7 +47,7 @@ INPUT, BASELINE = Cell("input", "blurry input"), Cell("baseline", "before adapta
 HEADINGS = {1: "Table 1: before and after", 2: "Table 2: which patches, which blur condition",
             3: "Table 3: the paper, the released code, and what goes beyond",
             4: "Table 4: one network a clip, which of its states is used"}
-QUICK_FRAMES, QUICK_STEPS = 8, 40
+QUICK_FRAMES, QUICK_STEPS = 8, 20
 _QUICK = (f"deblurring.min_steps={QUICK_STEPS}", "deblurring.epochs=1", "deblurring.learning_rate=1.0e-4",
           "rsdm.ratio=0.2", "blurring.copies=1")
 """With one epoch the least number of steps is what counts: ten epochs, of the ceiling's pairs above all, are many more.
