@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import interrupts
+from common.runtime import interrupts
 
 if __name__ == "__main__":
     interrupts.end_at_once()
@@ -34,19 +34,19 @@ from BlurringModel.id_blau.unet import UNet
 from BlurringModel.moments import REACH, kept_still, moments, moved, moving_condition, patch_motion, poses
 from BlurringModel.noise import noise_level, with_noise_of, without_noise
 from BlurringModel.windows import Box, context_window, merge_overlapping, window_draws
-from common.ahead import Writer, ahead
+from common.runtime.background import Writer, ahead
 from common.checkpoints import load_state, load_state_into, sha256, stored_entry
-from common.cli import run
+from common.runtime.entry import run
 from common.condition_view import condition_picture
 from common.config import BlurringConfig, require
-from common.distributed import compiled, place
+from common.runtime.distributed import compiled, place
 from common.errors import UserError
-from common.files import read_json
+from common.runtime.files import read_json
 from common.images import (on_device, pad_to_multiple, read_array, read_image, to_image, to_tensor,
                            write_image)
-from common.memory import Splitter
+from common.runtime.memory import Splitter
 from common.regions_file import Region, by_frame, read_regions
-from common.seeding import derive_seed, numpy_generator
+from common.runtime.seeding import derive_seed, numpy_generator
 from common.stage import Stage, autocast, groups, open_stage, section_settings, unfinished
 from common.videos import Video
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import interrupts
+from common.runtime import interrupts
 
 if __name__ == "__main__":
     interrupts.end_at_once()
@@ -21,15 +21,15 @@ if __name__ == "__main__":
 import numpy as np
 import torch
 
-from common.ahead import Writer, ahead
+from common.runtime.background import Writer, ahead
 from common.checkpoints import sha256
-from common.cli import run
+from common.runtime.entry import run
 from common.condition_view import condition_picture
 from common.errors import UserError
 from common.flow import Flow, load_flow
 from common.images import on_device, read_array, read_image, write_array, write_image
 from common.regions_file import by_frame, read_regions
-from common.seeding import numpy_generator
+from common.runtime.seeding import numpy_generator
 from common.stage import Stage, open_stage, section_settings, unfinished
 from common.videos import Video
 from DBCGM.ablation import flow_condition, random_condition

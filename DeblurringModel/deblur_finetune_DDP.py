@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import interrupts
+from common.runtime import interrupts
 
 if __name__ == "__main__":
     interrupts.end_at_once()
@@ -20,14 +20,14 @@ if __name__ == "__main__":
 from torch import Tensor, nn
 
 from common.checkpoints import load_checkpoint, sha256
-from common.cli import run
+from common.runtime.entry import run
 from common.config import DeblurringConfig
 from common.errors import UserError
 from common.images import to_image
 from common.metrics import psnr
 from common.regions_file import Region, read_regions
 from common.stage import Stage, open_stage, section_settings
-from common.training import Plan, Task, cosine, fit
+from common.training.loop import Plan, Task, cosine, fit
 from common.videos import Video
 from DeblurringModel import models
 from DeblurringModel.deblur_inference import infer

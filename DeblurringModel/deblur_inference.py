@@ -14,13 +14,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import interrupts
+from common.runtime import interrupts
 
 if __name__ == "__main__":
     interrupts.end_at_once()
 
 from common.checkpoints import sha256
-from common.cli import run
+from common.runtime.entry import run
 from common.images import write_image
 from common.stage import Stage, open_stage, section_settings, weights_record
 from common.videos import Video

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
-from common.files import read_json, remove_leftovers, write_json
+from common.runtime.files import read_json, remove_leftovers, write_json
 from common.images import read_image
 from common.metrics import SSIM_WINDOW, psnr, ssim
 from common.stage import Stage

@@ -12,13 +12,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import interrupts
+from common.runtime import interrupts
 
 if __name__ == "__main__":
     interrupts.end_at_once()
 
 from common.checkpoints import sha256
-from common.cli import run
+from common.runtime.entry import run
 from common.stage import open_stage
 from DeblurringModel.deblur_finetune_DDP import finetune
 from DeblurringModel.deblur_inference import infer

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from common.augmentation import Turn
+from common.training.augmentation import Turn
 from common.errors import UserError
-from common.frame_cache import FrameCache
+from common.training.frame_cache import FrameCache
 from common.images import to_tensor
 from common.regions_file import Region
-from common.seeding import numpy_generator
+from common.runtime.seeding import numpy_generator
 from common.videos import Video
 
 HINT = "run python BlurringModel/main.py first"

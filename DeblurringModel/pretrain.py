@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import interrupts
+from common.runtime import interrupts
 
 if __name__ == "__main__":
     interrupts.end_at_once()
@@ -18,12 +18,12 @@ if __name__ == "__main__":
 import numpy as np
 from torch import Tensor, nn
 
-from common.cli import run
+from common.runtime.entry import run
 from common.images import pad_to_multiple, to_image, to_tensor, write_image
 from common.metrics import psnr
-from common.trainers import (Setup, build, check_crop, mean_figures, open_recipe, train,
+from common.training.recipe import (Setup, build, check_crop, mean_figures, open_recipe, train,
                              validation_frames)
-from common.training import Task
+from common.training.loop import Task
 from DeblurringModel import models
 from DeblurringModel.ESTRNN.identity import start_as_identity
 from DeblurringModel.ESTRNN.model import ESTRNN

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from common.distributed import mixed_precision
+from common.runtime.distributed import mixed_precision
 from common.errors import UserError
 from common.images import pad_to_multiple, read_image, to_image, to_tensor
-from common.memory import halving
+from common.runtime.memory import halving
 from common.stage import Stage
 from common.videos import Video
 from DeblurringModel import models

@@ -5,7 +5,7 @@ from torch import nn
 
 from common.checkpoints import load_checkpoint, load_into
 from common.config import Config, DeblurringConfig, require
-from common.distributed import place
+from common.runtime.distributed import place
 from common.errors import UserError
 from common.regions_file import read_regions
 from common.stage import Stage

@@ -1,5 +1,5 @@
 """The patches that the paper's ablation (Table 2) compares with RSDM's sharp ones."""
-from common.seeding import numpy_generator
+from common.runtime.seeding import numpy_generator
 from RSDM.regions import Box
 
 

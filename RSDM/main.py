@@ -15,7 +15,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import interrupts
+from common.runtime import interrupts
 
 if __name__ == "__main__":
     interrupts.end_at_once()
@@ -23,16 +23,16 @@ if __name__ == "__main__":
 import numpy as np
 import torch
 
-from common.ahead import Writer, ahead
+from common.runtime.background import Writer, ahead
 from common.checkpoints import load_into
-from common.cli import run
+from common.runtime.entry import run
 from common.config import require
-from common.distributed import compiled, place
+from common.runtime.distributed import compiled, place
 from common.errors import UserError
-from common.files import read_json, write_json
+from common.runtime.files import read_json, write_json
 from common.images import open_array, read_image, write_array, write_image
-from common.memory import Splitter
-from common.seeding import derive_seed
+from common.runtime.memory import Splitter
+from common.runtime.seeding import derive_seed
 from common.stage import Stage, autocast, groups, open_stage, section_settings, unfinished
 from common.videos import Video
 from RSDM.ablation import random_regions

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
-from common.files import atomic_write
+from common.runtime.files import atomic_write
 
 # The released code keeps the command line of its run, with the device in it, beside the weights. Optimiser
 # and scheduler states of the published files need nothing that torch does not allow by itself.

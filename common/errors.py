@@ -4,5 +4,5 @@
 class UserError(Exception):
     """Wrong input: the message is one line that names the file or key, what is wrong and what to do.
 
-    Entry points turn it into that line on standard error and exit code 2 (`common.cli.run`).
+    Entry points turn it into that line on standard error and exit code 2 (`common.runtime.entry.run`).
     """

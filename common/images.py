@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from common.errors import UserError
-from common.files import atomic_write, require_regular
+from common.runtime.files import atomic_write, require_regular
 
 
 MOST_PIXELS = 2**27

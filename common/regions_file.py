@@ -3,7 +3,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from common.errors import UserError
-from common.files import read_json
+from common.runtime.files import read_json
 from common.videos import Video
 
 HINT = "run python RSDM/main.py first"

@@ -11,14 +11,14 @@ from typing import Any, TypeVar
 import torch
 from tqdm import tqdm
 
-from common import distributed
+from common.runtime import distributed
 from common.checkpoints import sha256
 from common.config import Config, as_dict, load_config, require
-from common.distributed import World
+from common.runtime.distributed import World
 from common.errors import UserError
-from common.precision import settled
-from common.provenance import claim_together
-from common.stage_times import counted
+from common.runtime.precision import settled
+from common.runtime.provenance import claim_together
+from common.runtime.times import counted
 from common.videos import Video, find_videos
 
 Item = TypeVar("Item")
@@ -36,7 +36,7 @@ class Stage:
     """Names of the work that begins in this run, on no earlier results."""
 
     def claim(self, folder: Path, settings: dict[str, Any], work: str) -> None:
-        """Make `folder` this stage's place for results with these settings; see `common.provenance.claim_together`.
+        """Make `folder` this stage's place for results with these settings; see `common.runtime.provenance.claim_together`.
         `work` is the name that the results' times are counted under (see `timed`), from zero where there are no results
         yet."""
         if claim_together(self.world, folder, settings, self.config, self.options.overwrite):

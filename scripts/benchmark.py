@@ -18,7 +18,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import interrupts
+from common.runtime import interrupts
 
 if __name__ == "__main__":
     interrupts.end_at_once()
@@ -26,9 +26,9 @@ if __name__ == "__main__":
 import torch
 from tqdm import tqdm
 
-from common.cli import run
+from common.runtime.entry import run
 from common.errors import UserError
-from common.files import write_json
+from common.runtime.files import write_json
 from scripts.benchmarking import clip, measure, tables, units
 from scripts.benchmarking.workload import QUICK, STANDARD, Workload
 

@@ -11,7 +11,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import interrupts
+from common.runtime import interrupts
 
 if __name__ == "__main__":
     interrupts.end_at_once()
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from BlurringModel.id_blau.diffusion import GaussianDiffusion
 from BlurringModel.id_blau.unet import UNet
 from common.checkpoints import load_checkpoint, load_state, load_state_into, sha256
-from common.cli import run
+from common.runtime.entry import run
 from common.errors import UserError
 from common.flow import load_flow
 from DeblurringModel import models

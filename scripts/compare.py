@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import interrupts
+from common.runtime import interrupts
 
 if __name__ == "__main__":
     interrupts.end_at_once()
@@ -17,7 +17,7 @@ if __name__ == "__main__":
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from common.cli import run
+from common.runtime.entry import run
 from common.errors import UserError
 from common.images import read_image, write_image
 from common.stage import Stage, open_stage

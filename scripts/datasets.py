@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.files import read_json
+from common.runtime.files import read_json
 from common.videos import Video, find_videos, sorted_frames
 
 Pair = tuple[Path, Path]

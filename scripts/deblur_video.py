@@ -20,16 +20,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import interrupts
+from common.runtime import interrupts
 
 if __name__ == "__main__":
     interrupts.end_at_once()
 
-from common import distributed
-from common.cli import run
+from common.runtime import distributed
+from common.runtime.entry import run
 from common.config import Config, as_dict, load_config
 from common.errors import UserError
-from common.memory import peak_memory
+from common.runtime.memory import peak_memory
 from common.stage import section_settings, stage_of
 from scripts.evaluation.cases import ROOT, assign
 from scripts.report import make_report

@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import interrupts
+from common.runtime import interrupts
 
 if __name__ == "__main__":
     interrupts.end_at_once()
@@ -19,15 +19,15 @@ if __name__ == "__main__":
 import numpy as np
 
 from BlurringModel.main import array_path, load_network
-from common.cli import run
+from common.runtime.entry import run
 from common.config import Config, load_config
 from common.constants import MAGNITUDE_SCALE
 from common.errors import UserError
-from common.files import write_text
+from common.runtime.files import write_text
 from common.images import open_array, read_array
-from common.provenance import code_version, library_versions
+from common.runtime.provenance import code_version, library_versions
 from common.regions_file import Region, read_regions
-from common.source_domain import SourceDomain
+from common.training.source_domain import SourceDomain
 from common.stage import Stage, autocast, stage_of
 from DeblurringModel.pairs import reblurred_pairs
 from RSDM.magnitude import rank_correlation

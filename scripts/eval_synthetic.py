@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import interrupts
+from common.runtime import interrupts
 
 if __name__ == "__main__":
     interrupts.end_at_once()
@@ -29,14 +29,14 @@ import numpy as np
 import torch
 
 from common.checkpoints import load_checkpoint
-from common.cli import run
+from common.runtime.entry import run
 from common.config import Config, as_dict, load_config
 from common.errors import UserError
-from common.files import read_json, write_json, write_text
-from common.locks import hold
+from common.runtime.files import read_json, write_json, write_text
+from common.runtime.locks import hold
 from common.images import read_image
 from common.metrics import psnr
-from common.provenance import code_version, library_versions
+from common.runtime.provenance import code_version, library_versions
 from common.stage import weights_record
 from common.videos import Video, find_videos
 from scripts.evaluation.cases import ROOT, assign

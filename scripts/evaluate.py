@@ -17,15 +17,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import interrupts
+from common.runtime import interrupts
 
 if __name__ == "__main__":
     interrupts.end_at_once()
 
-from common.cli import run
+from common.runtime.entry import run
 from common.errors import UserError
-from common.files import read_json, write_text
-from common.locks import hold
+from common.runtime.files import read_json, write_text
+from common.runtime.locks import hold
 from common.stage import weights_record
 from common.videos import find_videos
 from scripts.datasets import deviations, published

@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import interrupts
+from common.runtime import interrupts
 
 if __name__ == "__main__":
     interrupts.end_at_once()
@@ -18,7 +18,7 @@ if __name__ == "__main__":
 import torch
 
 from common.checkpoints import load_checkpoint, save_checkpoint, sha256
-from common.cli import run
+from common.runtime.entry import run
 from common.errors import UserError
 
 SCHEDULE = ("betas", "alphas", "alphas_cumprod", "sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod",

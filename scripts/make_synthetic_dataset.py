@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import interrupts
+from common.runtime import interrupts
 
 if __name__ == "__main__":
     interrupts.end_at_once()
@@ -26,15 +26,15 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from common.cli import run
+from common.runtime.entry import run
 from common.condition_view import condition_picture, magnitude_picture
 from common.errors import UserError
-from common.files import read_json, remove_leftovers, write_json
+from common.runtime.files import read_json, remove_leftovers, write_json
 from common.images import read_image, write_array, write_image
-from common.locks import hold
-from common.seeding import numpy_generator
-from scripts.rendering.clips import render_clip
-from scripts.rendering.presets import PRESETS
+from common.runtime.locks import hold
+from common.runtime.seeding import numpy_generator
+from common.rendering.clips import render_clip
+from common.rendering.presets import PRESETS
 
 BUNDLED = Path(__file__).resolve().parents[1] / "assets" / "footage"
 IMAGES = (".jpg", ".jpeg", ".png")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import interrupts
+from common.runtime import interrupts
 
 if __name__ == "__main__":
     interrupts.end_at_once()
@@ -24,12 +24,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from common import distributed
-from common.cli import run
+from common.runtime import distributed
+from common.runtime.entry import run
 from common.errors import UserError
 from common.flow import NAMES, Flow, load_flow
 from common.images import read_image, write_array, write_image
-from common.provenance import claim_together
+from common.runtime.provenance import claim_together
 from common.stage import weights_record
 from common.videos import sorted_frames
 

@@ -14,12 +14,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import interrupts
+from common.runtime import interrupts
 
 if __name__ == "__main__":
     interrupts.end_at_once()
 
-from common.cli import run
+from common.runtime.entry import run
 from common.errors import UserError
 from scripts.datasets import finish, frames_in, link, pair_by_number, strangers
 

@@ -16,14 +16,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import interrupts
+from common.runtime import interrupts
 
 if __name__ == "__main__":
     interrupts.end_at_once()
 
 import numpy as np
 
-from common.cli import run
+from common.runtime.entry import run
 from common.errors import UserError
 from common.images import read_image, write_image
 from scripts.datasets import Pair, finish, frames_in, link, number, pair_by_number, png_size, strangers

@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.cli import run
+from common.runtime.entry import run
 from common.config import Config, load_config, require
 from common.errors import UserError
 from scripts.reporting.page import make_report

@@ -4,7 +4,7 @@ import itertools
 import numpy as np
 import pytest
 
-from common.augmentation import Turn
+from common.training.augmentation import Turn
 
 TURNS = [Turn(*parts) for parts in itertools.product((False, True), (False, True), range(4))]
 IDS = [f"{'x' * turn.mirror_x}{'y' * turn.mirror_y}{90 * turn.quarters}" for turn in TURNS]

@@ -10,7 +10,7 @@ from tiny import one_thread  # noqa: F401
 
 from common.config import Config, load_config
 from common.images import to_tensor
-from common.seeding import derive_seed
+from common.runtime.seeding import derive_seed
 from RSDM.ablation import random_regions
 from RSDM.magnitude import estimate
 from scripts.benchmarking import clip, content, measure, tables, units

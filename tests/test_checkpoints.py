@@ -22,7 +22,7 @@ import vectors
 from common.checkpoints import (load_checkpoint, load_into, load_state, load_state_into, save_checkpoint,
                                 sha256)
 from common.errors import UserError
-from common.files import atomic_write, read_json, write_json, write_text
+from common.runtime.files import atomic_write, read_json, write_json, write_text
 
 ADDITIONAL = {"epoch": 3, "register_dict": {"train": {"loss": [0.5, 0.25]}}}
 

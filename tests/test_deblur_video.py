@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import tiny
-from common import locks
+from common.runtime import locks
 from common.errors import UserError
 from common.images import read_image, write_image
 from common.videos import sorted_frames
@@ -404,7 +404,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(name, clip, settings, tmp_path
 def test_a_second_run_at_the_same_time_is_refused(clip, tmp_path):
     out = tmp_path / "out"
     prepare([open_source(clip)], out)
-    code = f"import sys; sys.path.insert(0, {str(tiny.ROOT)!r})\nfrom pathlib import Path\nfrom common import locks\n" \
+    code = f"import sys; sys.path.insert(0, {str(tiny.ROOT)!r})\nfrom pathlib import Path\nfrom common.runtime import locks\n" \
            f"locks.hold(Path({str(out)!r}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode and f"in use by another run (process {os.getpid()})" in done.stderr

@@ -9,7 +9,7 @@ from common.config import BlurringConfig
 from common.images import read_image, write_array, write_image
 from common.metrics import psnr
 from common.regions_file import Region
-from common.source_domain import SourceDomain
+from common.training.source_domain import SourceDomain
 from common.videos import find_videos
 from DeblurringModel.pairs import Pair
 from scripts.evaluation.diagnosis import against_truth, at_rest, blur_inside, direction_errors, reblurring

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import tiny
-from common import cli, distributed
-from common.distributed import World
+from common.runtime import entry, distributed
+from common.runtime.distributed import World
 from common.images import read_image, write_image
 from tiny import finished, one_thread  # noqa: F401, fixtures
 
@@ -31,7 +31,7 @@ def complaint(stage: str, config: Path, arguments: tuple[str, ...], capfd: pytes
     """The one line on stderr of a run that has to end with exit code 2."""
     capfd.readouterr()
     with pytest.raises(SystemExit) as caught:
-        cli.run(lambda: tiny.run(stage, config, *arguments))
+        entry.run(lambda: tiny.run(stage, config, *arguments))
     assert caught.value.code == 2
     output = capfd.readouterr()
     # Progress bars stay; libpng adds a remark of its own about damaged data.
@@ -384,6 +384,6 @@ def test_corrected_settings_need_no_overwrite(case: Path, stage: str, place: str
 
 def test_wrong_option_ends_with_usage(case: Path, capfd: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit) as caught:
-        cli.run(lambda: tiny.run(STAGE_1, case / "config.yaml", "--overwite"))
+        entry.run(lambda: tiny.run(STAGE_1, case / "config.yaml", "--overwite"))
     assert caught.value.code == 2
     assert "unrecognized arguments: --overwite" in capfd.readouterr().err

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tiny
-from common import locks
+from common.runtime import locks
 from common.errors import UserError
 from common.images import read_image
 from common.metrics import psnr

@@ -16,12 +16,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 
 import tiny
 from common.checkpoints import load_checkpoint
 from common.config import Config, load_config
-from common import locks
+from common.runtime import locks
 from common.errors import UserError
 from common.images import read_image, write_image
 from common.videos import find_videos, sorted_frames

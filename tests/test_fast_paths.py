@@ -9,7 +9,7 @@ import torch
 import tiny
 import vectors
 from common.config import Config, DeblurringConfig
-from common.distributed import World, place
+from common.runtime.distributed import World, place
 from common.images import read_image, to_tensor
 from common.stage import Stage
 from common.videos import Video, sorted_frames

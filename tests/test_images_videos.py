@@ -14,7 +14,7 @@ import torch
 
 import tiny
 from common.errors import UserError
-from common.frame_cache import FrameCache
+from common.training.frame_cache import FrameCache
 from common.images import (pad_to_multiple, read_array, read_image, to_image, to_tensor, write_array,
                            write_image)
 from common.regions_file import by_frame, read_regions
@@ -136,7 +136,7 @@ def test_written_whole_or_not_at_all(tmp_path):
 
 def test_a_writer_that_is_never_ended_leaves_nothing(tmp_path):
     """As when a signal raises before the end of its block is seen to."""
-    code = ("import os, sys; from common import files; writer = files.atomic_write(sys.argv[1]); "
+    code = ("import os, sys; from common.runtime import files; writer = files.atomic_write(sys.argv[1]); "
             "open(writer.__enter__(), 'w').close(); assert os.listdir(sys.argv[2]); "
             "os.kept = [writer]; os.kept.append(os.kept)")
     subprocess.run([sys.executable, "-c", code, tmp_path / "a.json", tmp_path], check=True, cwd=tiny.ROOT)

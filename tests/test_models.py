@@ -14,7 +14,7 @@ import yaml
 import tiny
 from common.checkpoints import load_checkpoint, load_into
 from common.config import Config, load_config
-from common.distributed import World
+from common.runtime.distributed import World
 from common.errors import UserError
 from common.images import pad_to_multiple, read_image, to_image, to_tensor, write_image
 from common.regions_file import Region

@@ -4,9 +4,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from common import precision
+from common.runtime import precision
 from common.config import Config, RuntimeConfig, TrainConfig, TrainRuntimeConfig
-from common.distributed import World
+from common.runtime.distributed import World
 
 ASKED = (replace(Config(), runtime=RuntimeConfig(precision="bf16", seed=7)),
          replace(TrainConfig(), runtime=TrainRuntimeConfig(precision="bf16", seed=7)))

@@ -2,7 +2,7 @@
 import pytest
 
 from common.errors import UserError
-from common.provenance import claim_folder, differences
+from common.runtime.provenance import claim_folder, differences
 
 
 def test_claim_continue_refuse_overwrite(tmp_path):

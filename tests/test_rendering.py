@@ -11,15 +11,15 @@ import cv2
 import numpy as np
 import pytest
 
-from common.cli import run
+from common.runtime.entry import run
 from common.errors import UserError
 from common.images import read_image, write_image
 from scripts.make_synthetic_dataset import find_content, load_pictures, main, make_clip
-from scripts.rendering import camera
-from scripts.rendering.camera import Shake, blur_condition, pose_matrix, trajectory
-from scripts.rendering.clips import render_clip
-from scripts.rendering.exposure import Layer, Sensor, expose, to_bytes
-from scripts.rendering.presets import PRESETS, Preset
+from common.rendering import camera
+from common.rendering.camera import Shake, blur_condition, pose_matrix, trajectory
+from common.rendering.clips import render_clip
+from common.rendering.exposure import Layer, Sensor, expose, to_bytes
+from common.rendering.presets import PRESETS, Preset
 
 ROOT = Path(__file__).resolve().parents[1]
 HEIGHT, WIDTH = 40, 56

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 import tiny
-from common import cli
+from common.runtime import entry
 from common.condition_view import condition_picture
 from common.config import Config, as_dict
 from common.images import read_image
@@ -270,7 +270,7 @@ def test_alternative_texts_and_asides_are_escaped() -> None:
 def complaint(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> str:
     monkeypatch.setattr(sys, "argv", ["report", *map(str, arguments)])
     with pytest.raises(SystemExit) as caught:
-        cli.run(report.main)
+        entry.run(report.main)
     assert caught.value.code == 2
     lines = capsys.readouterr().err.splitlines()
     lines = [line for line in lines if not line.startswith("libpng")]

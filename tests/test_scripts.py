@@ -11,7 +11,7 @@ from vectors import fill, manifest, values
 
 from BlurringModel.id_blau.diffusion import GaussianDiffusion, linear_betas
 from BlurringModel.id_blau.unet import UNet
-from common import interrupts
+from common.runtime import interrupts
 from common.checkpoints import load_state, save_checkpoint
 from common.errors import UserError
 from DeblurringModel.ESTRNN.model import ESTRNN

@@ -8,7 +8,7 @@ import torch
 import tiny
 from common.config import Config, load_config
 from common.errors import UserError
-from common.memory import Splitter, halving, out_of_memory, peak_memory
+from common.runtime.memory import Splitter, halving, out_of_memory, peak_memory
 from common.stage import stage_of
 from DeblurringModel import restoring
 from DeblurringModel.restoring import clips_of, restored_frames

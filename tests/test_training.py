@@ -21,21 +21,21 @@ import yaml
 from torch import Tensor, nn
 
 from BlurringModel.id_blau.dataset import normalise_condition, sharp_condition_blur
-from common import trainers
-from common.augmentation import Turn
+from common.training import recipe
+from common.training.augmentation import Turn
 from common.checkpoints import load_checkpoint
 from common.config import DiffusionConfig
-from common.distributed import World, mixed_precision
+from common.runtime.distributed import World, mixed_precision
 from common.errors import UserError
 from common.images import write_array, write_image
-from common.seeding import numpy_generator
-from common.source_domain import SourceDomain, Window
-from common.training import Plan, Task, cosine, fit
+from common.runtime.seeding import numpy_generator
+from common.training.source_domain import SourceDomain, Window
+from common.training.loop import Plan, Task, cosine, fit
 from RSDM.bme.dataset import blur_and_magnitude
 from RSDM.bme.train import magnitude_figures
 from RSDM.magnitude import rank_correlation
-from scripts.rendering.clips import render_clip
-from scripts.rendering.presets import PRESETS
+from common.rendering.clips import render_clip
+from common.rendering.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parents[1]
 ALONE = World(0, 1, torch.device("cpu"))
@@ -445,15 +445,15 @@ def test_identity_start_is_for_estrnn(data, tmp_path, monkeypatch, capsys):
 
 
 def _opened(monkeypatch, recipe: Path, *overrides: str, processes: int = 1,
-            overwrite: bool = False) -> trainers.Setup:
+            overwrite: bool = False) -> recipe.Setup:
     """`open_recipe` in the first of so many processes."""
     command = ["train.py", "--config", str(recipe), *(["--set", *overrides] if overrides else [])]
     monkeypatch.setattr(sys, "argv", command + ["--overwrite"] * overwrite)
     world = World(0, processes, torch.device("cpu"))
-    monkeypatch.setattr(trainers.distributed, "start", lambda *_: world)
+    monkeypatch.setattr(recipe.distributed, "start", lambda *_: world)
     monkeypatch.setattr(World, "barrier", lambda world: None)
     monkeypatch.setattr(World, "gather", lambda world, value: [value] * world.size)
-    return trainers.open_recipe("a trainer")
+    return recipe.open_recipe("a trainer")
 
 
 @pytest.mark.parametrize("batch_size, processes, fits", [(8, 3, False), (2, 4, False), (8, 4, True),
@@ -540,7 +540,7 @@ def test_refused_training_data(tmp_path):
             path.write_bytes(content)
         message = _refused(domain.condition, "v", "0")
         assert message.startswith(f"{path}: missing or not a readable .npy array")
-    message = _refused(trainers.validation_frames, domain, 3, margin=2)
+    message = _refused(recipe.validation_frames, domain, 3, margin=2)
     assert "no video has 5 frames for the validation" in message
 
 
@@ -548,10 +548,10 @@ def test_validation_frames_are_spread_evenly(data):
     domain = SourceDomain(data)
     every = [(video, position) for video in ("one", "two") for position in range(6)]
     inner = [("one", 2), ("one", 3), ("two", 2), ("two", 3)]
-    assert trainers.validation_frames(domain, 100) == every
-    assert trainers.validation_frames(domain, 2) == [every[0], every[-1]]
-    assert trainers.validation_frames(domain, 12, margin=2) == inner
-    chosen = trainers.validation_frames(domain, 5)
+    assert recipe.validation_frames(domain, 100) == every
+    assert recipe.validation_frames(domain, 2) == [every[0], every[-1]]
+    assert recipe.validation_frames(domain, 12, margin=2) == inner
+    chosen = recipe.validation_frames(domain, 5)
     assert len(set(chosen)) == 5 and chosen == sorted(chosen)
 
 

@@ -10,7 +10,7 @@ import torch
 
 from BlurringModel.id_blau.diffusion import seeded_draws
 from BlurringModel.windows import SNAP, Box, context_window, merge_overlapping, window_draws
-from common.distributed import World
+from common.runtime.distributed import World
 from common.errors import UserError
 from common.images import write_image
 from common.regions_file import Region

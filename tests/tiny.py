@@ -17,7 +17,7 @@ import yaml
 import vectors
 from BlurringModel.id_blau.diffusion import GaussianDiffusion, linear_betas
 from BlurringModel.id_blau.unet import UNet
-from common import locks
+from common.runtime import locks
 from common.images import pad_to_multiple, to_tensor, write_image
 from common.videos import sorted_frames
 from DeblurringModel.ESTRNN.identity import start_as_identity

@@ -5,10 +5,10 @@ import numpy as np
 import torch
 
 from BlurringModel.id_blau.strategies import set_condition
-from common.augmentation import Turn
+from common.training.augmentation import Turn
 from common.config import DiffusionConfig
 from common.images import to_tensor
-from common.source_domain import SourceDomain, Window
+from common.training.source_domain import SourceDomain, Window
 
 Sample = tuple[Window, Turn, np.random.Generator]
 

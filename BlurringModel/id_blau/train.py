@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from common import interrupts
+from common.runtime import interrupts
 
 if __name__ == "__main__":
     interrupts.end_at_once()
@@ -26,12 +26,12 @@ from BlurringModel.id_blau.initial import start_from_input
 from BlurringModel.id_blau.strategies import TOKENS
 from BlurringModel.id_blau.unet import UNet
 from BlurringModel.id_blau.validation import fixed_crops, reblur, reblurring_figures
-from common.cli import run
+from common.runtime.entry import run
 from common.config import DiffusionConfig
 from common.errors import UserError
 from common.images import write_image
-from common.trainers import Setup, build, check_crop, open_recipe, train
-from common.training import Task
+from common.training.recipe import Setup, build, check_crop, open_recipe, train
+from common.training.loop import Task
 
 
 def main() -> None:

@@ -5,14 +5,14 @@ import numpy as np
 
 from BlurringModel.id_blau.dataset import Sample, sharp_condition_blur
 from BlurringModel.id_blau.diffusion import GaussianDiffusion, seeded_draws
-from common.augmentation import Turn
+from common.training.augmentation import Turn
 from common.config import DiffusionConfig
 from common.errors import UserError
 from common.images import to_image
 from common.metrics import psnr
-from common.seeding import derive_seed, numpy_generator
-from common.source_domain import SourceDomain, Window
-from common.trainers import mean_figures, validation_frames
+from common.runtime.seeding import derive_seed, numpy_generator
+from common.training.source_domain import SourceDomain, Window
+from common.training.recipe import mean_figures, validation_frames
 
 FRAMES = 24
 

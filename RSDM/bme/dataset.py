@@ -2,10 +2,10 @@
 import numpy as np
 import torch
 
-from common.augmentation import Turn
+from common.training.augmentation import Turn
 from common.constants import MAGNITUDE_SCALE
 from common.images import to_tensor
-from common.source_domain import SourceDomain, Window
+from common.training.source_domain import SourceDomain, Window
 
 
 def blur_and_magnitude(samples: list[tuple[Window, Turn, np.random.Generator]], domain: SourceDomain) \

@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from common import interrupts
+from common.runtime import interrupts
 
 if __name__ == "__main__":
     interrupts.end_at_once()
@@ -19,12 +19,12 @@ import numpy as np
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from common.cli import run
+from common.runtime.entry import run
 from common.condition_view import magnitude_picture
 from common.constants import MAGNITUDE_SCALE
 from common.images import write_image
-from common.trainers import Setup, build, check_crop, open_recipe, train, validation_frames
-from common.training import Task
+from common.training.recipe import Setup, build, check_crop, open_recipe, train, validation_frames
+from common.training.loop import Task
 from RSDM.bme.dataset import blur_and_magnitude
 from RSDM.bme.model import BlurMagnitudeEstimator
 from RSDM.magnitude import estimate, rank_correlation

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from common import distributed
+from common.runtime import distributed
 from scripts.benchmarking import units
 from scripts.benchmarking.workload import Workload
 from scripts.evaluation.stages import LAUNCHER

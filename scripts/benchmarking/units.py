@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from common.config import Config, DeblurringConfig, RuntimeConfig
-from common.distributed import World, compiled, mixed_precision, place
+from common.runtime.distributed import World, compiled, mixed_precision, place
 from common.flow import RaftFlow
 from common.images import pad_to_multiple, read_image, to_tensor
 from common.stage import Stage
-from common.training import Plan, Task, fit
+from common.training.loop import Plan, Task, fit
 from DeblurringModel import models
 from DeblurringModel.pairs import REACH, Pair, Pairs
 from DeblurringModel.restoring import clips_of, restored_frames

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from common.config import Config, as_dict, load_config
 from common.errors import UserError
-from common.provenance import differences
+from common.runtime.provenance import differences
 from common.videos import find_videos
 from scripts.datasets import published
 

@@ -10,7 +10,7 @@ from common.config import BlurringConfig, DiffusionConfig
 from common.images import read_image
 from common.metrics import psnr
 from common.regions_file import Region
-from common.source_domain import SourceDomain
+from common.training.source_domain import SourceDomain
 from common.videos import Video
 from DeblurringModel.pairs import Pair
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from common.checkpoints import sha256
 from common.errors import UserError
-from common.files import read_json, write_json
+from common.runtime.files import read_json, write_json
 from common.images import read_image
 from common.metrics import psnr, psnr_column_mean, ssim, ssim_three_axis
 from common.videos import Video

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common.errors import UserError
-from common.interrupts import CODES, Interrupted
+from common.runtime.interrupts import CODES, Interrupted
 from scripts.evaluation.cases import ROOT, Case, assign
 
 LAUNCHER = ROOT / "scripts" / "launch.py"

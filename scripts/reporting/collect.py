@@ -8,10 +8,10 @@ from typing import Any
 from common.checkpoints import load_checkpoint
 from common.config import Config, load_config
 from common.errors import UserError
-from common.files import read_json
-from common.provenance import CONFIG, RUN, SETTINGS
+from common.runtime.files import read_json
+from common.runtime.provenance import CONFIG, RUN, SETTINGS
 from common.regions_file import Region, read_regions
-from common.stage_times import read_times
+from common.runtime.times import read_times
 from common.videos import Video, find_videos, frame_order
 
 STAGES = {"rsdm": "stage 1, RSDM", "dbcgm": "stage 2, DBCGM", "blurring": "stage 3, ID-Blau"}

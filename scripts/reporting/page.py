@@ -4,7 +4,7 @@ import hashlib
 from html import escape
 from pathlib import Path
 
-from common.files import write_text
+from common.runtime.files import write_text
 from scripts.reporting import run_sections
 from scripts.reporting.collect import Results, collect
 from scripts.reporting.maps import budget_for

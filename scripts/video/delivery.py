@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.files import remove_leftovers
+from common.runtime.files import remove_leftovers
 from common.images import read_image, write_image
 from scripts.video.preparation import Clip
 from scripts.video.sources import VIDEO_SUFFIXES

@@ -7,7 +7,7 @@ import torch
 from BlurringModel.main import frames_to_blur, load_network as load_diffusion
 from BlurringModel.moments import REACH
 from BlurringModel.windows import context_window
-from common.distributed import mixed_precision
+from common.runtime.distributed import mixed_precision
 from common.flow import load_flow
 from common.images import read_image
 from common.regions_file import Region

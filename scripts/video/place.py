@@ -5,7 +5,7 @@ from typing import Any
 
 from common.checkpoints import sha256
 from common.errors import UserError
-from common.files import read_json, write_json
+from common.runtime.files import read_json, write_json
 from scripts.video.preparation import RECORD, Clip
 from scripts.video.sources import VIDEO_SUFFIXES, Source
 from scripts.video.writing import check_target

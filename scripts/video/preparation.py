@@ -6,9 +6,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from common import locks
+from common.runtime import locks
 from common.errors import UserError
-from common.files import is_leftover, read_json, remove_leftovers, write_json
+from common.runtime.files import is_leftover, read_json, remove_leftovers, write_json
 from common.images import write_image
 from scripts.video.cuts import CutDetector
 from scripts.video.sources import Source

@@ -16,8 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from common.files import write_text
-from common.provenance import code_version, library_versions
+from common.runtime.files import write_text
+from common.runtime.provenance import code_version, library_versions
 from faults import classes
 from faults.jobs import Jobs
 from faults.trials import Trials

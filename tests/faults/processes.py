@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from common.interrupts import MESSAGE
+from common.runtime.interrupts import MESSAGE
 from faults.jobs import (
     Job,
     Jobs,

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 import tiny
-from common import locks
+from common.runtime import locks
 from common.checkpoints import load_checkpoint
-from common.distributed import World
-from common.divergence import FAR, NEGLIGIBLE
+from common.runtime.distributed import World
+from common.training.divergence import FAR, NEGLIGIBLE
 from common.errors import UserError
-from common.training import Plan, Task, fit
+from common.training.loop import Plan, Task, fit
 
 ALONE = World(0, 1, torch.device("cpu"))
 PLAN = Plan(
@@ -131,7 +131,7 @@ def test_looking_back_changes_no_training(tmp_path: Path, monkeypatch: pytest.Mo
     """Batch statistics, random numbers and weights are those of a training that is not watched."""
     states = []
     for every in (1, 10**9):
-        monkeypatch.setattr("common.training.CHECK_EVERY", every)
+        monkeypatch.setattr("common.training.loop.CHECK_EVERY", every)
         torch.manual_seed(1)
         network = Line()
         fit(

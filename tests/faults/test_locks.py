@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from common import locks
+from common.runtime import locks
 from common.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -14,7 +14,7 @@ HOLD = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from common import locks
+from common.runtime import locks
 locks.hold(Path({folder!r}))
 print("held", flush=True)
 sys.stdin.read()

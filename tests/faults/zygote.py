@@ -88,7 +88,7 @@ def run(trial: dict, out: int, err: int) -> None:
         if trial.get("file_size"):
             resource.setrlimit(resource.RLIMIT_FSIZE, (trial["file_size"], trial["file_size"]))
         sys.argv = [trial["module"], *trial["arguments"]]
-        from common.cli import run as run_main
+        from common.runtime.entry import run as run_main
 
         run_main(importlib.import_module(trial["module"]).main)
         code = 0

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
-from common.frame_cache import FrameCache
+from common.training.frame_cache import FrameCache
 from common.images import open_array
 from common.videos import check_name, sorted_frames
 

@@ -9,7 +9,7 @@ import torch.distributed
 from torch import nn
 
 from common.errors import UserError
-from common.allocator import keep_freed_memory
+from common.runtime.allocator import keep_freed_memory
 
 Item = TypeVar("Item")
 _VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")

@@ -2,7 +2,7 @@
 import sys
 from collections.abc import Callable
 
-from common import distributed, interrupts, locks
+from common.runtime import distributed, interrupts, locks
 from common.errors import UserError
 
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scripts.rendering.camera import Shake
-from scripts.rendering.exposure import Sensor
+from common.rendering.camera import Shake
+from common.rendering.exposure import Sensor
 
 ANY_DIRECTION = (0.0, np.pi)
 MOSTLY_LEVEL = (-0.35, 0.35)

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from common.distributed import World
+from common.runtime.distributed import World
 from common.errors import UserError
 
 CHECK_EVERY = 50

@@ -5,9 +5,9 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from scripts.rendering.camera import Path, Shake, pose_matrix
-from scripts.rendering.exposure import Layer, expose
-from scripts.rendering.presets import Preset
+from common.rendering.camera import Path, Shake, pose_matrix
+from common.rendering.exposure import Layer, expose
+from common.rendering.presets import Preset
 
 REFERENCE_WIDTH = 384.0
 OVERSAMPLING = 1.25

@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 
-from common.ahead import Writer, ahead
+from common.runtime.background import Writer, ahead
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])

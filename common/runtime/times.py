@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from common.errors import UserError
-from common.files import read_json, write_json
+from common.runtime.files import read_json, write_json
 
 TIMES = "times.json"
 _SAVE_EVERY = 30.0

@@ -10,10 +10,10 @@ from typing import Any
 import yaml
 
 from common.config import as_dict
-from common.distributed import World
+from common.runtime.distributed import World
 from common.errors import UserError
-from common.files import read_json, remove_leftovers, write_json, write_text
-from common.locks import LOCK, hold
+from common.runtime.files import read_json, remove_leftovers, write_json, write_text
+from common.runtime.locks import LOCK, hold
 
 SETTINGS, CONFIG, RUN = "settings.json", "config.yaml", "run.json"
 _LIBRARIES = ("torch", "torchvision", "numpy", "opencv-python-headless", "opencv-python", "scikit-image", "pillow")
@@ -38,7 +38,7 @@ def claim_folder(folder: Path, settings: dict[str, Any], config: Any, overwrite:
 
     A folder without results is claimed; one with results of equal settings is continued; one with results of others
     raises UserError listing what differs, or is emptied with `overwrite`. One that another process is at work in is
-    refused (`common.locks`: this process has it from now on). Claiming writes config.yaml (everything resolved; not
+    refused (`common.runtime.locks`: this process has it from now on). Claiming writes config.yaml (everything resolved; not
     for a script without a configuration) and run.json (command line, code and library versions); continuing changes
     no file. What killed writers left behind is removed.
     """

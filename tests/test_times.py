@@ -5,9 +5,8 @@ import time
 import pytest
 
 import tiny
-from common import stage_times
 from common.errors import UserError
-from common.stage_times import counted, read_times
+from common.runtime.times import counted, read_times
 from tiny import one_thread  # noqa: F401 (a fixture)
 
 
@@ -37,7 +36,7 @@ def test_wrong_input_leaves_no_trace(tmp_path):
 
 
 def test_time_is_saved_while_the_work_runs(tmp_path, monkeypatch):
-    monkeypatch.setattr(stage_times, "_SAVE_EVERY", 0.02)
+    monkeypatch.setattr("common.runtime.times._SAVE_EVERY", 0.02)
     with counted(tmp_path, "a"):
         deadline = time.monotonic() + 20
         while not (seen := read_times(tmp_path)) and time.monotonic() < deadline:

@@ -5,7 +5,7 @@ from typing import TypeVar
 import torch
 
 from common.config import Config, TrainConfig
-from common.distributed import World
+from common.runtime.distributed import World
 
 Settings = TypeVar("Settings", Config, TrainConfig)
 

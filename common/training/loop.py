@@ -18,14 +18,14 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from common.ahead import ahead
+from common.runtime.background import ahead
 from common.checkpoints import load_checkpoint, load_state_into, save_checkpoint
-from common.distributed import World, compiled, mixed_precision, place
-from common.divergence import CHECK_EVERY, Divergence
+from common.runtime.distributed import World, compiled, mixed_precision, place
+from common.training.divergence import CHECK_EVERY, Divergence
 from common.errors import UserError
-from common.files import write_text
+from common.runtime.files import write_text
 from common.images import on_device
-from common.seeding import derive_seed, seed_everything
+from common.runtime.seeding import derive_seed, seed_everything
 
 Batch = tuple[torch.Tensor, ...]
 
@@ -93,7 +93,7 @@ def fit(network: nn.Module, task: Task, plan: Plan, folder: Path, world: World, 
     Writes folder/last.pth (all that a restart needs), best.pth (weights with the best validation figure), kept
     checkpoints, and log.csv. `facts` (network name, architecture, settings) go into every checkpoint. Starts from
     folder/last.pth where there is one. Raises UserError, and leaves the last good state on disk, where the training
-    diverges (see `common.divergence`).
+    diverges (see `common.training.divergence`).
     """
     compiled(place(network, world.device), plan.compile).train()
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]

@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from common import distributed
-from common.augmentation import Turn
+from common.runtime import distributed
+from common.training.augmentation import Turn
 from common.checkpoints import load_into
 from common.config import TrainConfig, as_dict, load_config, require
-from common.distributed import World
+from common.runtime.distributed import World
 from common.errors import UserError
-from common.precision import settled
-from common.provenance import claim_together
-from common.seeding import numpy_generator, seed_everything
-from common.source_domain import SourceDomain, Window
-from common.training import Plan, Task, cosine, fit
+from common.runtime.precision import settled
+from common.runtime.provenance import claim_together
+from common.runtime.seeding import numpy_generator, seed_everything
+from common.training.source_domain import SourceDomain, Window
+from common.training.loop import Plan, Task, cosine, fit
 
 
 @dataclass(frozen=True)

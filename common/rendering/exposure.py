@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from scripts.rendering.camera import blur_condition, trajectory
+from common.rendering.camera import blur_condition, trajectory
 
 DISPLAY_GAMMA = 2.2
 
