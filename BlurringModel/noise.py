@@ -1,9 +1,11 @@
-"""Sensor noise: how much of it a video has, what is under it, and as much again for what blurring made smooth.
+"""Sensor noise: how much of it a video has, what is under it, and as much again for what blurring made
+smooth.
 
-What is blurred is the patch without its noise, and gets noise of its own: with the target's noise in the input a network
-would learn to keep noise, with noise that is independent of the target's it learns to remove it, even where the target
-keeps its own (Lehtinen et al., Noise2Noise, 2018).
+What is blurred is the patch without its noise, and gets noise of its own: with the target's noise in the
+input a network would learn to keep noise, with noise that is independent of the target's it learns to remove
+it, even where the target keeps its own (Lehtinen et al., Noise2Noise, 2018).
 """
+
 import cv2
 import numpy as np
 from skimage.restoration import denoise_nl_means
@@ -16,8 +18,8 @@ _MAD_TO_DEVIATION = 0.6745
 def noise_level(image: np.ndarray) -> float:
     """Standard deviation of the noise in uint8 RGB (H, W, 3), in grey levels, all colours together.
 
-    From the median of the second differences, which edges hardly move. Fine texture counts as noise, so blurry
-    frames show the noise of a video better than sharp ones.
+    From the median of the second differences, which edges hardly move. Fine texture counts as noise, so
+    blurry frames show the noise of a video better than sharp ones.
     """
     response = cv2.filter2D(image.astype(np.float32), -1, _MASK)[1:-1, 1:-1]
     return float(np.median(np.abs(response)) / _MAD_TO_DEVIATION / np.linalg.norm(_MASK))
@@ -28,13 +30,20 @@ def without_noise(image: np.ndarray, level: float) -> np.ndarray:
     if level == 0:
         return image
     sigma = level / 255
-    smooth = denoise_nl_means(image.astype(np.float32) / 255, patch_size=5, patch_distance=6, h=0.8 * sigma,
-                              fast_mode=True, sigma=sigma, channel_axis=-1)
+    smooth = denoise_nl_means(
+        image.astype(np.float32) / 255,
+        patch_size=5,
+        patch_distance=6,
+        h=0.8 * sigma,
+        fast_mode=True,
+        sigma=sigma,
+        channel_axis=-1,
+    )
     return (np.clip(smooth, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
 def with_noise_of(image: np.ndarray, level: float, rng: np.random.Generator) -> np.ndarray:
     """`image` uint8 (H, W, 3) with white noise added so that its noise level is at least `level`."""
-    missing = np.sqrt(max(0.0, level ** 2 - noise_level(image) ** 2))
+    missing = np.sqrt(max(0.0, level**2 - noise_level(image) ** 2))
     noisy = image + missing * rng.standard_normal(image.shape, dtype=np.float32)
     return (np.clip(noisy, 0, 255) + 0.5).astype(np.uint8)

@@ -1,4 +1,5 @@
 """Which rectangles of a frame are reblurred, and the noise they start from."""
+
 from collections.abc import Sequence
 
 import torch
@@ -12,10 +13,11 @@ SNAP = 32
 
 
 def merge_overlapping(boxes: Sequence[Box]) -> list[Box]:
-    """Boxes (r0, c0, r1, c1) with every overlapping group replaced by its bounding box: nothing is blurred twice."""
+    """Boxes (r0, c0, r1, c1) with every overlapping group replaced by its bounding box: nothing is blurred
+    twice."""
     merged = list(dict.fromkeys(boxes))
     while True:
-        pair = next(((a, b) for i, a in enumerate(merged) for b in merged[i + 1:] if _overlap(a, b)), None)
+        pair = next(((a, b) for i, a in enumerate(merged) for b in merged[i + 1 :] if _overlap(a, b)), None)
         if pair is None:
             return merged
         a, b = pair
@@ -28,8 +30,8 @@ def _overlap(a: Box, b: Box) -> bool:
 
 
 def context_window(box: Box, margin: int, height: int, width: int) -> Box:
-    """The box with `margin` pixels of context on each side and sides grown to multiples of SNAP, moved into a frame
-    of (height, width); as large as the frame where that is smaller."""
+    """The box with `margin` pixels of context on each side and sides grown to multiples of SNAP, moved into a
+    frame of (height, width); as large as the frame where that is smaller."""
     r0, r1 = _span(box[0] - margin, box[2] + margin, height)
     c0, c1 = _span(box[1] - margin, box[3] + margin, width)
     return r0, c0, r1, c1
@@ -43,7 +45,8 @@ def _span(start: int, stop: int, size: int) -> tuple[int, int]:
 
 
 def window_draws(seeds: Sequence[int], windows: Sequence[Box], height: int, width: int) -> Draw:
-    """Draws for a batch of windows cut from frames of (height, width), item b from a frame seeded by seeds[b].
+    """Draws for a batch of windows cut from frames of (height, width), item b from a frame seeded by
+    seeds[b].
 
     The noise belongs to the frame and the window only shows a part of it, so a region gets the same noise
     whether it is sampled alone or with the whole frame.
@@ -51,8 +54,10 @@ def window_draws(seeds: Sequence[int], windows: Sequence[Box], height: int, widt
     frames = [seeded_draws([seed]) for seed in seeds]
 
     def draw(k: int, shape: torch.Size) -> Tensor:
-        parts = [frame(k, torch.Size((1, shape[1], height, width)))[..., r0:r1, c0:c1]
-                 for frame, (r0, c0, r1, c1) in zip(frames, windows)]
+        parts = [
+            frame(k, torch.Size((1, shape[1], height, width)))[..., r0:r1, c0:c1]
+            for frame, (r0, c0, r1, c1) in zip(frames, windows)
+        ]
         return torch.cat(parts).contiguous()
 
     return draw

@@ -1,5 +1,6 @@
-"""The blur conditions that the paper's ablation (Table 2) compares with DBCGM. It names them and says little more,
-so what they are in detail is our reading, stated at each."""
+"""The blur conditions that the paper's ablation (Table 2) compares with DBCGM. It names them and says little
+more, so what they are in detail is our reading, stated at each."""
+
 import math
 
 import numpy as np
@@ -11,10 +12,11 @@ from DBCGM.boe import unit
 
 
 def flow_condition(motion: Tensor) -> np.ndarray:
-    """Condition float32 (3, H, W) taken from optical flow alone: direction and length of the frame's own motion.
+    """Condition float32 (3, H, W) taken from optical flow alone: direction and length of the frame's own
+    motion.
 
-    motion: (2, H, W), pixels per frame interval. Our reading: the magnitude is that length, not estimated from the
-    picture (no BME), not adapted to the neighbours, and without the released code's offset.
+    motion: (2, H, W), pixels per frame interval. Our reading: the magnitude is that length, not estimated
+    from the picture (no BME), not adapted to the neighbours, and without the released code's offset.
     """
     return condition(unit(motion).cpu().numpy(), torch.hypot(motion[0], motion[1]).cpu().numpy())
 
@@ -22,8 +24,8 @@ def flow_condition(motion: Tensor) -> np.ndarray:
 def random_condition(height: int, width: int, largest: float, rng: np.random.Generator) -> np.ndarray:
     """Condition float32 (3, height, width) of one direction and one magnitude for the whole frame.
 
-    Our reading: the direction is uniform on the circle, the magnitude uniform in [0, `largest`] pixels. One of
-    each for a frame, because a blur without spatial coherence is none that a camera makes.
+    Our reading: the direction is uniform on the circle, the magnitude uniform in [0, `largest`] pixels. One
+    of each for a frame, because a blur without spatial coherence is none that a camera makes.
     """
     angle, magnitude = rng.uniform(0, 2 * math.pi), rng.uniform(0, largest)
     values = np.array([math.cos(angle), math.sin(angle), magnitude], np.float32)

@@ -1,4 +1,5 @@
 """Magnitude adaptation over neighbouring frames, and the blur condition made of direction and magnitude."""
+
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,8 +14,9 @@ def clamp_magnitude(raw: np.ndarray, scale: float = MAGNITUDE_SCALE) -> np.ndarr
     return np.clip(np.asarray(raw, dtype=np.float32), 0, 1) * np.float32(scale)
 
 
-def adapt_magnitude(current: np.ndarray, neighbours: Sequence[np.ndarray] | None,
-                    offset: float) -> np.ndarray:
+def adapt_magnitude(
+    current: np.ndarray, neighbours: Sequence[np.ndarray] | None, offset: float
+) -> np.ndarray:
     """Blur length that frame t would have if it moved like its neighbours, float32 (H, W), pixels.
 
     current: M_t, (H, W), pixels. neighbours: M_{t-2}, M_{t-1}, M_{t+1}, M_{t+2}; the result is M_t / max(M_t)
@@ -27,8 +29,9 @@ def adapt_magnitude(current: np.ndarray, neighbours: Sequence[np.ndarray] | None
         return current + np.float32(offset)
     shapes = [np.shape(neighbour) for neighbour in neighbours]
     if current.ndim != 2 or shapes != [current.shape] * _NEIGHBOURS:
-        raise ValueError(f"neighbours: expected {_NEIGHBOURS} maps (H, W) of shape {current.shape}, "
-                         f"got {shapes}")
+        raise ValueError(
+            f"neighbours: expected {_NEIGHBOURS} maps (H, W) of shape {current.shape}, got {shapes}"
+        )
     peak = current.max()
     relative = current / peak if peak > 0 else np.zeros_like(current)
     return relative * np.mean(neighbours, axis=0, dtype=np.float32) + np.float32(offset)

@@ -1,4 +1,5 @@
 """Blur Orientation Estimator: the direction in which a pixel moves while its frame is exposed."""
+
 from collections.abc import Sequence
 
 import torch
@@ -18,7 +19,8 @@ def orientation(flow_forward: Tensor, flow_backward: Tensor) -> Tensor:
 
 
 def central_motion(flow_forward: Tensor, flow_backward: Tensor) -> Tensor:
-    """F_t = (f(t, t+1) - f(t, t-1)) / 2, (..., 2, H, W), pixels per frame interval; flows and errors as above."""
+    """F_t = (f(t, t+1) - f(t, t-1)) / 2, (..., 2, H, W), pixels per frame interval; flows and errors as
+    above."""
     return (_checked(flow_forward, flow_forward) - _checked(flow_backward, flow_forward)) / 2
 
 
@@ -34,7 +36,8 @@ def five_frame_trajectory(flows: Sequence[Tensor]) -> Tensor:
 
 
 def five_frame_motion(flows: Sequence[Tensor]) -> Tensor:
-    """A quarter of the sum of the four flows, (..., 2, H, W), pixels per frame interval; flows and errors as above.
+    """A quarter of the sum of the four flows, (..., 2, H, W), pixels per frame interval; flows and errors as
+    above.
 
     (The paper's F_t is the sum; the quarter makes its length comparable to `central_motion`, and leaves the
     direction as it is.)
@@ -46,8 +49,9 @@ def five_frame_motion(flows: Sequence[Tensor]) -> Tensor:
 
 def _checked(flow: Tensor, like: Tensor) -> Tensor:
     if flow.ndim < 3 or flow.shape[-3] != 2 or flow.shape != like.shape:
-        raise ValueError("flows: expected one shape (..., 2, H, W), "
-                         f"got {tuple(like.shape)} and {tuple(flow.shape)}")
+        raise ValueError(
+            f"flows: expected one shape (..., 2, H, W), got {tuple(like.shape)} and {tuple(flow.shape)}"
+        )
     if not torch.isfinite(flow).all():
         raise ValueError("flows: expected finite values, got NaN or infinite ones")
     return flow

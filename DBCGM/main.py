@@ -8,6 +8,7 @@ Writes   <output>/dbcgm/condition/<video>/<frame>.npy   float32 (3, H, W): direc
 Usage    python DBCGM/main.py --config configs/demo.yaml
          torchrun --nproc_per_node=2 DBCGM/main.py --config configs/demo.yaml
 """
+
 import sys
 from pathlib import Path
 
@@ -21,14 +22,14 @@ if __name__ == "__main__":
 import numpy as np
 import torch
 
-from common.runtime.background import Writer, ahead
 from common.checkpoints import sha256
-from common.runtime.entry import run
 from common.condition_view import condition_picture
 from common.errors import UserError
 from common.flow import Flow, load_flow
 from common.images import on_device, read_array, read_image, write_array, write_image
 from common.regions_file import by_frame, read_regions
+from common.runtime.background import Writer, ahead
+from common.runtime.entry import run
 from common.runtime.seeding import numpy_generator
 from common.stage import Stage, open_stage, section_settings, unfinished
 from common.videos import Video
@@ -58,13 +59,19 @@ def make_conditions(stage: Stage) -> None:
     drawn = {"seed": stage.config.runtime.seed} if config.condition == "random" else {}
     # Flow is float32 whatever runtime.precision says, but CUDA may compute it with TF32.
     rounded = {"precision": "TF32"} if "TF32" in stage.precision else {}
-    stage.claim(folder, {"dbcgm": section_settings(config), "sharp_regions": sha256(regions_path)} | drawn | rounded,
-                WORK)
+    stage.claim(
+        folder,
+        {"dbcgm": section_settings(config), "sharp_regions": sha256(regions_path)} | drawn | rounded,
+        WORK,
+    )
     # The outermost frames have no flow on one side, and with five frames the second ones neither.
     first = 1 if config.trajectory == "central" else 2
     if config.frames == "all":
-        frames = [(video, position) for video in stage.videos
-                  for position in range(first, len(video.frames) - first)]
+        frames = [
+            (video, position)
+            for video in stage.videos
+            for position in range(first, len(video.frames) - first)
+        ]
     else:
         videos = {video.name: video for video in stage.videos}
         frames = [(videos[name], position) for name, position in by_frame(regions)]
@@ -73,7 +80,9 @@ def make_conditions(stage: Stage) -> None:
         with stage.timed(WORK):
             write_conditions(stage, folder, missing)
     stage.world.barrier()
-    stage.say(f"stage 2: conditions of {len(frames)} frames -> {folder / 'condition'} (look at {folder / 'preview'})")
+    stage.say(
+        f"stage 2: conditions of {len(frames)} frames -> {folder / 'condition'} (look at {folder / 'preview'})"
+    )
 
 
 def write_conditions(stage: Stage, folder: Path, frames: list[tuple[Video, int]]) -> None:
@@ -83,12 +92,22 @@ def write_conditions(stage: Stage, folder: Path, frames: list[tuple[Video, int]]
         flow = load_flow(config.flow, config.weights, stage.world.device, config.iterations)
     read = ahead(lambda frame: read_frames(stage, *frame), frames, workers)
     with Writer(workers) as writer:
-        for (video, position), images in stage.progress(zip(frames, read), "stage 2, blur conditions", "frame",
-                                                        len(frames)):
-            writer(write, folder, config.motion, video, position, *frame_condition(stage, flow, video, position, images))
+        for (video, position), images in stage.progress(
+            zip(frames, read), "stage 2, blur conditions", "frame", len(frames)
+        ):
+            writer(
+                write,
+                folder,
+                config.motion,
+                video,
+                position,
+                *frame_condition(stage, flow, video, position, images),
+            )
 
 
-def write(folder: Path, with_motion: bool, video: Video, position: int, result: np.ndarray, motion: np.ndarray) -> None:
+def write(
+    folder: Path, with_motion: bool, video: Video, position: int, result: np.ndarray, motion: np.ndarray
+) -> None:
     """Write a frame's files."""
     write_image(folder / "preview" / video.name / f"{video.names[position]}.png", condition_picture(result))
     if with_motion:
@@ -103,29 +122,34 @@ def result_path(folder: Path, kind: str, video: Video, position: int) -> Path:
 
 
 def read_frames(stage: Stage, video: Video, position: int) -> torch.Tensor:
-    """The frames uint8 (N, 3, H, W) that the condition of one frame is made of: itself alone where it is random, three
-    around it with dbcgm.trajectory central, five with five_frame."""
+    """The frames uint8 (N, 3, H, W) that the condition of one frame is made of: itself alone where it is
+    random, three around it with dbcgm.trajectory central, five with five_frame."""
     trajectory = stage.config.dbcgm.trajectory
     reach = 1 if trajectory == "central" else 2
     if stage.config.dbcgm.condition == "random":
         reach = 0
     if not reach <= position < len(video.frames) - reach:
-        raise UserError(f"{video.frames[position]}: has no {reach} neighbours on both sides, which "
-                        f"dbcgm.trajectory {trajectory} needs; {HINT}")
-    paths = video.frames[position - reach:position + reach + 1]
+        raise UserError(
+            f"{video.frames[position]}: has no {reach} neighbours on both sides, which "
+            f"dbcgm.trajectory {trajectory} needs; {HINT}"
+        )
+    paths = video.frames[position - reach : position + reach + 1]
     images = [read_image(path) for path in paths]
     for path, image in zip(paths, images):
         if image.shape != images[0].shape:
-            raise UserError(f"{path}: is {image.shape[1]} x {image.shape[0]} pixels, {paths[0].name} is "
-                            f"{images[0].shape[1]} x {images[0].shape[0]}; all frames of a video need one size")
+            raise UserError(
+                f"{path}: is {image.shape[1]} x {image.shape[0]} pixels, {paths[0].name} is "
+                f"{images[0].shape[1]} x {images[0].shape[0]}; all frames of a video need one size"
+            )
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
 
 
-def frame_condition(stage: Stage, flow: Flow | None, video: Video, position: int,
-                    images: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """The condition float32 (3, H, W) of one frame, as dbcgm.condition says, and its motion float32 (2, H, W) in
-    pixels per frame interval. `images` are those of `read_frames`; `flow` is None where the condition is random; the
-    motion then is as long as the blur."""
+def frame_condition(
+    stage: Stage, flow: Flow | None, video: Video, position: int, images: torch.Tensor
+) -> tuple[np.ndarray, np.ndarray]:
+    """The condition float32 (3, H, W) of one frame, as dbcgm.condition says, and its motion float32 (2, H, W)
+    in pixels per frame interval. `images` are those of `read_frames`; `flow` is None where the condition is
+    random; the motion then is as long as the blur."""
     config = stage.config.dbcgm
     if config.condition == "random":
         height, width = images.shape[2:]
@@ -140,15 +164,17 @@ def frame_condition(stage: Stage, flow: Flow | None, video: Video, position: int
     if config.condition == "optical_flow":
         return flow_condition(moved), motion
     direction = orientation(*flows) if central else five_frame_trajectory(flows)
-    # As released, neighbours are counted among the frames that have an orientation (all but the first and last
-    # of the video), so the two at each end of that list are not adapted.
+    # As released, neighbours are counted among the frames that have an orientation (all but the first and
+    # last of the video), so the two at each end of that list are not adapted.
     inside = 3 <= position < len(video.frames) - 3
     adapts = config.adapt_magnitude and inside
     neighbours = [magnitude(stage, video, position + step) for step in (-2, -1, 1, 2)] if adapts else None
     adapted = adapt_magnitude(magnitude(stage, video, position), neighbours, config.magnitude_offset)
     if adapted.shape != direction.shape[1:]:
-        raise UserError(f"{video.frames[position]}: frame and magnitude map differ in size; "
-                        "run python RSDM/main.py --overwrite")
+        raise UserError(
+            f"{video.frames[position]}: frame and magnitude map differ in size; "
+            "run python RSDM/main.py --overwrite"
+        )
     return condition(direction.cpu().numpy(), adapted), motion
 
 

@@ -1,4 +1,5 @@
 """Layers and input checks that several deblurring networks share."""
+
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -33,8 +34,9 @@ def check_size(frames: Tensor, multiple: int, smallest: int = 1) -> None:
     height, width = frames.shape[-2:]
     if any(size % multiple or size < max(smallest, multiple) for size in (height, width)):
         least = f", at least {smallest}" if smallest > multiple else ""
-        raise ValueError(f"height and width: expected multiples of {multiple}{least}, "
-                         f"received {height} x {width}")
+        raise ValueError(
+            f"height and width: expected multiples of {multiple}{least}, received {height} x {width}"
+        )
 
 
 def check_clip(clip: Tensor, *, multiple: int, frames: int = 1, smallest: int = 1) -> None:
@@ -53,8 +55,8 @@ def check_clip(clip: Tensor, *, multiple: int, frames: int = 1, smallest: int = 
 def dense_gradient(x: Tensor) -> Tensor:
     """`x` (B, C, H, W) itself; its gradient is laid out in memory without gaps before it goes on.
 
-    The gradient of a part of a concatenation is a strided view, on which the backward passes of activations are
-    several times slower on the CPU.
+    The gradient of a part of a concatenation is a strided view, on which the backward passes of activations
+    are several times slower on the CPU.
     """
     if x.requires_grad:
         x.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last))
@@ -68,8 +70,12 @@ class ResidualDenseBlock(nn.Module):
     def __init__(self, channels: int, growth: int, activation: str = "gelu") -> None:
         super().__init__()
         self.dense_layers = nn.ModuleList(
-            nn.Sequential(OrderedDict(conv=nn.Conv2d(channels + index * growth, growth, 3, padding=1),
-                                      activation=ACTIVATIONS[activation]()))
+            nn.Sequential(
+                OrderedDict(
+                    conv=nn.Conv2d(channels + index * growth, growth, 3, padding=1),
+                    activation=ACTIVATIONS[activation](),
+                )
+            )
             for index in range(3)
         )
         self.conv1x1 = nn.Conv2d(channels + 3 * growth, channels, 1)
@@ -116,9 +122,11 @@ def frame_head(channels: int, features: int) -> nn.Sequential:
     """Two transposed convolutions of stride 2 and a 5x5 convolution, nothing between them:
     (B, channels, H, W) -> (B, 3, 4H, 4W)."""
     doubling = dict(kernel_size=3, stride=2, padding=1, output_padding=1)
-    return nn.Sequential(nn.ConvTranspose2d(channels, 2 * features, **doubling),
-                         nn.ConvTranspose2d(2 * features, features, **doubling),
-                         nn.Conv2d(features, 3, 5, padding=2))
+    return nn.Sequential(
+        nn.ConvTranspose2d(channels, 2 * features, **doubling),
+        nn.ConvTranspose2d(2 * features, features, **doubling),
+        nn.Conv2d(features, 3, 5, padding=2),
+    )
 
 
 class ChannelLayerNorm(nn.Module):

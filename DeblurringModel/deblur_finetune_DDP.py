@@ -6,6 +6,7 @@ Writes   <output>/deblurring/<model>/weights/{last,best,epoch_N}.pth and log.csv
 Usage    python DeblurringModel/deblur_finetune_DDP.py --config configs/demo.yaml
          torchrun --nproc_per_node=2 DeblurringModel/deblur_finetune_DDP.py --config configs/demo.yaml
 """
+
 import math
 import sys
 from pathlib import Path
@@ -20,12 +21,12 @@ if __name__ == "__main__":
 from torch import Tensor, nn
 
 from common.checkpoints import load_checkpoint, sha256
-from common.runtime.entry import run
 from common.config import DeblurringConfig
 from common.errors import UserError
 from common.images import to_image
 from common.metrics import psnr
 from common.regions_file import Region, read_regions
+from common.runtime.entry import run
 from common.stage import Stage, open_stage, section_settings
 from common.training.loop import Plan, Task, cosine, fit
 from common.videos import Video
@@ -56,31 +57,50 @@ def finetune(stage: Stage) -> None:
     if not (blurring / "settings.json").exists():
         raise UserError(f"{blurring}: no reblurred frames; {HINT}")
     if config.batch_size % stage.world.size:
-        raise UserError(f"deblurring.batch_size: {config.batch_size} cannot be divided among "
-                        f"{stage.world.size} processes")
+        raise UserError(
+            f"deblurring.batch_size: {config.batch_size} cannot be divided among {stage.world.size} processes"
+        )
     facts = model_spec(stage.config)
     if config.crop_size % facts.multiple or config.crop_size < facts.minimum:
-        raise UserError(f"deblurring.crop_size: {config.model} needs a multiple of {facts.multiple} of at least "
-                        f"{facts.minimum}, found {config.crop_size}")
+        raise UserError(
+            f"deblurring.crop_size: {config.model} needs a multiple of {facts.multiple} of at least "
+            f"{facts.minimum}, found {config.crop_size}"
+        )
     if config.select in BY_GROUND_TRUTH and not all(video.sharp for video in stage.videos):
-        raise UserError(f"deblurring.select: {config.select} needs ground truth for every video (dataset.sharp); use last "
-                        "or best_pairs")
+        raise UserError(
+            f"deblurring.select: {config.select} needs ground truth for every video (dataset.sharp); use last "
+            "or best_pairs"
+        )
     anchored = config.pairs == "reblurred" and config.anchors > 0
-    stage.claim(model_folder(stage) / "weights",
-                {"deblurring": section_settings(config, without=() if anchored else INFERENCE_KEYS),
-                 "blurring": sha256(blurring / "settings.json"), "sharp_regions": sha256(regions_path),
-                 "precision": stage.precision, "seed": stage.config.runtime.seed},
-                work_name(stage, "fine-tuning"))
+    stage.claim(
+        model_folder(stage) / "weights",
+        {
+            "deblurring": section_settings(config, without=() if anchored else INFERENCE_KEYS),
+            "blurring": sha256(blurring / "settings.json"),
+            "sharp_regions": sha256(regions_path),
+            "precision": stage.precision,
+            "seed": stage.config.runtime.seed,
+        },
+        work_name(stage, "fine-tuning"),
+    )
     if anchored:
-        infer(stage, ANCHORS, {video.name: [region.position for region in regions if region.video.name == video.name]
-                               for video in stage.videos})
+        infer(
+            stage,
+            ANCHORS,
+            {
+                video.name: [region.position for region in regions if region.video.name == video.name]
+                for video in stage.videos
+            },
+        )
     if config.scope == "dataset":
         finetune_on(stage, regions, stage.videos, weights_folder(stage, None), "stage 4, fine-tuning")
         return
     for video in stage.videos:
         own = [region for region in regions if region.video.name == video.name]
         if own:
-            finetune_on(stage, own, [video], weights_folder(stage, video), f"stage 4, fine-tuning {video.name}")
+            finetune_on(
+                stage, own, [video], weights_folder(stage, video), f"stage 4, fine-tuning {video.name}"
+            )
         else:
             stage.say(f"{video.name}: no sharp region, restored with the unadapted network")
 
@@ -88,7 +108,11 @@ def finetune(stage: Stage) -> None:
 def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder: Path, label: str) -> None:
     """Fine-tune one network on the given regions."""
     config, runtime, facts = stage.config.deblurring, stage.config.runtime, model_spec(stage.config)
-    made = true_pairs(regions) if config.pairs == "ground_truth" else reblurred_pairs(regions, stage.output / "blurring")
+    made = (
+        true_pairs(regions)
+        if config.pairs == "ground_truth"
+        else reblurred_pairs(regions, stage.output / "blurring")
+    )
     judges: list[Pair] = []
     if config.select == "best_pairs":
         made, judges = held_out(made, runtime.seed)
@@ -109,11 +133,13 @@ def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder
         windows, sharp = (models.to_range(part, facts, config.channel_order) for part in batch)
         restored = models.checked(net(windows), windows, facts)
         middle = windows.shape[1] // 2 - facts.past
-        return facts.adaptation_loss(restored[:, middle:middle + 1], sharp)
+        return facts.adaptation_loss(restored[:, middle : middle + 1], sharp)
 
     def keep(step: int) -> str | None:
         epoch, rest = divmod(step, per_epoch)
-        return f"epoch_{epoch}.pth" if config.keep_every and not rest and not epoch % config.keep_every else None
+        return (
+            f"epoch_{epoch}.pth" if config.keep_every and not rest and not epoch % config.keep_every else None
+        )
 
     validate, best = None, ""
     if config.select in BY_GROUND_TRUTH:
@@ -124,20 +150,42 @@ def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder
     task = Task(lambda items: pairs.batch(items, config.batch_size), loss, validate, best=best)
     rate = facts.learning_rate if config.learning_rate is None else config.learning_rate
     clip = facts.gradient_clip if config.gradient_clip is None else config.gradient_clip
-    plan = Plan(steps, config.batch_size,
-                lambda step: cosine(step // per_epoch, epochs, rate, config.min_learning_rate), clip,
-                runtime.precision, runtime.seed, runtime.workers,
-                validate_every=per_epoch if epochs == config.epochs else interval(per_epoch),
-                save_every=interval(per_epoch), validate_first=bool(judges), keep=keep, label=label,
-                section="deblurring", compile=runtime.compile)
+    plan = Plan(
+        steps,
+        config.batch_size,
+        lambda step: cosine(step // per_epoch, epochs, rate, config.min_learning_rate),
+        clip,
+        runtime.precision,
+        runtime.seed,
+        runtime.workers,
+        validate_every=per_epoch if epochs == config.epochs else interval(per_epoch),
+        save_every=interval(per_epoch),
+        validate_first=bool(judges),
+        keep=keep,
+        label=label,
+        section="deblurring",
+        compile=runtime.compile,
+    )
     with stage.timed(work_name(stage, "fine-tuning")):
-        fit(network, task, plan, folder, stage.world,
-            {"network": config.model, "architecture": dict(config.architecture), "epochs": epochs,
-             "steps_per_epoch": per_epoch})
+        fit(
+            network,
+            task,
+            plan,
+            folder,
+            stage.world,
+            {
+                "network": config.model,
+                "architecture": dict(config.architecture),
+                "epochs": epochs,
+                "steps_per_epoch": per_epoch,
+            },
+        )
     stage.say(f"stage 4: {steps} steps ({epochs} epochs of {len(pairs)} pairs) -> {folder}")
     if judges and load_checkpoint(folder / "best.pth")["step"] == 0:
-        stage.say(f"stage 4: no state was better on the {len(judges)} held-out pairs than the unadapted network, which is "
-                  "what is used")
+        stage.say(
+            f"stage 4: no state was better on the {len(judges)} held-out pairs than the unadapted network, which is "
+            "what is used"
+        )
 
 
 def epochs_and_steps(config: DeblurringConfig, pairs: int) -> tuple[int, int]:
@@ -148,8 +196,9 @@ def epochs_and_steps(config: DeblurringConfig, pairs: int) -> tuple[int, int]:
 
 
 def interval(per_epoch: int) -> int:
-    """Steps between checkpoints: every epoch, but not more often than every 50 steps on very short videos. Between
-    looks at the ground truth too (deblurring.select) where deblurring.min_steps has multiplied the epochs."""
+    """Steps between checkpoints: every epoch, but not more often than every 50 steps on very short videos.
+    Between looks at the ground truth too (deblurring.select) where deblurring.min_steps has multiplied the
+    epochs."""
     return per_epoch * max(1, 50 // per_epoch)
 
 
@@ -158,20 +207,24 @@ def pairs_psnr(network: nn.Module, facts: models.Spec, pairs: Pairs, stage: Stag
     values = []
     for index in range(len(pairs)):
         windows, sharp = pairs.centre(index)
-        restored = models.restore(network, facts, windows.to(stage.world.device), stage.config.deblurring.channel_order)
+        restored = models.restore(
+            network, facts, windows.to(stage.world.device), stage.config.deblurring.channel_order
+        )
         middle = windows.shape[1] // 2 - facts.past
         values.append(psnr(to_image(restored[0, middle]), to_image(sharp[0, 0])))
     return sum(values) / len(values)
 
 
 def ground_truth_psnr(network: nn.Module, facts: models.Spec, videos: list[Video], stage: Stage) -> float:
-    """Mean PSNR over the frames of all videos against their ground truth. It looks at the answer: only for the
-    comparison with the released code's choice of the epoch (deblurring.select best_gt, both)."""
+    """Mean PSNR over the frames of all videos against their ground truth. It looks at the answer: only for
+    the comparison with the released code's choice of the epoch (deblurring.select best_gt, both)."""
     config, values = stage.config.deblurring, []
     for video in videos:
         clips = clips_of(video, facts, config.clip_length, config.clip_overlap, "drop")
-        values += [psnr(picture, ground_truth(video, position, picture))
-                   for position, picture in restored_frames(network, facts, video, clips, stage)]
+        values += [
+            psnr(picture, ground_truth(video, position, picture))
+            for position, picture in restored_frames(network, facts, video, clips, stage)
+        ]
     return sum(values) / len(values)
 
 

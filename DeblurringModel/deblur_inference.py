@@ -1,4 +1,5 @@
-"""Stage 4, second half: restore whole videos with the network before (baseline) or after adaptation (adapted).
+"""Stage 4, second half: restore whole videos with the network before (baseline) or after adaptation
+(adapted).
 
 With deblurring.select both there are two adapted results, `adapted` and `adapted_best_gt`.
 
@@ -7,6 +8,7 @@ Writes   <output>/deblurring/<model>/<baseline|adapted|adapted_best_gt>/<video>/
 Usage    python DeblurringModel/deblur_inference.py --config configs/demo.yaml --variant adapted
          torchrun --nproc_per_node=2 DeblurringModel/deblur_inference.py --config configs/demo.yaml
 """
+
 import argparse
 import sys
 from collections.abc import Collection, Mapping
@@ -20,17 +22,36 @@ if __name__ == "__main__":
     interrupts.end_at_once()
 
 from common.checkpoints import sha256
-from common.runtime.entry import run
 from common.images import write_image
+from common.runtime.entry import run
 from common.stage import Stage, open_stage, section_settings, weights_record
 from common.videos import Video
 from DeblurringModel.restoring import clips_of, restored_frames
-from DeblurringModel.setup import (ANCHORS, adapted_variants, adapted_weights, load_network, model_folder, model_spec,
-                                   work_name)
+from DeblurringModel.setup import (
+    ANCHORS,
+    adapted_variants,
+    adapted_weights,
+    load_network,
+    model_folder,
+    model_spec,
+    work_name,
+)
 from DeblurringModel.windows import Clip
 
-TRAINING_KEYS = ("epochs", "min_steps", "batch_size", "crop_size", "pairs", "anchors", "learning_rate",
-                 "min_learning_rate", "gradient_clip", "scope", "select", "keep_every")
+TRAINING_KEYS = (
+    "epochs",
+    "min_steps",
+    "batch_size",
+    "crop_size",
+    "pairs",
+    "anchors",
+    "learning_rate",
+    "min_learning_rate",
+    "gradient_clip",
+    "scope",
+    "select",
+    "keep_every",
+)
 """Settings of the fine-tuning: inference depends on them through the weights alone."""
 
 
@@ -45,8 +66,12 @@ def main() -> None:
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--variant", choices=("baseline", "adapted", "both"), default="adapted",
-                        help="weights from before or after adaptation")
+    parser.add_argument(
+        "--variant",
+        choices=("baseline", "adapted", "both"),
+        default="adapted",
+        help="weights from before or after adaptation",
+    )
 
 
 def infer(stage: Stage, variant: str, only: Mapping[str, Collection[int]] | None = None) -> Path:
@@ -65,8 +90,11 @@ def infer(stage: Stage, variant: str, only: Mapping[str, Collection[int]] | None
         sources = {video.name: config.weights for video in stage.videos}
         weights = weights_record(config.weights)
     settings = section_settings(config, without=("weights", *TRAINING_KEYS))
-    stage.claim(folder, {"deblurring": settings, "weights": weights, "precision": stage.precision},
-                work_name(stage, variant))
+    stage.claim(
+        folder,
+        {"deblurring": settings, "weights": weights, "precision": stage.precision},
+        work_name(stage, variant),
+    )
     for video in stage.videos:
         wanted = range(len(video.frames)) if only is None else only.get(video.name, ())
         restore(stage, sources[video.name], video, wanted, folder / video.name, variant)
@@ -75,13 +103,21 @@ def infer(stage: Stage, variant: str, only: Mapping[str, Collection[int]] | None
     return folder
 
 
-def restore(stage: Stage, weights: Path, video: Video, wanted: Collection[int], folder: Path, variant: str) -> None:
-    """Write the wanted frames of a video that are not there yet to `folder`; variant: what that result is called."""
+def restore(
+    stage: Stage, weights: Path, video: Video, wanted: Collection[int], folder: Path, variant: str
+) -> None:
+    """Write the wanted frames of a video that are not there yet to `folder`; variant: what that result is
+    called."""
     config, facts = stage.config.deblurring, model_spec(stage.config)
     clips = clips_of(video, facts, config.clip_length, config.clip_overlap, config.borders)
-    missing = [clip for clip in _block(clips, stage.world.rank, stage.world.size)
-               if any(position in wanted and not (folder / video.frames[position].name).exists()
-                      for _, position in clip.outputs)]
+    missing = [
+        clip
+        for clip in _block(clips, stage.world.rank, stage.world.size)
+        if any(
+            position in wanted and not (folder / video.frames[position].name).exists()
+            for _, position in clip.outputs
+        )
+    ]
     if not missing:
         return
     with stage.timed(work_name(stage, variant)):
@@ -94,7 +130,7 @@ def restore(stage: Stage, weights: Path, video: Video, wanted: Collection[int], 
 
 def _block(clips: list[Clip], rank: int, size: int) -> list[Clip]:
     # Neighbouring clips share frames, so each process gets a run of them rather than every size-th.
-    return clips[len(clips) * rank // size:len(clips) * (rank + 1) // size]
+    return clips[len(clips) * rank // size : len(clips) * (rank + 1) // size]
 
 
 if __name__ == "__main__":

@@ -1,36 +1,49 @@
 """PSNR and SSIM of the blurry input, the baseline and the adapted result, and the table that shows them."""
+
 from pathlib import Path
 
 import numpy as np
 
 from common.errors import UserError
-from common.runtime.files import read_json, remove_leftovers, write_json
 from common.images import read_image
 from common.metrics import SSIM_WINDOW, psnr, ssim
+from common.runtime.files import read_json, remove_leftovers, write_json
 from common.stage import Stage
 from common.videos import Video
 from DeblurringModel.health import health
 
-ROWS = {"input": "blurry input", "baseline": "before adaptation", "adapted": "adapted",
-        "adapted_best_gt": "adapted (epoch chosen by ground truth)"}
+ROWS = {
+    "input": "blurry input",
+    "baseline": "before adaptation",
+    "adapted": "adapted",
+    "adapted_best_gt": "adapted (epoch chosen by ground truth)",
+}
 
 
 def measure(stage: Stage, folders: dict[str, Path | None], path: Path, made_from: list[str]) -> dict | None:
-    """Mean PSNR and SSIM per video of each kind of picture, written to `path`; None where no video has ground truth
-    (or frames large enough for SSIM).
+    """Mean PSNR and SSIM per video of each kind of picture, written to `path`; None where no video has ground
+    truth (or frames large enough for SSIM).
 
-    folders: kind -> folder with <video>/<frame>.png, None for the blurry frames themselves. Frames that were not
-    restored (deblurring.borders drop) are left out for every kind alike. Figures in `path` that were measured on
-    the same pictures (`made_from` identifies them) are not computed again.
+    folders: kind -> folder with <video>/<frame>.png, None for the blurry frames themselves. Frames that were
+    not restored (deblurring.borders drop) are left out for every kind alike. Figures in `path` that were
+    measured on the same pictures (`made_from` identifies them) are not computed again.
     """
     known = read_json(path) if path.exists() else None
-    if isinstance(known, dict) and known.get("made_from") == made_from and all(kind in known for kind in folders):
+    if (
+        isinstance(known, dict)
+        and known.get("made_from") == made_from
+        and all(kind in known for kind in folders)
+    ):
         return known
     videos = [video for video in stage.videos if video.sharp and measurable(stage, video)]
     if not videos:
         return None
-    work = [(kind, video, position) for video in videos for position in restored_positions(stage, video, folders)
-            for kind in folders]
+    work = [
+        (kind, video, position)
+        for video in videos
+        for position in restored_positions(stage, video, folders)
+        for kind in folders
+    ]
     rows = []
     for kind, video, position in stage.progress(stage.world.share(work), "stage 4, PSNR and SSIM", "picture"):
         frame, folder = video.frames[position], folders[kind]
@@ -49,22 +62,28 @@ def measurable(stage: Stage, video: Video) -> bool:
     height, width = read_image(video.frames[0]).shape[:2]
     if min(height, width) >= SSIM_WINDOW:
         return True
-    stage.say(f"{video.name}: not measured, SSIM needs {SSIM_WINDOW} x {SSIM_WINDOW} pixels (frames are {width} x "
-              f"{height})")
+    stage.say(
+        f"{video.name}: not measured, SSIM needs {SSIM_WINDOW} x {SSIM_WINDOW} pixels (frames are {width} x "
+        f"{height})"
+    )
     return False
 
 
 def ground_truth(video: Video, position: int, picture: np.ndarray) -> np.ndarray:
-    """The sharp frame uint8 (H, W, 3) that `picture` is measured against; UserError where they differ in size."""
+    """The sharp frame uint8 (H, W, 3) that `picture` is measured against; UserError where they differ in
+    size."""
     sharp = read_image(video.sharp[position])
     if sharp.shape != picture.shape:
-        raise UserError(f"{video.sharp[position]}: is {sharp.shape[1]} x {sharp.shape[0]} pixels, the blurry frame "
-                        f"{picture.shape[1]} x {picture.shape[0]}; ground truth needs the size of the blurry frames")
+        raise UserError(
+            f"{video.sharp[position]}: is {sharp.shape[1]} x {sharp.shape[0]} pixels, the blurry frame "
+            f"{picture.shape[1]} x {picture.shape[0]}; ground truth needs the size of the blurry frames"
+        )
     return sharp
 
 
 def unsound(stage: Stage, folder: Path) -> dict[str, list[str]]:
-    """What looks wrong with the restored videos in `folder`, by the name of the video; see `DeblurringModel.health`."""
+    """What looks wrong with the restored videos in `folder`, by the name of the video; see
+    `DeblurringModel.health`."""
     found = []
     for video in stage.progress(stage.world.share(stage.videos), "stage 4, checking results", "video"):
         frames = [(frame, folder / video.name / frame.name) for frame in video.frames]
@@ -76,8 +95,11 @@ def unsound(stage: Stage, folder: Path) -> dict[str, list[str]]:
 
 def restored_positions(stage: Stage, video: Video, folders: dict[str, Path | None]) -> list[int]:
     """Positions of the frames that exist in every folder."""
-    return [position for position, frame in enumerate(video.frames)
-            if all(folder is None or (folder / video.name / frame.name).exists() for folder in folders.values())]
+    return [
+        position
+        for position, frame in enumerate(video.frames)
+        if all(folder is None or (folder / video.name / frame.name).exists() for folder in folders.values())
+    ]
 
 
 def _collect(rows: list[tuple[str, str, str, float, float]], kinds: list[str]) -> dict:
@@ -87,10 +109,19 @@ def _collect(rows: list[tuple[str, str, str, float, float]], kinds: list[str]) -
         for _, video, frame, *values in sorted(row for row in rows if row[0] == kind):
             videos.setdefault(video, {})[frame] = values
         every = [values for frames in videos.values() for values in frames.values()]
-        figures[kind] = {"psnr": _mean(every, 0), "ssim": _mean(every, 1), "frames": len(every),
-                         "videos": {name: {"psnr": _mean(list(frames.values()), 0),
-                                           "ssim": _mean(list(frames.values()), 1), "frames": len(frames)}
-                                    for name, frames in videos.items()}}
+        figures[kind] = {
+            "psnr": _mean(every, 0),
+            "ssim": _mean(every, 1),
+            "frames": len(every),
+            "videos": {
+                name: {
+                    "psnr": _mean(list(frames.values()), 0),
+                    "ssim": _mean(list(frames.values()), 1),
+                    "frames": len(frames),
+                }
+                for name, frames in videos.items()
+            },
+        }
     return figures
 
 
@@ -101,14 +132,18 @@ def _mean(values: list, index: int) -> float:
 def table(figures: dict, title: str, choice: str) -> str:
     """The figures as an aligned Markdown table: all frames first, then each video where there are several.
 
-    choice: how the adapted weights were chosen; it is printed, because a choice by ground truth is no fair result.
+    choice: how the adapted weights were chosen; it is printed, because a choice by ground truth is no fair
+    result.
     """
     names = list(figures["input"]["videos"])
     columns = [("all frames", lambda kind: figures[kind])]
     if len(names) > 1:
         columns += [(name, lambda kind, name=name: figures[kind]["videos"][name]) for name in names]
-    lines = [f"{title}, {figures['input']['frames']} frames, RGB, 8 bits: PSNR in dB / SSIM (mean over frames)",
-             "| | " + " | ".join(name for name, _ in columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    lines = [
+        f"{title}, {figures['input']['frames']} frames, RGB, 8 bits: PSNR in dB / SSIM (mean over frames)",
+        "| | " + " | ".join(name for name, _ in columns) + " |",
+        "|---" * (len(columns) + 1) + "|",
+    ]
     for kind, label in ((kind, label) for kind, label in ROWS.items() if kind in figures):
         label += f" ({choice})" if kind == "adapted" else ""
         cells = [f"{part(kind)['psnr']:.2f} / {part(kind)['ssim']:.4f}" for _, part in columns]

@@ -1,4 +1,5 @@
 """Does a restored video look sound? Checks that need no ground truth."""
+
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -7,17 +8,19 @@ import numpy as np
 
 _GRID = 8
 MOST_COLOUR_SHIFT = 4.0
-"""Grey levels by which the mean of a frame's colour may differ from the input's. Blur and its removal move light about
-and keep its sum (up to the tone curve and noise)."""
+"""Grey levels by which the mean of a frame's colour may differ from the input's. Blur and its removal move
+light about and keep its sum (up to the tone curve and noise)."""
 MOST_FLICKER_RATIO, FLICKER_ALLOWANCE = 1.5, 0.5
-"""The result may flicker this many times as much as the input, plus so many grey levels, the least the eye sees."""
+"""The result may flicker this many times as much as the input, plus so many grey levels, the least the eye
+sees."""
 
 
 @dataclass(frozen=True)
 class Health:
-    """colour_shift: largest difference, over frames and colours, of the mean from the input's. flicker, input_flicker:
-    root mean square of how far the brightness of each part of the picture is from the mean of the frames before and
-    after. All in grey levels (0 to 255)."""
+    """colour_shift: largest difference, over frames and colours, of the mean from the input's. flicker,
+    input_flicker: root mean square of how far the brightness of each part of the picture is from the mean of
+    the frames before and after. All in grey levels (0 to 255)."""
+
     colour_shift: float
     flicker: float
     input_flicker: float
@@ -26,24 +29,30 @@ class Health:
         """What is wrong, in words; empty where nothing is."""
         found = []
         if self.colour_shift > MOST_COLOUR_SHIFT:
-            found.append(f"colours are off by {self.colour_shift:.1f} grey levels (at most {MOST_COLOUR_SHIFT:g})")
+            found.append(
+                f"colours are off by {self.colour_shift:.1f} grey levels (at most {MOST_COLOUR_SHIFT:g})"
+            )
         allowed = MOST_FLICKER_RATIO * self.input_flicker + FLICKER_ALLOWANCE
         if self.flicker > allowed:
-            found.append(f"flickers by {self.flicker:.1f} grey levels (the input {self.input_flicker:.1f}, at most "
-                         f"{allowed:.1f})")
+            found.append(
+                f"flickers by {self.flicker:.1f} grey levels (the input {self.input_flicker:.1f}, at most "
+                f"{allowed:.1f})"
+            )
         return found
 
 
 def health(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> Health:
     """The health of a restored video.
 
-    pairs: (blurry frame, restored frame) in order, each uint8 (H, W, 3). (That values are finite is checked where
-    they become pictures.) Raises ValueError without a frame.
+    pairs: (blurry frame, restored frame) in order, each uint8 (H, W, 3). (That values are finite is checked
+    where they become pictures.) Raises ValueError without a frame.
     """
     shift, series = 0.0, []
     for blurry, restored in pairs:
-        means = [cv2.resize(image, (_GRID, _GRID), interpolation=cv2.INTER_AREA).astype(np.float32)
-                 for image in (blurry.astype(np.float32), restored.astype(np.float32))]
+        means = [
+            cv2.resize(image, (_GRID, _GRID), interpolation=cv2.INTER_AREA).astype(np.float32)
+            for image in (blurry.astype(np.float32), restored.astype(np.float32))
+        ]
         shift = max(shift, float(np.abs((means[1] - means[0]).mean(axis=(0, 1))).max()))
         series.append([mean.mean(axis=2) for mean in means])
     if not series:
@@ -53,7 +62,8 @@ def health(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> Health:
 
 
 def _flicker(brightness: np.ndarray) -> float:
-    """Root mean square second difference over time of (T, grid, grid), halved; 0 for fewer than three frames."""
+    """Root mean square second difference over time of (T, grid, grid), halved; 0 for fewer than three
+    frames."""
     if len(brightness) < 3:
         return 0.0
     return float(np.sqrt(np.mean((np.diff(brightness, 2, axis=0) / 2) ** 2)))

@@ -4,6 +4,7 @@ All are pure functions of a prediction and a target of the same shape (..., 3, H
 the network, and return a scalar. They compute in float32 at least, so that half-precision outputs do not lose
 the small constants. A difference in shape raises ValueError.
 """
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,8 +12,10 @@ from torch import Tensor
 
 def _full_precision(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     if prediction.shape != target.shape:
-        raise ValueError(f"expected prediction and target of one shape, received {tuple(prediction.shape)} "
-                         f"and {tuple(target.shape)}")
+        raise ValueError(
+            f"expected prediction and target of one shape, received {tuple(prediction.shape)} "
+            f"and {tuple(target.shape)}"
+        )
     dtype = torch.promote_types(prediction.dtype, torch.float32)
     return prediction.to(dtype), target.to(dtype)
 

@@ -7,6 +7,7 @@ Writes   <output>/deblurring/<model>/weights/{last,best,epoch_N}.pth
 Usage    python DeblurringModel/main.py --config configs/demo.yaml
          torchrun --nproc_per_node=2 DeblurringModel/main.py --config configs/demo.yaml
 """
+
 import sys
 from pathlib import Path
 
@@ -25,9 +26,12 @@ from DeblurringModel.deblur_inference import infer
 from DeblurringModel.evaluation import measure, table, unsound
 from DeblurringModel.setup import adapted_variants, model_folder
 
-CHOICES = {"last": "last epoch, label-free", "best_pairs": "best on held-out pairs, label-free",
-           "best_gt": "epoch chosen by ground truth",
-           "both": "last epoch, label-free"}
+CHOICES = {
+    "last": "last epoch, label-free",
+    "best_pairs": "best on held-out pairs, label-free",
+    "best_gt": "epoch chosen by ground truth",
+    "both": "last epoch, label-free",
+}
 """How the weights of the variant `adapted` are chosen, by deblurring.select."""
 
 
@@ -40,14 +44,20 @@ def main() -> None:
     for video, problems in unsound(stage, adapted["adapted"]).items():
         stage.say(f"{video}: the adapted result {'; '.join(problems)}: better use the one before adaptation")
     path = model_folder(stage) / "metrics.json"
-    # Figures belong to the pictures they were measured on: made again with other settings, they are measured anew.
+    # Figures belong to the pictures they were measured on: made again with other settings, they are measured
+    # anew.
     made_from = [sha256(folder / "settings.json") for folder in (baseline, *adapted.values())]
     figures = measure(stage, {"input": None, "baseline": baseline} | adapted, path, made_from)
     if figures is None:
         stage.say("no ground truth (dataset.sharp), so no table; compare the pictures:")
     else:
-        stage.say(table(figures, f"{model_folder(stage).name} on {stage.config.dataset.root.name}",
-                        CHOICES[stage.config.deblurring.select]))
+        stage.say(
+            table(
+                figures,
+                f"{model_folder(stage).name} on {stage.config.dataset.root.name}",
+                CHOICES[stage.config.deblurring.select],
+            )
+        )
     stage.say(f"before: {baseline}\nafter:  {', '.join(map(str, adapted.values()))}")
     stage.say_report()
 

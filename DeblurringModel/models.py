@@ -1,4 +1,6 @@
-"""Which deblurring networks there are, and the few facts that make fine-tuning and inference one code for all."""
+"""Which deblurring networks there are, and the few facts that make fine-tuning and inference one code for
+all."""
+
 import importlib
 import importlib.util
 import math
@@ -20,12 +22,15 @@ from DeblurringModel import losses
 class Spec:
     """How one network is fed.
 
-    module, class_name: where the network is. low: smallest value of its range; images are RGB in [low, low + 1].
-    past, future: frames at the two ends of a clip that it reads but does not restore. multiple: height and width
-    have to be multiples of it, and at least `minimum`. clip_length: frames fed together at test time.
-    training_loss, adaptation_loss: (prediction, target) in the network's value range -> scalar. learning_rate,
+    module, class_name: where the network is. low: smallest value of its range; images are RGB in [low, low +
+    1].
+    past, future: frames at the two ends of a clip that it reads but does not restore. multiple: height and
+    width have to be multiples of it, and at least `minimum`. clip_length: frames fed together at test time.
+    training_loss, adaptation_loss: (prediction, target) in the network's value range -> scalar.
+    learning_rate,
     gradient_clip: its published training's (0: no clipping).
     """
+
     module: str
     class_name: str
     low: float
@@ -41,21 +46,81 @@ class Spec:
 
 
 _SPECS = {
-    # Adaptation feeds ESTRNN five frames, its own authors twenty: set deblurring.clip_length to 20 for theirs.
-    "ESTRNN": Spec("DeblurringModel.ESTRNN.model", "ESTRNN", -0.5, 2, 2, 4, 4, 5,
-                   losses.colour_charbonnier, losses.clamped_mse, 5e-4, 20.0),
-    "MMP_RNN": Spec("DeblurringModel.MMP_RNN.model", "MMPRNN", -0.5, 2, 2, 4, 16, 20,
-                    losses.mmp_rnn_loss, losses.mmp_rnn_loss, 5e-4, 20.0),
-    "DSTNet": Spec("DeblurringModel.DSTNet.model", "DSTNet", 0.0, 0, 0, 16, 16, 30,
-                   losses.dstnet_loss, losses.dstnet_loss, 2e-4, 0.0),
-    "Shift_Net": Spec("DeblurringModel.Shift_Net.model", "ShiftNet", 0.0, 2, 2, 8, 8, 52,
-                      losses.mean_absolute_error, losses.mean_absolute_error, 4e-4, 0.01),
+    # Adaptation feeds ESTRNN five frames, its own authors twenty: set deblurring.clip_length to 20 for
+    # theirs.
+    "ESTRNN": Spec(
+        "DeblurringModel.ESTRNN.model",
+        "ESTRNN",
+        -0.5,
+        2,
+        2,
+        4,
+        4,
+        5,
+        losses.colour_charbonnier,
+        losses.clamped_mse,
+        5e-4,
+        20.0,
+    ),
+    "MMP_RNN": Spec(
+        "DeblurringModel.MMP_RNN.model",
+        "MMPRNN",
+        -0.5,
+        2,
+        2,
+        4,
+        16,
+        20,
+        losses.mmp_rnn_loss,
+        losses.mmp_rnn_loss,
+        5e-4,
+        20.0,
+    ),
+    "DSTNet": Spec(
+        "DeblurringModel.DSTNet.model",
+        "DSTNet",
+        0.0,
+        0,
+        0,
+        16,
+        16,
+        30,
+        losses.dstnet_loss,
+        losses.dstnet_loss,
+        2e-4,
+        0.0,
+    ),
+    "Shift_Net": Spec(
+        "DeblurringModel.Shift_Net.model",
+        "ShiftNet",
+        0.0,
+        2,
+        2,
+        8,
+        8,
+        52,
+        losses.mean_absolute_error,
+        losses.mean_absolute_error,
+        4e-4,
+        0.01,
+    ),
 }
 
-_LOSSES = {"mse": losses.clamped_mse, "l1": losses.mean_absolute_error, "charbonnier": losses.colour_charbonnier}
-_INTERFACE = {"low": (-math.inf, math.inf), "past": (0, 2), "future": (0, 2), "multiple": (1, math.inf),
-              "minimum": (1, math.inf), "clip_length": (1, math.inf), "learning_rate": (0, math.inf),
-              "gradient_clip": (0, math.inf)}
+_LOSSES = {
+    "mse": losses.clamped_mse,
+    "l1": losses.mean_absolute_error,
+    "charbonnier": losses.colour_charbonnier,
+}
+_INTERFACE = {
+    "low": (-math.inf, math.inf),
+    "past": (0, 2),
+    "future": (0, 2),
+    "multiple": (1, math.inf),
+    "minimum": (1, math.inf),
+    "clip_length": (1, math.inf),
+    "learning_rate": (0, math.inf),
+    "gradient_clip": (0, math.inf),
+}
 """What an own network may state, with the least and the largest value: a fine-tuning window has two frames on
 either side of the one that is restored."""
 
@@ -68,10 +133,10 @@ def names() -> list[str]:
 def spec(name: str, interface: Mapping[str, Any] | None = None) -> Spec:
     """Facts about a network.
 
-    name: a built-in one, `package.module:Class` or `path/to/file.py:Class`. interface: facts that differ from the
-    built-in ones, or from those of a network that takes RGB in [0, 1], any size, and restores every frame of a
-    clip (low 0, past 0, future 0, multiple 1, minimum 1, clip_length 5, learning_rate 1e-4, gradient_clip 0,
-    loss mse | l1 | charbonnier). Raises ValueError for an unknown name, fact or value.
+    name: a built-in one, `package.module:Class` or `path/to/file.py:Class`. interface: facts that differ from
+    the built-in ones, or from those of a network that takes RGB in [0, 1], any size, and restores every frame
+    of a clip (low 0, past 0, future 0, multiple 1, minimum 1, clip_length 5, learning_rate 1e-4,
+    gradient_clip 0, loss mse | l1 | charbonnier). Raises ValueError for an unknown name, fact or value.
     """
     interface = dict(interface or {})
     loss = interface.pop("loss", None)
@@ -80,26 +145,39 @@ def spec(name: str, interface: Mapping[str, Any] | None = None) -> Spec:
     else:
         module, _, class_name = name.rpartition(":")
         if not module or not class_name.isidentifier():
-            raise ValueError(f"deblurring.model: expected {', '.join(_SPECS)}, package.module:Class or "
-                             f"path/to/file.py:Class, found {name!r}")
-        facts = Spec(module, class_name, 0.0, 0, 0, 1, 1, 5, losses.colour_charbonnier, losses.clamped_mse, 1e-4, 0.0)
+            raise ValueError(
+                f"deblurring.model: expected {', '.join(_SPECS)}, package.module:Class or "
+                f"path/to/file.py:Class, found {name!r}"
+            )
+        facts = Spec(
+            module, class_name, 0.0, 0, 0, 1, 1, 5, losses.colour_charbonnier, losses.clamped_mse, 1e-4, 0.0
+        )
     if loss is not None:
         if loss not in _LOSSES:
-            raise ValueError(f"deblurring.interface.loss: expected one of {', '.join(_LOSSES)}, found {loss!r}")
+            raise ValueError(
+                f"deblurring.interface.loss: expected one of {', '.join(_LOSSES)}, found {loss!r}"
+            )
         facts = replace(facts, training_loss=_LOSSES[loss], adaptation_loss=_LOSSES[loss])
     for key, value in interface.items():
         if key not in _INTERFACE:
-            raise ValueError(f"deblurring.interface: unknown key {key!r}; known are loss, {', '.join(_INTERFACE)}")
+            raise ValueError(
+                f"deblurring.interface: unknown key {key!r}; known are loss, {', '.join(_INTERFACE)}"
+            )
         kind = next(field.type for field in fields(Spec) if field.name == key)
         if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else int):
-            raise ValueError(f"deblurring.interface.{key}: expected a {'' if kind is float else 'whole '}number, "
-                             f"found {value!r}")
+            raise ValueError(
+                f"deblurring.interface.{key}: expected a {'' if kind is float else 'whole '}number, "
+                f"found {value!r}"
+            )
         low, high = _INTERFACE[key]
         if not low <= value <= high:
             raise ValueError(f"deblurring.interface.{key}: expected {low} to {high}, found {value!r}")
     facts = replace(facts, **interface)
-    return replace(facts, training_loss=_in_range(facts.training_loss, facts.low),
-                   adaptation_loss=_in_range(facts.adaptation_loss, facts.low))
+    return replace(
+        facts,
+        training_loss=_in_range(facts.training_loss, facts.low),
+        adaptation_loss=_in_range(facts.adaptation_loss, facts.low),
+    )
 
 
 def _in_range(loss: Callable[[Tensor, Tensor], Tensor], low: float) -> Callable[[Tensor, Tensor], Tensor]:
@@ -132,8 +210,8 @@ def _module(name: str) -> Any:
     path = Path(name).resolve()
     if not path.is_file():
         raise ValueError(f"deblurring.model: {path} does not exist")
-    # Classes of a module that is not registered cannot be found again by name, which some decorators do. The prefix
-    # keeps a file named like a package of ours or of a library from taking its place.
+    # Classes of a module that is not registered cannot be found again by name, which some decorators do. The
+    # prefix keeps a file named like a package of ours or of a library from taking its place.
     found = importlib.util.spec_from_file_location(f"own_network_{path.stem}", path)
     module = importlib.util.module_from_spec(found)
     sys.modules[found.name] = module
@@ -144,27 +222,33 @@ def _module(name: str) -> Any:
 def restore(network: nn.Module, facts: Spec, clip: Tensor, channel_order: str = "rgb") -> Tensor:
     """Restore a clip: (B, T, 3, H, W) RGB in [0, 1] -> (B, T - past - future, 3, H, W) RGB, not clamped.
 
-    H and W are multiples of `facts.multiple`. channel_order: the order the network's weights were trained with.
+    H and W are multiples of `facts.multiple`. channel_order: the order the network's weights were trained
+    with.
     """
     given = to_range(clip, facts, channel_order)
     return to_rgb(checked(network(given), given, facts), facts, channel_order)
 
 
 def checked(restored: Tensor, clip: Tensor, facts: Spec) -> Tensor:
-    """What a network returned for `clip` (B, T, 3, H, W); UserError unless it is (B, T - past - future, 3, H, W).
+    """What a network returned for `clip` (B, T, 3, H, W); UserError unless it is (B, T - past - future, 3, H,
+    W).
 
-    Without this a wrong `deblurring.interface` would restore other frames than the ones the files are named after.
+    Without this a wrong `deblurring.interface` would restore other frames than the ones the files are named
+    after.
     """
     expected = (clip.shape[0], clip.shape[1] - facts.past - facts.future, *clip.shape[2:])
     if restored.shape != expected:
-        raise UserError(f"deblurring.interface: with past {facts.past} and future {facts.future} {facts.class_name} has "
-                        f"to return {expected} for a clip {tuple(clip.shape)}, found {tuple(restored.shape)}; "
-                        "correct the interface or the network")
+        raise UserError(
+            f"deblurring.interface: with past {facts.past} and future {facts.future} {facts.class_name} has "
+            f"to return {expected} for a clip {tuple(clip.shape)}, found {tuple(restored.shape)}; "
+            "correct the interface or the network"
+        )
     return restored
 
 
 def to_range(image: Tensor, facts: Spec, channel_order: str = "rgb") -> Tensor:
-    """RGB in [0, 1] -> the network's value range and channel order; channels are the third dimension from the end."""
+    """RGB in [0, 1] -> the network's value range and channel order; channels are the third dimension from the
+    end."""
     return (image.flip(-3) if channel_order == "bgr" else image) + facts.low
 
 

@@ -1,5 +1,6 @@
-"""What fine-tuning reads: windows whose middle frame (or every frame) is reblurred, and the sharp region it was made
-from."""
+"""What fine-tuning reads: windows whose middle frame (or every frame) is reblurred, and the sharp region it
+was made from."""
+
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from common.training.augmentation import Turn
 from common.errors import UserError
-from common.training.frame_cache import FrameCache
 from common.images import to_tensor
 from common.regions_file import Region
 from common.runtime.seeding import numpy_generator
+from common.training.augmentation import Turn
+from common.training.frame_cache import FrameCache
 from common.videos import Video
 
 HINT = "run python BlurringModel/main.py first"
@@ -22,8 +23,9 @@ REACH = 2
 
 @dataclass(frozen=True)
 class Pair:
-    """Pictures of a window in order, the picture that is its middle frame's target, the box to learn from, and
-    <video>/<frame> of the middle frame."""
+    """Pictures of a window in order, the picture that is its middle frame's target, the box to learn from,
+    and <video>/<frame> of the middle frame."""
+
     window: tuple[Path, ...]
     target: Path
     box: tuple[int, int, int, int]
@@ -39,17 +41,21 @@ def reblurred_pairs(regions: list[Region], blurring: Path) -> list[Pair]:
     for region in regions:
         name, folder = f"{region.video.name}/{region.frame}", blurring / region.video.name
         if not REACH <= region.position < len(region.video.frames) - REACH:
-            raise UserError(f"sharp_regions.json: {name} has no two neighbours on both sides; set rsdm.border to 2 or "
-                            "more")
+            raise UserError(
+                f"sharp_regions.json: {name} has no two neighbours on both sides; set rsdm.border to 2 or "
+                "more"
+            )
         reblur, made = folder / "reblur" / f"{region.frame}.png", folder / "window" / region.frame
         if not reblur.exists():
             raise UserError(f"{blurring}: no reblurred frame of {name}; {HINT}")
         if made.is_dir():
-            windows = [tuple(made / str(copy) / f"{index}.png" for index in range(2 * REACH + 1))
-                       for copy in range(len(list(made.iterdir())))]
+            windows = [
+                tuple(made / str(copy) / f"{index}.png" for index in range(2 * REACH + 1))
+                for copy in range(len(list(made.iterdir())))
+            ]
         else:
             around = _around(region.video, region.position)
-            windows = [(*around[:REACH], reblur, *around[REACH + 1:])]
+            windows = [(*around[:REACH], reblur, *around[REACH + 1 :])]
         clean = folder / "target"
         target = clean / f"{region.frame}.png" if clean.is_dir() else region.video.frames[region.position]
         pairs += [Pair(window, target, region.box, name) for window in windows]
@@ -64,18 +70,24 @@ def true_pairs(regions: list[Region]) -> list[Pair]:
     pairs = []
     for video, box in dict.fromkeys((region.video, region.box) for region in regions):
         if not video.sharp:
-            raise UserError(f"deblurring.pairs: ground_truth needs ground truth (dataset.sharp), {video.name} has none")
-        pairs += [Pair(_around(video, position), video.sharp[position], box, f"{video.name}/{video.names[position]}")
-                  for position in range(REACH, len(video.frames) - REACH)]
+            raise UserError(
+                f"deblurring.pairs: ground_truth needs ground truth (dataset.sharp), {video.name} has none"
+            )
+        pairs += [
+            Pair(
+                _around(video, position), video.sharp[position], box, f"{video.name}/{video.names[position]}"
+            )
+            for position in range(REACH, len(video.frames) - REACH)
+        ]
     return pairs
 
 
 def anchor_pairs(regions: list[Region], restored: Path, count: int) -> list[Pair]:
-    """`count` pairs of each region that hold the network where it is: the window as it is, and for a target what the
-    unadapted network made of its middle frame, below the folder `restored`.
+    """`count` pairs of each region that hold the network where it is: the window as it is, and for a target
+    what the unadapted network made of its middle frame, below the folder `restored`.
 
-    Sharp frames are what the source domain's network is good at, and what fine-tuning on blur otherwise makes it forget
-    (Li and Hoiem, Learning without Forgetting, 2016).
+    Sharp frames are what the source domain's network is good at, and what fine-tuning on blur otherwise makes
+    it forget (Li and Hoiem, Learning without Forgetting, 2016).
     """
     pairs = []
     for region in regions:
@@ -86,35 +98,43 @@ def anchor_pairs(regions: list[Region], restored: Path, count: int) -> list[Pair
 
 
 def held_out(pairs: list[Pair], seed: int) -> tuple[list[Pair], list[Pair]]:
-    """(those to learn from, a fifth of them, at least one, to judge by), drawn by `seed`, each in the order given.
+    """(those to learn from, a fifth of them, at least one, to judge by), drawn by `seed`, each in the order
+    given.
 
-    All pairs of one patch stay together: windows of a patch that was learned from would judge what was learned by
-    heart. Raises UserError for fewer than two patches.
+    All pairs of one patch stay together: windows of a patch that was learned from would judge what was
+    learned by heart. Raises UserError for fewer than two patches.
     """
     patches = list(dict.fromkeys((pair.name, pair.box) for pair in pairs))
     if len(patches) < 2:
-        raise UserError("deblurring.select: best_pairs holds out a fifth of the sharp regions and needs at least 2, found "
-                        f"{len(patches)}; use last, or raise rsdm.ratio")
+        raise UserError(
+            "deblurring.select: best_pairs holds out a fifth of the sharp regions and needs at least 2, found "
+            f"{len(patches)}; use last, or raise rsdm.ratio"
+        )
     order = numpy_generator(seed, "held out").permutation(len(patches))
-    judges = {patches[index] for index in order[:max(1, len(patches) // 5)]}
-    return ([pair for pair in pairs if (pair.name, pair.box) not in judges],
-            [pair for pair in pairs if (pair.name, pair.box) in judges])
+    judges = {patches[index] for index in order[: max(1, len(patches) // 5)]}
+    return (
+        [pair for pair in pairs if (pair.name, pair.box) not in judges],
+        [pair for pair in pairs if (pair.name, pair.box) in judges],
+    )
 
 
 def _around(video: Video, position: int) -> tuple[Path, ...]:
-    return video.frames[position - REACH:position + REACH + 1]
+    return video.frames[position - REACH : position + REACH + 1]
 
 
 class Pairs:
-    """Training samples cut from a list of pairs, drawn by number: sample k is the same in every run and process."""
+    """Training samples cut from a list of pairs, drawn by number: sample k is the same in every run and
+    process."""
 
     def __init__(self, pairs: list[Pair], crop_size: int, seed: int, cache_gib: float) -> None:
         """Raises UserError for a box smaller than the crop."""
         for pair in pairs:
             r0, c0, r1, c1 = pair.box
             if min(r1 - r0, c1 - c0) < crop_size:
-                raise UserError(f"deblurring.crop_size: {crop_size} is larger than a region of {pair.name} "
-                                f"({c1 - c0} x {r1 - r0} pixels); lower it, or raise rsdm.min_size")
+                raise UserError(
+                    f"deblurring.crop_size: {crop_size} is larger than a region of {pair.name} "
+                    f"({c1 - c0} x {r1 - r0} pixels); lower it, or raise rsdm.min_size"
+                )
         self._pairs, self._crop_size, self._seed = pairs, crop_size, seed
         self._frames = FrameCache(cache_gib)
 
@@ -126,7 +146,8 @@ class Pairs:
         return math.ceil(len(self._pairs) / batch_size)
 
     def batch(self, items: list[int], batch_size: int) -> tuple[Tensor, Tensor]:
-        """Windows (B, 5, 3, s, s) and sharp crops (B, 1, 3, s, s) of their middle frames; RGB in [0, 1]. `items` are
+        """Windows (B, 5, 3, s, s) and sharp crops (B, 1, 3, s, s) of their middle frames; RGB in [0, 1].
+        `items` are
         global numbers: step * batch_size + place in the batch."""
         samples = [self._sample(item, batch_size) for item in items]
         windows, sharp = (np.stack(parts) for parts in zip(*samples))
@@ -143,7 +164,8 @@ class Pairs:
         return self._cut(pair, top, left, Turn.draw(rng, rotate=True))
 
     def centre(self, index: int) -> tuple[Tensor, Tensor]:
-        """Window (1, 5, 3, s, s) and sharp crop (1, 1, 3, s, s) from the middle of the box of pair `index`."""
+        """Window (1, 5, 3, s, s) and sharp crop (1, 1, 3, s, s) from the middle of the box of pair
+        `index`."""
         pair = self._pairs[index]
         top, left = (space // 2 for space in self._room(pair))
         windows, sharp = self._cut(pair, top, left, Turn())
@@ -155,15 +177,18 @@ class Pairs:
         return r1 - r0 - self._crop_size, c1 - c0 - self._crop_size
 
     def _cut(self, pair: Pair, top: int, left: int, turn: Turn) -> tuple[np.ndarray, np.ndarray]:
-        """The crop that starts `top` rows and `left` columns inside the box: window and target, uint8, turned."""
+        """The crop that starts `top` rows and `left` columns inside the box: window and target, uint8,
+        turned."""
         r0, c0, r1, c1 = pair.box
         size, top, left = self._crop_size, r0 + top, c0 + left
         sharp, frames = self._frames(pair.target), []
         for path in (*pair.window, pair.target):
             image = self._frames(path)
             if image.shape != sharp.shape or image.shape[0] < r1 or image.shape[1] < c1:
-                raise UserError(f"{path}: is {image.shape[1]} x {image.shape[0]} pixels, which does not fit the video or "
-                                "its regions; run the stages again with --overwrite")
-            frames.append(image[top:top + size, left:left + size])
+                raise UserError(
+                    f"{path}: is {image.shape[1]} x {image.shape[0]} pixels, which does not fit the video or "
+                    "its regions; run the stages again with --overwrite"
+                )
+            frames.append(image[top : top + size, left : left + size])
         turned = turn.image(np.stack(frames))
         return turned[:-1], turned[-1:]

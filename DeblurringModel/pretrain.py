@@ -5,6 +5,7 @@ Writes   output/{last,best}.pth, log.csv, sample.png (blurry, restored, sharp)
 Usage    python DeblurringModel/pretrain.py --config configs/train/estrnn_demo.yaml
          torchrun --nproc_per_node=4 DeblurringModel/pretrain.py --config configs/train/estrnn_gopro.yaml
 """
+
 import sys
 from pathlib import Path
 
@@ -18,12 +19,19 @@ if __name__ == "__main__":
 import numpy as np
 from torch import Tensor, nn
 
-from common.runtime.entry import run
 from common.images import pad_to_multiple, to_image, to_tensor, write_image
 from common.metrics import psnr
-from common.training.recipe import (Setup, build, check_crop, mean_figures, open_recipe, train,
-                             validation_frames)
+from common.runtime.entry import run
 from common.training.loop import Task
+from common.training.recipe import (
+    Setup,
+    build,
+    check_crop,
+    mean_figures,
+    open_recipe,
+    train,
+    validation_frames,
+)
 from DeblurringModel import models
 from DeblurringModel.ESTRNN.identity import start_as_identity
 from DeblurringModel.ESTRNN.model import ESTRNN
@@ -53,11 +61,15 @@ def main() -> None:
     def loss(net: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
         blurry, sharp = batch
         restored = net(models.to_range(blurry, facts))
-        target = sharp[:, facts.past:frames - facts.future]
+        target = sharp[:, facts.past : frames - facts.future]
         return facts.training_loss(restored, models.to_range(target, facts))
 
-    task = Task(lambda items: blurry_and_sharp(items, setup, frames), loss,
-                lambda net: validate(net, setup, facts), best="psnr")
+    task = Task(
+        lambda items: blurry_and_sharp(items, setup, frames),
+        loss,
+        lambda net: validate(net, setup, facts),
+        best="psnr",
+    )
     train(setup, network, task, dict(recipe.architecture), name)
 
 
@@ -72,11 +84,12 @@ def blurry_and_sharp(items: list[int], setup: Setup, frames: int) -> tuple[Tenso
 
 
 def validate(network: nn.Module, setup: Setup, facts: models.Spec) -> dict[str, float]:
-    """PSNR of restored whole frames (middle of five) against the sharp ones, and of the blurry ones themselves."""
+    """PSNR of restored whole frames (middle of five) against the sharp ones, and of the blurry ones
+    themselves."""
     rows, pictures, domain = [], [], setup.validation
     device = next(network.parameters()).device
     for video, position in validation_frames(domain, VALIDATION_FRAMES, margin=2):
-        names = domain.videos[video][position - 2:position + 3]
+        names = domain.videos[video][position - 2 : position + 3]
         clip = np.stack([domain.frame("Blur/RGB", video, name) for name in names])
         sharp = domain.frame("Sharp/RGB", video, names[2])
         height, width = sharp.shape[:2]

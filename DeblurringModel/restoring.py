@@ -1,4 +1,5 @@
 """Restore a video clip by clip, in tiles where frames are large for the memory."""
+
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -6,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from common.runtime.distributed import mixed_precision
 from common.errors import UserError
 from common.images import pad_to_multiple, read_image, to_image, to_tensor
+from common.runtime.distributed import mixed_precision
 from common.runtime.memory import halving
 from common.stage import Stage
 from common.videos import Video
@@ -27,12 +28,14 @@ def clips_of(video: Video, facts: models.Spec, length: int, overlap: int, border
         raise UserError(f"deblurring.clip_length: {error} ({video.name})") from None
 
 
-def restored_frames(network: nn.Module, facts: models.Spec, video: Video, clips: Iterable[Clip],
-                    stage: Stage) -> Iterator[tuple[int, np.ndarray]]:
-    """Restore the clips one after the other: (position in the video, picture uint8 RGB (H, W, 3)) of their frames.
+def restored_frames(
+    network: nn.Module, facts: models.Spec, video: Video, clips: Iterable[Clip], stage: Stage
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Restore the clips one after the other: (position in the video, picture uint8 RGB (H, W, 3)) of their
+    frames.
 
-    Tiles as deblurring.tile says, smaller ones from where memory does not suffice. Raises UserError for frames of
-    different sizes, and where the network returns values that are not finite.
+    Tiles as deblurring.tile says, smaller ones from where memory does not suffice. Raises UserError for
+    frames of different sizes, and where the network returns values that are not finite.
     """
     frames = Frames(video)
     restorer = Restorer(network, facts, stage, frames.read)
@@ -54,19 +57,24 @@ class Frames:
         image = read_image(path)
         first, size = self._first = self._first or (path, image.shape[:2])
         if image.shape[:2] != size:
-            raise UserError(f"{path}: is {image.shape[1]} x {image.shape[0]} pixels, {first.name} {size[1]} x {size[0]}; "
-                            "all frames of a video need one size")
+            raise UserError(
+                f"{path}: is {image.shape[1]} x {image.shape[0]} pixels, {first.name} {size[1]} x {size[0]}; "
+                "all frames of a video need one size"
+            )
         return image
 
 
 class Restorer:
-    """Clips of one video through one network. What depends on a single frame only is kept for the next clip."""
+    """Clips of one video through one network. What depends on a single frame only is kept for the next
+    clip."""
 
-    def __init__(self, network: nn.Module, facts: models.Spec, stage: Stage, read: Callable[[int], np.ndarray]) -> None:
+    def __init__(
+        self, network: nn.Module, facts: models.Spec, stage: Stage, read: Callable[[int], np.ndarray]
+    ) -> None:
         self._network, self._facts, self._stage, self._read = network, facts, stage, read
         self._side = stage.config.deblurring.tile
-        # ESTRNN and its like compute a part that depends on one frame only: once per frame, not once per window. (An
-        # own network's methods of these names may mean anything.)
+        # ESTRNN and its like compute a part that depends on one frame only: once per frame, not once per
+        # window. (An own network's methods of these names may mean anything.)
         self._split = stage.config.deblurring.model in models.names() and hasattr(network, "encode")
         self._prepared: dict[tuple[int, Tile], Tensor] = {}
         self._images: dict[int, np.ndarray] = {}
@@ -75,19 +83,28 @@ class Restorer:
         """The clip's restored frames, uint8 RGB (T, H, W, 3)."""
         restored = self.restored(clip)
         if not torch.isfinite(restored).all():
-            raise UserError(f"deblurring.model: {self._facts.class_name} returned values that are not finite for "
-                            f"{self._stage.config.dataset.root}, frames from position {clip.inputs[0]} on; use other "
-                            "weights, or runtime.precision fp32")
+            raise UserError(
+                f"deblurring.model: {self._facts.class_name} returned values that are not finite for "
+                f"{self._stage.config.dataset.root}, frames from position {clip.inputs[0]} on; use other "
+                "weights, or runtime.precision fp32"
+            )
         return to_image(restored)
 
     def restored(self, clip: Clip) -> Tensor:
         """The clip's restored frames (T, 3, H, W), RGB in [0, 1], as the network gives them."""
-        self._images = {position: self._images[position] if position in self._images else self._read(position)
-                        for position in dict.fromkeys(clip.inputs)}
+        self._images = {
+            position: self._images[position] if position in self._images else self._read(position)
+            for position in dict.fromkeys(clip.inputs)
+        }
         height, width = self._images[clip.inputs[0]].shape[:2]
         whole = self._side or max(height, width)
-        restored, side = halving(lambda side: self._tiled(clip, height, width, side), whole, min(LEAST_TILE, whole),
-                                 "deblurring.tile", self._stage.say)
+        restored, side = halving(
+            lambda side: self._tiled(clip, height, width, side),
+            whole,
+            min(LEAST_TILE, whole),
+            "deblurring.tile",
+            self._stage.say,
+        )
         if side != whole:
             self._side = side
         return restored
@@ -96,13 +113,18 @@ class Restorer:
         """Restored frames (T, 3, H, W), RGB in [0, 1], not clamped."""
         overlap = min(self._stage.config.deblurring.tile_overlap, side // 4)
         places = tiles(height, width, side, overlap, self._facts.multiple)
-        self._prepared = {key: value for key, value in self._prepared.items()
-                          if key[0] in clip.inputs and key[1] in places}
+        self._prepared = {
+            key: value for key, value in self._prepared.items() if key[0] in clip.inputs and key[1] in places
+        }
         return blend([self._part(clip, place) for place in places], places, overlap)
 
     def _part(self, clip: Clip, place: Tile) -> Tensor:
         """One tile of the clip restored: (T, 3, h, w), RGB in [0, 1], not clamped."""
-        facts, order, device = self._facts, self._stage.config.deblurring.channel_order, self._stage.world.device
+        facts, order, device = (
+            self._facts,
+            self._stage.config.deblurring.channel_order,
+            self._stage.world.device,
+        )
         network, (r0, c0, r1, c1) = self._network, place
         with torch.inference_mode(), mixed_precision(network, device, self._stage.config.runtime.precision):
             for position in dict.fromkeys(clip.inputs):
@@ -111,5 +133,7 @@ class Restorer:
                     given = pad_to_multiple(image, facts.multiple, facts.minimum).to(device)
                     self._prepared[position, place] = network.encode(given[None])[0] if self._split else given
             stacked = torch.stack([self._prepared[position, place] for position in clip.inputs])[None]
-            restored = network.decode(stacked) if self._split else models.checked(network(stacked), stacked, facts)
-        return models.to_rgb(restored[0, :, :, :r1 - r0, :c1 - c0], facts, order)
+            restored = (
+                network.decode(stacked) if self._split else models.checked(network(stacked), stacked, facts)
+            )
+        return models.to_rgb(restored[0, :, :, : r1 - r0, : c1 - c0], facts, order)

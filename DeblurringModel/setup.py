@@ -1,13 +1,14 @@
 """The deblurring network of a configuration: its facts, its weights, its folder."""
+
 from pathlib import Path
 
 from torch import nn
 
 from common.checkpoints import load_checkpoint, load_into
 from common.config import Config, DeblurringConfig, require
-from common.runtime.distributed import place
 from common.errors import UserError
 from common.regions_file import read_regions
+from common.runtime.distributed import place
 from common.stage import Stage
 from common.videos import Video
 from DeblurringModel import models
@@ -39,7 +40,11 @@ def work_name(stage: Stage, part: str) -> str:
 def load_network(stage: Stage, weights: Path | None) -> nn.Module:
     """The configured network with the given weights, on this process's device."""
     config = stage.config.deblurring
-    require(weights, "deblurring.weights", f"GoPro-trained weights of {config.model}, see README.md (Published weights)")
+    require(
+        weights,
+        "deblurring.weights",
+        f"GoPro-trained weights of {config.model}, see README.md (Published weights)",
+    )
     model_spec(stage.config)
     try:
         network = models.build(config.model, **config.architecture)
@@ -56,13 +61,14 @@ def weights_folder(stage: Stage, video: Video | None) -> Path:
 
 
 def adapted_variants(config: DeblurringConfig) -> tuple[str, ...]:
-    """The adapted results that deblurring.select asks for: the first is `adapted`; with `both`, that one is the last
-    epoch's and `adapted_best_gt` that of the epoch chosen by ground truth, of the same training."""
+    """The adapted results that deblurring.select asks for: the first is `adapted`; with `both`, that one is
+    the last epoch's and `adapted_best_gt` that of the epoch chosen by ground truth, of the same training."""
     return ("adapted", BEST_VARIANT) if config.select == "both" else ("adapted",)
 
 
 def adapted_weights(stage: Stage, video: Video, variant: str) -> Path:
-    """The adapted weights that restore `video`; the unadapted ones where it had no sharp region to learn from.
+    """The adapted weights that restore `video`; the unadapted ones where it had no sharp region to learn
+    from.
 
     Raises UserError where fine-tuning has not been run or not come to its end.
     """
@@ -76,7 +82,9 @@ def adapted_weights(stage: Stage, video: Video, variant: str) -> Path:
     steps = stored.get("epochs", 0) * stored.get("steps_per_epoch", 0)
     if stored.get("step", steps) < steps:
         raise UserError(f"{last}: fine-tuning stopped after step {stored['step']} of {steps}; {HINT}")
-    return folder / "best.pth" if config.select in ("best_gt", "best_pairs") or variant == BEST_VARIANT else last
+    return (
+        folder / "best.pth" if config.select in ("best_gt", "best_pairs") or variant == BEST_VARIANT else last
+    )
 
 
 def _has_region(stage: Stage, video: Video) -> bool:

@@ -1,4 +1,5 @@
 """Large frames in overlapping tiles, and the tiles blended into frames again."""
+
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,15 +13,18 @@ Tile = tuple[int, int, int, int]
 def tiles(height: int, width: int, side: int, overlap: int, multiple: int) -> list[Tile]:
     """Tiles of at most `side` pixels that cover (height, width), neighbours overlapping by `overlap` or more.
 
-    Sides, and where tiles start, are multiples of `multiple`, so that a network sees a tile on the same grid as the
-    frame. side 0: one tile, the frame. Raises ValueError unless side is more than twice the overlap.
+    Sides, and where tiles start, are multiples of `multiple`, so that a network sees a tile on the same grid
+    as the frame. side 0: one tile, the frame. Raises ValueError unless side is more than twice the overlap.
     """
     if not side or side >= max(height, width):
         return [(0, 0, height, width)]
     if side <= 2 * overlap:
         raise ValueError(f"expected a tile of more than twice the overlap {overlap}, got {side}")
-    return [(r0, c0, r1, c1) for r0, r1 in _spans(height, side, overlap, multiple)
-            for c0, c1 in _spans(width, side, overlap, multiple)]
+    return [
+        (r0, c0, r1, c1)
+        for r0, r1 in _spans(height, side, overlap, multiple)
+        for c0, c1 in _spans(width, side, overlap, multiple)
+    ]
 
 
 def _spans(size: int, side: int, overlap: int, multiple: int) -> list[tuple[int, int]]:
@@ -29,13 +33,15 @@ def _spans(size: int, side: int, overlap: int, multiple: int) -> list[tuple[int,
         return [(0, size)]
     step = max(multiple, (side - overlap) // multiple * multiple)
     starts = list(range(0, size - side, step))
-    # The last tile ends with the frame; where the frame is no multiple, it is a little smaller than the others.
+    # The last tile ends with the frame; where the frame is no multiple, it is a little smaller than the
+    # others.
     starts.append(-(-(size - side) // multiple) * multiple)
     return [(start, min(start + side, size)) for start in starts]
 
 
 def blend(parts: Sequence[Tensor], places: Sequence[Tile], overlap: int) -> Tensor:
-    """Tiles (..., h, w) put together to (..., H, W), float32; where they overlap their weights fall off linearly."""
+    """Tiles (..., h, w) put together to (..., H, W), float32; where they overlap their weights fall off
+    linearly."""
     if len(parts) == 1:
         return parts[0].float()
     height, width = (max(place[side] for place in places) for side in (2, 3))

@@ -1,4 +1,5 @@
 """How a video is cut for inference: which frames go in together, and which restored frames come out."""
+
 from dataclasses import dataclass
 
 
@@ -6,6 +7,7 @@ from dataclasses import dataclass
 class Clip:
     """`inputs`: positions of the frames fed together (mirrored at the ends of the video where needed);
     `outputs`: (index into the network's output, position in the video) of the frames taken from it."""
+
     inputs: tuple[int, ...]
     outputs: tuple[tuple[int, int], ...]
 
@@ -13,17 +15,20 @@ class Clip:
 def cut(frames: int, past: int, future: int, length: int, borders: str, overlap: int = 0) -> list[Clip]:
     """Clips of at most `length` frames that restore a video of `frames` frames.
 
-    past, future: frames a network reads at the ends of a clip without restoring them. borders: "mirror" restores
-    every frame, reading beyond the ends of the video as in a mirror that stands on the first and the last frame;
-    "drop" restores only frames that have `past` and `future` real neighbours (released code). A clip of the smallest
-    length, past + 1 + future, gives one frame and so is the released code's window. The last clip is moved back so
-    that it is as long as the others; where two clips restore a frame, the first result counts. overlap: frames at
-    each inner end of a clip whose result is not used, so that a network that restores whole clips never delivers a
-    frame that lacks context. Raises ValueError where `length` leaves nothing to restore, or "drop" does.
+    past, future: frames a network reads at the ends of a clip without restoring them. borders: "mirror"
+    restores every frame, reading beyond the ends of the video as in a mirror that stands on the first and the
+    last frame; "drop" restores only frames that have `past` and `future` real neighbours (released code). A
+    clip of the smallest length, past + 1 + future, gives one frame and so is the released code's window. The
+    last clip is moved back so that it is as long as the others; where two clips restore a frame, the first
+    result counts. overlap: frames at each inner end of a clip whose result is not used, so that a network
+    that restores whole clips never delivers a frame that lacks context. Raises ValueError where `length`
+    leaves nothing to restore, or "drop" does.
     """
     restored = length - past - future - 2 * overlap
     if restored < 1:
-        raise ValueError(f"expected a clip length of at least {past + future + 2 * overlap + 1}, got {length}")
+        raise ValueError(
+            f"expected a clip length of at least {past + future + 2 * overlap + 1}, got {length}"
+        )
     if borders == "mirror":
         wanted = range(frames)
     else:

@@ -1,4 +1,5 @@
 """From a video's frames to blur magnitude maps."""
+
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,10 +11,11 @@ from common.images import pad_to_multiple, to_tensor
 
 
 def estimate(network: nn.Module, frames: np.ndarray, device: torch.device) -> np.ndarray:
-    """Raw magnitude maps float32 (B, H, W), in units of 205 pixels, of frames uint8 RGB (B, H, W, 3) of any size.
+    """Raw magnitude maps float32 (B, H, W), in units of 205 pixels, of frames uint8 RGB (B, H, W, 3) of any
+    size.
 
-    Sizes the network accepts (0 or 7 modulo 8) are fed as they are, for the same numbers as the released code;
-    others are padded at the right and bottom and the map is cropped back.
+    Sizes the network accepts (0 or 7 modulo 8) are fed as they are, for the same numbers as the released
+    code; others are padded at the right and bottom and the map is cropped back.
     """
     height, width = frames.shape[1:3]
     # The network is fed BGR, the order in which the authors' code reads images.
@@ -24,12 +26,15 @@ def estimate(network: nn.Module, frames: np.ndarray, device: torch.device) -> np
     return network(images)[:, 0, :height, :width].float().cpu().numpy()
 
 
-def with_moving_neighbours(magnitudes: Sequence[np.ndarray], positions: Sequence[int], minimum: float) -> list[int]:
-    """Those of `positions` whose previous and next frame both have a mean magnitude of at least `minimum` pixels;
-    all of them where none has.
+def with_moving_neighbours(
+    magnitudes: Sequence[np.ndarray], positions: Sequence[int], minimum: float
+) -> list[int]:
+    """Those of `positions` whose previous and next frame both have a mean magnitude of at least `minimum`
+    pixels; all of them where none has.
 
-    Around a standstill the neighbours of a sharp frame are sharp as well, and a network fine-tuned there learns to
-    copy them. magnitudes: raw maps (H, W) of all frames of a video, in units of 205 pixels; 0 < position < last.
+    Around a standstill the neighbours of a sharp frame are sharp as well, and a network fine-tuned there
+    learns to copy them. magnitudes: raw maps (H, W) of all frames of a video, in units of 205 pixels; 0 <
+    position < last.
     """
     means = [float(magnitude.mean()) * MAGNITUDE_SCALE for magnitude in magnitudes]
     moving = [position for position in positions if min(means[position - 1], means[position + 1]) >= minimum]
@@ -37,7 +42,8 @@ def with_moving_neighbours(magnitudes: Sequence[np.ndarray], positions: Sequence
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Spearman's rank correlation of two equally long series without ties; 0 where one of them is constant."""
+    """Spearman's rank correlation of two equally long series without ties; 0 where one of them is
+    constant."""
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return 0.0
     ranks = np.argsort(np.argsort([first, second], axis=1), axis=1)

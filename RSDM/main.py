@@ -8,6 +8,7 @@ Writes   <output>/rsdm/magnitude/<video>/<frame>.npy   float32 (H, W), BME's raw
 Usage    python RSDM/main.py --config configs/demo.yaml
          torchrun --nproc_per_node=2 RSDM/main.py --config configs/demo.yaml
 """
+
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -23,14 +24,14 @@ if __name__ == "__main__":
 import numpy as np
 import torch
 
-from common.runtime.background import Writer, ahead
 from common.checkpoints import load_into
-from common.runtime.entry import run
 from common.config import require
-from common.runtime.distributed import compiled, place
 from common.errors import UserError
-from common.runtime.files import read_json, write_json
 from common.images import open_array, read_image, write_array, write_image
+from common.runtime.background import Writer, ahead
+from common.runtime.distributed import compiled, place
+from common.runtime.entry import run
+from common.runtime.files import read_json, write_json
 from common.runtime.memory import Splitter
 from common.runtime.seeding import derive_seed
 from common.stage import Stage, autocast, groups, open_stage, section_settings, unfinished
@@ -56,18 +57,31 @@ def main() -> None:
 
 
 def find_sharp_regions(stage: Stage) -> None:
-    """Magnitude maps of all frames, then each video's threshold, masks and boxes. Raises NoRegion where no video has a
-    region."""
+    """Magnitude maps of all frames, then each video's threshold, masks and boxes. Raises NoRegion where no
+    video has a region."""
     config, folder = stage.config.rsdm, stage.output / "rsdm"
     require(config.weights, "rsdm.weights", "BME weights, see README.md (Published weights)")
-    stage.claim(folder, {"rsdm": section_settings(config), "dataset": dataset_record(stage),
-                         "precision": stage.precision, "seed": stage.config.runtime.seed}, WORK)
+    stage.claim(
+        folder,
+        {
+            "rsdm": section_settings(config),
+            "dataset": dataset_record(stage),
+            "precision": stage.precision,
+            "seed": stage.config.runtime.seed,
+        },
+        WORK,
+    )
     # Boxes are looked for in every run, to tell what was found, but only the first time is work.
     with nullcontext() if (folder / "sharp_regions.json").exists() else stage.timed(WORK):
         estimate_magnitudes(stage, folder)
         stage.world.barrier()
-        results = [row for rows in stage.world.gather([choose_regions(stage, folder, video)
-                                                       for video in stage.world.share(stage.videos)]) for row in rows]
+        results = [
+            row
+            for rows in stage.world.gather(
+                [choose_regions(stage, folder, video) for video in stage.world.share(stage.videos)]
+            )
+            for row in rows
+        ]
         if stage.world.main:
             write_result(stage, folder, {row["video"]: row for row in results})
     stage.world.barrier()
@@ -80,9 +94,14 @@ def dataset_record(stage: Stage) -> dict:
 
 def estimate_magnitudes(stage: Stage, folder: Path) -> None:
     """Run BME once on every frame whose map is not there yet."""
-    units = [(video, batch) for video in stage.videos for batch in groups(list(video.frames), stage.config.rsdm.batch_size)]
-    missing = unfinished(units, lambda unit: all(map_path(folder, unit[0], frame).exists() for frame in unit[1]),
-                         stage.world)
+    units = [
+        (video, batch)
+        for video in stage.videos
+        for batch in groups(list(video.frames), stage.config.rsdm.batch_size)
+    ]
+    missing = unfinished(
+        units, lambda unit: all(map_path(folder, unit[0], frame).exists() for frame in unit[1]), stage.world
+    )
     if not missing:
         return
     try:
@@ -97,21 +116,29 @@ def estimate_magnitudes(stage: Stage, folder: Path) -> None:
         for frame, magnitude in zip(batch, maps):
             write_array(map_path(folder, video, frame), magnitude)
 
-    read, split = ahead(lambda unit: read_frames(*unit), missing, runtime.workers), Splitter("rsdm.batch_size", stage.say)
+    read, split = (
+        ahead(lambda unit: read_frames(*unit), missing, runtime.workers),
+        Splitter("rsdm.batch_size", stage.say),
+    )
     with Writer(runtime.workers) as writer:
-        for (video, batch), frames in stage.progress(zip(missing, read), "stage 1, blur magnitude", "batch", len(missing)):
+        for (video, batch), frames in stage.progress(
+            zip(missing, read), "stage 1, blur magnitude", "batch", len(missing)
+        ):
             with torch.inference_mode(), autocast(stage.world, runtime.precision):
                 maps = split(lambda part: estimate(network, part, stage.world.device), frames)
             writer(write, video, batch, maps)
 
 
 def read_frames(video: Video, batch: list[Path]) -> np.ndarray:
-    """Frames uint8 RGB (B, H, W, 3); UserError where the size differs from that of the video's first frame."""
+    """Frames uint8 RGB (B, H, W, 3); UserError where the size differs from that of the video's first
+    frame."""
     first, frames = read_image(video.frames[0]), [read_image(path) for path in batch]
     for path, frame in zip(batch, frames):
         if frame.shape != first.shape:
-            raise UserError(f"{path}: is {frame.shape[1]} x {frame.shape[0]} pixels, {video.frames[0].name} is "
-                            f"{first.shape[1]} x {first.shape[0]}; all frames of a video need one size")
+            raise UserError(
+                f"{path}: is {frame.shape[1]} x {frame.shape[0]} pixels, {video.frames[0].name} is "
+                f"{first.shape[1]} x {first.shape[0]}; all frames of a video need one size"
+            )
     return np.stack(frames)
 
 
@@ -127,25 +154,41 @@ def choose_regions(stage: Stage, folder: Path, video: Video) -> dict:
     maps = [open_array(map_path(folder, video, frame), 2, REMAKE, finite=True) for frame in video.frames]
     for frame, magnitude in zip(video.frames, maps):
         if magnitude.shape != maps[0].shape:
-            raise UserError(f"{map_path(folder, video, frame)}: is {magnitude.shape}, the map of the video's first frame "
-                            f"{maps[0].shape}; {REMAKE}")
-    eligible = with_moving_neighbours(maps, range(config.border, len(maps) - config.border),
-                                      config.min_neighbour_motion)
+            raise UserError(
+                f"{map_path(folder, video, frame)}: is {magnitude.shape}, the map of the video's first frame "
+                f"{maps[0].shape}; {REMAKE}"
+            )
+    eligible = with_moving_neighbours(
+        maps, range(config.border, len(maps) - config.border), config.min_neighbour_motion
+    )
     target = max(1, int(len(maps) * config.ratio))
     seed = derive_seed(stage.config.runtime.seed, "regions", video.name)
     if config.patches == "random":
         regions = random_regions(len(eligible), maps[0].shape, target, config.min_size, seed)
         threshold, found = None, sum(map(len, regions))
     else:
-        chosen = search_threshold([maps[index] for index in eligible], target, config.min_size,
-                                  config.initial_threshold,
-                                  # The released tolerance of 3 would take a third of a small target, or none.
-                                  tolerance=max(1, min(3, target // 2)), seed=seed)
+        chosen = search_threshold(
+            [maps[index] for index in eligible],
+            target,
+            config.min_size,
+            config.initial_threshold,
+            # The released tolerance of 3 would take a third of a small target, or none.
+            tolerance=max(1, min(3, target // 2)),
+            seed=seed,
+        )
         regions, threshold, found = chosen.regions, chosen.threshold, chosen.found
         write_masks(folder, video, maps, threshold)
-    boxes = [(video.names[index], box) for index, found_there in zip(eligible, regions) for box in found_there]
-    return {"video": video.name, "threshold": threshold, "target": target, "found": found,
-            "size": list(maps[0].shape), "boxes": boxes}
+    boxes = [
+        (video.names[index], box) for index, found_there in zip(eligible, regions) for box in found_there
+    ]
+    return {
+        "video": video.name,
+        "threshold": threshold,
+        "target": target,
+        "found": found,
+        "size": list(maps[0].shape),
+        "boxes": boxes,
+    }
 
 
 def write_masks(folder: Path, video: Video, maps: list[np.ndarray], threshold: float) -> None:
@@ -165,14 +208,24 @@ def write_result(stage: Stage, folder: Path, results: dict[str, dict]) -> None:
         videos[video.name] = {key: row[key] for key in ("threshold", "target", "found")}
         if not row["boxes"]:
             height, width = row["size"]
-            stage.say(f"{video.name}: left out, no region of {smallest} x {smallest} pixels {why} "
-                      f"(frames are {width} x {height}, {len(video.frames)} of them)")
+            stage.say(
+                f"{video.name}: left out, no region of {smallest} x {smallest} pixels {why} "
+                f"(frames are {width} x {height}, {len(video.frames)} of them)"
+            )
         for frame, box in row["boxes"]:
-            regions.append({"path": f"{stage.output.name}/test/{video.name}/ori/{frame}.png",
-                            "bbox": [int(side) for side in box], "video": video.name, "frame": frame})
+            regions.append(
+                {
+                    "path": f"{stage.output.name}/test/{video.name}/ori/{frame}.png",
+                    "bbox": [int(side) for side in box],
+                    "video": video.name,
+                    "frame": frame,
+                }
+            )
     if not regions:
-        raise NoRegion(f"rsdm.min_size: no video has a sharp region of {smallest} x {smallest} pixels; use a smaller "
-                        "rsdm.min_size (and deblurring.crop_size), or videos with more frames")
+        raise NoRegion(
+            f"rsdm.min_size: no video has a sharp region of {smallest} x {smallest} pixels; use a smaller "
+            "rsdm.min_size (and deblurring.crop_size), or videos with more frames"
+        )
     path, result = folder / "sharp_regions.json", {"sharp_regions": regions, "videos": videos}
     if not path.exists() or not _same_choice(read_json(path), result):
         write_json(path, result)
@@ -181,8 +234,9 @@ def write_result(stage: Stage, folder: Path, results: dict[str, dict]) -> None:
 
 
 def _same_choice(kept: Any, result: dict) -> bool:
-    """Whether sharp_regions.json holds `result` already. Their paths may differ: these name the output folder, and one that
-    was renamed would get a new file, which later stages, by its hash, would take for another choice."""
+    """Whether sharp_regions.json holds `result` already. Their paths may differ: these name the output
+    folder, and one that was renamed would get a new file, which later stages, by its hash, would take for
+    another choice."""
     try:
         without = [[{**region, "path": None} for region in of["sharp_regions"]] for of in (kept, result)]
         return without[0] == without[1] and kept["videos"] == result["videos"]

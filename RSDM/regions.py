@@ -1,4 +1,5 @@
 """Sharp regions of a video: boxes of a mask, and the threshold that gives the wanted number of them."""
+
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,13 +42,20 @@ def find_regions(mask: np.ndarray, min_size: int = 256) -> list[Box]:
     if min(sharp.shape) < min_size or np.count_nonzero(sharp) < min_size:
         return []
     components = _large_components(sharp, min_size)
-    boxes = [_trim(sharp, region.bbox) for region in regionprops(components)
-             if region.area_bbox > min_size**2]
+    boxes = [
+        _trim(sharp, region.bbox) for region in regionprops(components) if region.area_bbox > min_size**2
+    ]
     return [box for box in boxes if box is not None and _fits(box, min_size)]
 
 
-def search_threshold(magnitudes: Sequence[np.ndarray], target: int, min_size: int = 256, initial: float = 0.1,
-                     tolerance: int = 3, seed: int = 0) -> Threshold:
+def search_threshold(
+    magnitudes: Sequence[np.ndarray],
+    target: int,
+    min_size: int = 256,
+    initial: float = 0.1,
+    tolerance: int = 3,
+    seed: int = 0,
+) -> Threshold:
     """Threshold at which the number of boxes in all frames is less than `tolerance` from `target`.
 
     magnitudes: raw magnitude maps (H, W) of the frames that may contribute; values may lie outside [0, 1]. As
@@ -60,8 +68,9 @@ def search_threshold(magnitudes: Sequence[np.ndarray], target: int, min_size: in
     Raises ValueError for a negative target, a tolerance below 1, or a start outside (0, 1).
     """
     if target < 0 or tolerance < 1 or not 0 < initial < 1:
-        raise ValueError("expected target >= 0, tolerance >= 1, 0 < initial < 1; "
-                         f"got {target}, {tolerance}, {initial}")
+        raise ValueError(
+            f"expected target >= 0, tolerance >= 1, 0 < initial < 1; got {target}, {tolerance}, {initial}"
+        )
     low, high, threshold = 0.0, 1.0, initial
     seen: dict[float, list[list[Box]]] = {}
     while high - low >= _CLOSED_BRACKET:

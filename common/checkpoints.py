@@ -1,4 +1,5 @@
 """Checkpoint files: the published ones of every network, and our own. Nothing in a file is ever executed."""
+
 import argparse
 import hashlib
 import io
@@ -31,8 +32,19 @@ _WRAPPER_PREFIXES = ("model.module.", "module.model.", "module.")
 # A buffer that only ID-Blau's diffusion wrapper has.
 _DIFFUSION_BUFFER = "sqrt_alphas_cumprod"
 
-_PLAIN_VALUES = (type(None), bool, int, float, str, bytes, Tensor, nn.Parameter, torch.Size, torch.dtype,
-                 torch.device)
+_PLAIN_VALUES = (
+    type(None),
+    bool,
+    int,
+    float,
+    str,
+    bytes,
+    Tensor,
+    nn.Parameter,
+    torch.Size,
+    torch.dtype,
+    torch.device,
+)
 _LISTED = 3
 
 
@@ -56,8 +68,10 @@ def load_state(path: str | Path) -> dict[str, Tensor]:
     for candidate in (*nested, content):
         if _is_state(candidate):
             return _without_wrappers({key: tensor.detach() for key, tensor in candidate.items()})
-    raise UserError(f"{path}: holds no weights, neither directly nor under {', '.join(_WEIGHT_KEYS)}; "
-                    "choose a checkpoint of the network")
+    raise UserError(
+        f"{path}: holds no weights, neither directly nor under {', '.join(_WEIGHT_KEYS)}; "
+        "choose a checkpoint of the network"
+    )
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -67,15 +81,21 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     `model_state`.
     """
     content = _read(path)
-    if not isinstance(content, dict) or not _is_state(content.get("model_state")) \
-            or not all(type(content.get(name, 0)) is int for name in ("step", "epochs", "steps_per_epoch")):
-        raise UserError(f"{path}: not a training checkpoint of this project (no weights under model_state, or no "
-                        "step); training resumes only from a file that it wrote")
+    if (
+        not isinstance(content, dict)
+        or not _is_state(content.get("model_state"))
+        or not all(type(content.get(name, 0)) is int for name in ("step", "epochs", "steps_per_epoch"))
+    ):
+        raise UserError(
+            f"{path}: not a training checkpoint of this project (no weights under model_state, or no "
+            "step); training resumes only from a file that it wrote"
+        )
     return content
 
 
 def stored_entry(path: str | Path, name: str) -> Any:
-    """What a checkpoint of this project says of itself under `name`; None where it, or another's file, says nothing.
+    """What a checkpoint of this project says of itself under `name`; None where it, or another's file, says
+    nothing.
 
     Raises UserError for a file that `load_state` would refuse to read.
     """
@@ -87,24 +107,39 @@ def load_state_into(module: nn.Module, state: Mapping[str, Tensor], source: str)
     """Copy `state` into `module`, whose precision and device stay as they are.
 
     Raises UserError, in one line with `source`, when keys are missing, unexpected, wrongly shaped or no real
-    numbers, or a value is NaN or infinite (also: too large for the module's precision); then the module is unchanged.
+    numbers, or a value is NaN or infinite (also: too large for the module's precision); then the module is
+    unchanged.
     """
     own = module.state_dict()
-    wrong_shape = [f"{key} {_shape(state[key])} instead of {_shape(own[key])}"
-                   for key in own if key in state and state[key].shape != own[key].shape]
-    problems = [_listed("missing", [key for key in own if key not in state]),
-                _listed("unexpected", [key for key in state if key not in own]),
-                _listed("wrongly shaped", wrong_shape),
-                _listed("no real numbers in", [key for key in own if key in state and own[key].is_floating_point()
-                                               and not state[key].is_floating_point()])]
+    wrong_shape = [
+        f"{key} {_shape(state[key])} instead of {_shape(own[key])}"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    problems = [
+        _listed("missing", [key for key in own if key not in state]),
+        _listed("unexpected", [key for key in state if key not in own]),
+        _listed("wrongly shaped", wrong_shape),
+        _listed(
+            "no real numbers in",
+            [
+                key
+                for key in own
+                if key in state and own[key].is_floating_point() and not state[key].is_floating_point()
+            ],
+        ),
+    ]
     if any(problems):
         mismatch = "; ".join(filter(None, problems))
-        raise UserError(f"{source}: does not fit {type(module).__name__}: {mismatch}; "
-                        "choose weights of this network, or its architecture as in the file")
+        raise UserError(
+            f"{source}: does not fit {type(module).__name__}: {mismatch}; "
+            "choose weights of this network, or its architecture as in the file"
+        )
     broken = [key for key in own if not torch.isfinite(state[key].to(own[key].dtype)).all()]
     if broken:
-        raise UserError(f"{source}: {_listed('NaN or infinite values in', broken)}; "
-                        "choose an undamaged checkpoint")
+        raise UserError(
+            f"{source}: {_listed('NaN or infinite values in', broken)}; choose an undamaged checkpoint"
+        )
     module.load_state_dict(state, strict=True)
 
 
@@ -120,8 +155,8 @@ def save_checkpoint(payload: dict[str, Any], path: str | Path) -> None:
     objects).
     """
     _require_plain(payload, "payload")
-    # Given a path, torch.save writes the (temporary) file's name into the archive, and no two files would be equal; and
-    # into a file it writes by ways of its own, whose errors do not say why.
+    # Given a path, torch.save writes the (temporary) file's name into the archive, and no two files would be
+    # equal; and into a file it writes by ways of its own, whose errors do not say why.
     data = io.BytesIO()
     torch.save(_anew(payload), data)
     with atomic_write(path) as temporary:
@@ -146,8 +181,10 @@ def _read(path: str | Path) -> Any:
             raise UserError(f"{path}: the file is empty; fetch or make it again")
         # torch before 2.6 unpickles the storages of a tar archive without any restriction.
         if tarfile.is_tarfile(path):
-            raise UserError(f"{path}: damaged, or not a PyTorch checkpoint (a real tar archive, or only "
-                            "zeros; published files named .tar are neither); fetch or make it again")
+            raise UserError(
+                f"{path}: damaged, or not a PyTorch checkpoint (a real tar archive, or only "
+                "zeros; published files named .tar are neither); fetch or make it again"
+            )
         with warnings.catch_warnings(), torch.serialization.safe_globals(_ALLOWED_CLASSES):
             # A doubtful file makes torch advise its user at length; the one line below replaces that.
             warnings.simplefilter("ignore")
@@ -174,20 +211,31 @@ def _reason(error: Exception) -> str:
 
 def _is_state(candidate: Any) -> bool:
     # Sparse and quantised ones are tensors with which nothing here can be done.
-    return isinstance(candidate, Mapping) and len(candidate) > 0 and all(
-        isinstance(key, str) and isinstance(value, Tensor) and not value.is_meta and value.layout == torch.strided
-        and not value.is_quantized for key, value in candidate.items())
+    return (
+        isinstance(candidate, Mapping)
+        and len(candidate) > 0
+        and all(
+            isinstance(key, str)
+            and isinstance(value, Tensor)
+            and not value.is_meta
+            and value.layout == torch.strided
+            and not value.is_quantized
+            for key, value in candidate.items()
+        )
+    )
 
 
 def _without_wrappers(state: dict[str, Tensor]) -> dict[str, Tensor]:
     for prefix in _WRAPPER_PREFIXES:
         if all(key.startswith(prefix) for key in state):
-            state = {key[len(prefix):]: tensor for key, tensor in state.items()}
+            state = {key[len(prefix) :]: tensor for key, tensor in state.items()}
             break
     network = {key for key in state if key.startswith("model.")}
     if _DIFFUSION_BUFFER in state and all(key.startswith("model.module.") for key in network):
-        state = {"model." + key[len("model.module."):] if key in network else key: tensor
-                 for key, tensor in state.items()}
+        state = {
+            "model." + key[len("model.module.") :] if key in network else key: tensor
+            for key, tensor in state.items()
+        }
     return state
 
 
@@ -203,7 +251,8 @@ def _shape(tensor: Tensor) -> str:
 
 
 def _anew(value: Any) -> Any:
-    """The same content in new containers and interned words. A pickle depends on which of its objects are one and the
+    """The same content in new containers and interned words. A pickle depends on which of its objects are one
+    and the
     same, which a restart changes: without this, equal states would be unequal files."""
     if type(value) in (dict, OrderedDict, Counter):
         return type(value)({_anew(key): _anew(inside) for key, inside in value.items()})
@@ -220,8 +269,10 @@ def _require_plain(value: Any, name: str) -> None:
     elif type(value) in (list, tuple):
         children = enumerate(value)
     elif type(value) not in _PLAIN_VALUES:
-        raise TypeError(f"{name}: a checkpoint takes tensors and plain Python values, not "
-                        f"{type(value).__module__}.{type(value).__name__}; convert it first")
+        raise TypeError(
+            f"{name}: a checkpoint takes tensors and plain Python values, not "
+            f"{type(value).__module__}.{type(value).__name__}; convert it first"
+        )
     for key, child in children:
         if type(key) not in (str, int):
             raise TypeError(f"{name}: keys of a checkpoint are str or int, not {type(key).__name__}")

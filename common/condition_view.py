@@ -1,4 +1,5 @@
 """Pictures of blur conditions for people: colour wheel for direction, brightness for magnitude."""
+
 import numpy as np
 import torch
 from torchvision.utils import flow_to_image

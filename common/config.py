@@ -1,9 +1,11 @@
-"""Typed configuration: dataclasses filled from YAML files (`base:` inheritance) and `--set section.key=value`.
+"""Typed configuration: dataclasses filled from YAML files (`base:` inheritance) and `--set
+section.key=value`.
 
 No other module reads YAML. An unknown key, a wrong type or an impossible value stops at once with the file,
 the key and the nearest right key. A relative path in a YAML file is relative to that file; one on the
 command line, to the current folder.
 """
+
 import dataclasses
 import difflib
 import math
@@ -21,11 +23,26 @@ from common.errors import UserError
 Schema = TypeVar("Schema")
 
 
-def key(default: Any, *, path: bool = False, python_class: bool = False, of: str = "", choices: Sequence[str] = (),
-        low: float | None = None, high: float | None = None) -> Any:
-    """A configuration field: default, whether text is a file path or may be path/to/file.py:Class, the key whose
-    change empties this mapping, allowed words, inclusive number range."""
-    facts = {"path": path, "python_class": python_class, "of": of, "choices": tuple(choices), "low": low, "high": high}
+def key(
+    default: Any,
+    *,
+    path: bool = False,
+    python_class: bool = False,
+    of: str = "",
+    choices: Sequence[str] = (),
+    low: float | None = None,
+    high: float | None = None,
+) -> Any:
+    """A configuration field: default, whether text is a file path or may be path/to/file.py:Class, the key
+    whose change empties this mapping, allowed words, inclusive number range."""
+    facts = {
+        "path": path,
+        "python_class": python_class,
+        "of": of,
+        "choices": tuple(choices),
+        "low": low,
+        "high": high,
+    }
     if isinstance(default, (dict, list)):
         return field(default_factory=lambda: type(default)(default), metadata=facts)
     return field(default=default, metadata=facts)
@@ -132,6 +149,7 @@ class TrainRuntimeConfig(RuntimeConfig):
 @dataclass(frozen=True)
 class Config:
     """Everything the four stages read; configs/default.yaml explains each key."""
+
     output: Path | None = key(None, path=True)
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     rsdm: RsdmConfig = field(default_factory=RsdmConfig)
@@ -190,6 +208,7 @@ class DiffusionConfig:
 @dataclass(frozen=True)
 class TrainConfig:
     """What the three trainers read; configs/train/default.yaml explains each key."""
+
     output: Path | None = key(None, path=True)
     data: TrainDataConfig = field(default_factory=TrainDataConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -235,12 +254,15 @@ def require(value: Any, name: str, hint: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain values only, and no aliases: a few nested ones stand for more than any memory holds once they are shown."""
+    """Plain values only, and no aliases: a few nested ones stand for more than any memory holds once they are
+    shown."""
 
     def compose_node(self, parent: Any, index: Any) -> yaml.Node:
         if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError(f"line {self.peek_event().start_mark.line + 1}: aliases (*name) are not read; write the "
-                                 "value again")
+            raise yaml.YAMLError(
+                f"line {self.peek_event().start_mark.line + 1}: aliases (*name) are not read; write the "
+                "value again"
+            )
         return super().compose_node(parent, index)
 
 
@@ -285,7 +307,9 @@ def _merge(config: Any, content: dict, source: str, prefix: str, folder: Path) -
             if value is None:
                 continue
             if not isinstance(value, dict):
-                raise UserError(f"{source}: {full} is a section, expected `key: value` lines, found {_shown(value)}")
+                raise UserError(
+                    f"{source}: {full} is a section, expected `key: value` lines, found {_shown(value)}"
+                )
             changes[name] = _merge(current, value, source, f"{full}.", folder)
         else:
             if isinstance(current, dict) and isinstance(value, dict):
@@ -326,8 +350,11 @@ def _checked(value: Any, hint: Any, facts: Any, where: str, folder: Path) -> Any
         return _resolved(value, where, folder)
     if kind == list[str]:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            # YAML reads the name 010 as eight, so numbers cannot be turned back into the words that were meant.
-            raise UserError(f'{where}: expected a list of words, numbers in quotes ("012"), found {_shown(value)}')
+            # YAML reads the name 010 as eight, so numbers cannot be turned back into the words that were
+            # meant.
+            raise UserError(
+                f'{where}: expected a list of words, numbers in quotes ("012"), found {_shown(value)}'
+            )
         return list(value)
     if kind is float:
         value = _number(value, where)
@@ -344,8 +371,10 @@ def _checked(value: Any, hint: Any, facts: Any, where: str, folder: Path) -> Any
             value = f"{_resolved(file, where, folder)}:{name}"
     if facts["choices"] and value not in facts["choices"]:
         raise UserError(f"{where}: expected one of {', '.join(facts['choices'])}, found {_shown(value)}")
-    for bound, outside, words in ((facts["low"], lambda b: value < b, "at least"),
-                                  (facts["high"], lambda b: value > b, "at most")):
+    for bound, outside, words in (
+        (facts["low"], lambda b: value < b, "at least"),
+        (facts["high"], lambda b: value > b, "at most"),
+    ):
         if bound is not None and outside(bound):
             raise UserError(f"{where}: expected {words} {bound:g}, found {_shown(value)}")
     return value
@@ -373,9 +402,17 @@ def _plain(value: Any, where: str) -> Any:
     elif isinstance(value, list):
         for inside in value:
             _plain(inside, where)
-    elif not (value is None or type(value) in (bool, str) or type(value) is int and abs(value) < _MOST
-              or type(value) is float and math.isfinite(value)):
-        raise UserError(f"{where}: expected numbers, words, lists and `key: value` lines, found {_shown(value)}")
+    elif not (
+        value is None
+        or type(value) in (bool, str)
+        or type(value) is int
+        and abs(value) < _MOST
+        or type(value) is float
+        and math.isfinite(value)
+    ):
+        raise UserError(
+            f"{where}: expected numbers, words, lists and `key: value` lines, found {_shown(value)}"
+        )
     return value
 
 

@@ -1,4 +1,5 @@
 """Optical flow: RAFT (torchvision's network, princeton-vl's or torchvision's weights) or OpenCV's DIS."""
+
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,16 +20,18 @@ class Flow(Protocol):
     """An optical flow estimator. Channel 0 points right, 1 down; first(p) = second(p + flow(p))."""
 
     def __call__(self, first: Tensor, second: Tensor) -> Tensor:
-        """Two RGB images (B, 3, H, W), 0..255, any size -> flow (B, 2, H, W) float32, pixels, on the images' device.
+        """Two RGB images (B, 3, H, W), 0..255, any size -> flow (B, 2, H, W) float32, pixels, on the images'
+        device.
 
         Raises ValueError for other shapes.
         """
 
     def between(self, images: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
-        """RGB images (N, 3, H, W) as above -> flow (P, 2, H, W) from image a to image b for each of the P pairs (a, b).
+        """RGB images (N, 3, H, W) as above -> flow (P, 2, H, W) from image a to image b for each of the P
+        pairs (a, b).
 
-        What depends on one image alone is computed once for it, in however many pairs it is. Raises ValueError for
-        another shape.
+        What depends on one image alone is computed once for it, in however many pairs it is. Raises
+        ValueError for another shape.
         """
 
 
@@ -39,26 +42,30 @@ RAFT_MULTIPLE = 8
 RAFT_MIN_SIDE = 128  # below it the coarsest correlation level is one cell and the lookup divides by zero
 DIS_MIN_SIDE = 16  # below it OpenCV's medium preset fails, or crashes the process
 
-PRINCETON_RULES = tuple((re.compile(pattern), replacement) for pattern, replacement in (
-    (r"^fnet\.", "feature_encoder."),
-    (r"^cnet\.", "context_encoder."),
-    (r"^(feature_encoder|context_encoder)\.conv1\.", r"\1.convnormrelu.0."),
-    (r"^(feature_encoder|context_encoder)\.norm1\.", r"\1.convnormrelu.1."),
-    (r"^(feature_encoder|context_encoder)\.conv2\.", r"\1.conv."),
-    (r"\.(layer\d\.\d)\.conv(\d)\.", r".\1.convnormrelu\2.0."),
-    (r"\.(layer\d\.\d)\.norm(\d)\.", r".\1.convnormrelu\2.1."),
-    (r"^update_block\.encoder\.convc(\d)\.", r"update_block.motion_encoder.convcorr\1.0."),
-    (r"^update_block\.encoder\.convf(\d)\.", r"update_block.motion_encoder.convflow\1.0."),
-    (r"^update_block\.encoder\.conv\.", "update_block.motion_encoder.conv.0."),
-    (r"^update_block\.gru\.conv([zrq])(\d)\.", r"update_block.recurrent_block.convgru\2.conv\1."),
-    (r"^update_block\.gru\.conv([zrq])\.", r"update_block.recurrent_block.convgru1.conv\1."),
-    (r"^update_block\.mask\.0\.", "mask_predictor.convrelu.0."),
-    (r"^update_block\.mask\.2\.", "mask_predictor.conv."),
-))
+PRINCETON_RULES = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"^fnet\.", "feature_encoder."),
+        (r"^cnet\.", "context_encoder."),
+        (r"^(feature_encoder|context_encoder)\.conv1\.", r"\1.convnormrelu.0."),
+        (r"^(feature_encoder|context_encoder)\.norm1\.", r"\1.convnormrelu.1."),
+        (r"^(feature_encoder|context_encoder)\.conv2\.", r"\1.conv."),
+        (r"\.(layer\d\.\d)\.conv(\d)\.", r".\1.convnormrelu\2.0."),
+        (r"\.(layer\d\.\d)\.norm(\d)\.", r".\1.convnormrelu\2.1."),
+        (r"^update_block\.encoder\.convc(\d)\.", r"update_block.motion_encoder.convcorr\1.0."),
+        (r"^update_block\.encoder\.convf(\d)\.", r"update_block.motion_encoder.convflow\1.0."),
+        (r"^update_block\.encoder\.conv\.", "update_block.motion_encoder.conv.0."),
+        (r"^update_block\.gru\.conv([zrq])(\d)\.", r"update_block.recurrent_block.convgru\2.conv\1."),
+        (r"^update_block\.gru\.conv([zrq])\.", r"update_block.recurrent_block.convgru1.conv\1."),
+        (r"^update_block\.mask\.0\.", "mask_predictor.convrelu.0."),
+        (r"^update_block\.mask\.2\.", "mask_predictor.conv."),
+    )
+)
 
 
-def load_flow(name: str, weights: str | Path | None = None, device: str | torch.device = "cpu",
-              iterations: int = 20) -> Flow:
+def load_flow(
+    name: str, weights: str | Path | None = None, device: str | torch.device = "cpu", iterations: int = 20
+) -> Flow:
     """The flow estimator `name`: raft_large, raft_small or dis.
 
     `weights` is a file in the format of princeton-vl (raft-things.pth) or torchvision and is required for
@@ -69,15 +76,19 @@ def load_flow(name: str, weights: str | Path | None = None, device: str | torch.
         raise UserError(f"dbcgm.flow: unknown flow {name!r}; choose one of {', '.join(NAMES)}")
     if name == "dis":
         if weights is not None:
-            raise UserError(f"dbcgm.weights: dis takes no weights, got {weights}; "
-                            f"remove the key or choose dbcgm.flow: raft_large")
+            raise UserError(
+                f"dbcgm.weights: dis takes no weights, got {weights}; "
+                f"remove the key or choose dbcgm.flow: raft_large"
+            )
         return DisFlow()
     if iterations < 1:
         raise UserError(f"dbcgm.iterations: expected at least 1, got {iterations}")
     if weights is None:
         published = "raft-things.pth" if name == "raft_large" else "raft-small.pth"
-        raise UserError(f"dbcgm.weights: {name} needs a weights file ({published} of princeton-vl/RAFT); "
-                        f"set its path, or set dbcgm.flow: dis, which needs none")
+        raise UserError(
+            f"dbcgm.weights: {name} needs a weights file ({published} of princeton-vl/RAFT); "
+            f"set its path, or set dbcgm.flow: dis, which needs none"
+        )
     state = load_state(weights)
     if any(key.startswith(("fnet.", "cnet.")) for key in state):
         state = princeton_to_torchvision(state, small=name == "raft_small")
@@ -105,8 +116,8 @@ def princeton_to_torchvision(state: Mapping[str, Tensor], small: bool) -> dict[s
 
 
 class RaftFlow:
-    """A `Flow` by a torchvision RAFT network, with images padded as the network's authors do. The network is this
-    object's from then on: its parts are put behind others that compute less."""
+    """A `Flow` by a torchvision RAFT network, with images padded as the network's authors do. The network is
+    this object's from then on: its parts are put behind others that compute less."""
 
     def __init__(self, network: nn.Module, iterations: int = 20) -> None:
         self.network = network.eval()
@@ -119,13 +130,17 @@ class RaftFlow:
 
     def __call__(self, first: Tensor, second: Tensor) -> Tensor:
         _check_images(first, second)
-        return self.between(torch.cat([first, second]), [(index, len(first) + index) for index in range(len(first))])
+        return self.between(
+            torch.cat([first, second]), [(index, len(first) + index) for index in range(len(first))]
+        )
 
     @torch.no_grad()
     def between(self, images: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
         _check_images(images, images)
-        margins = tuple(_margins(side, max(RAFT_MIN_SIDE, -(-side // RAFT_MULTIPLE) * RAFT_MULTIPLE))
-                        for side in images.shape[-2:])
+        margins = tuple(
+            _margins(side, max(RAFT_MIN_SIDE, -(-side // RAFT_MULTIPLE) * RAFT_MULTIPLE))
+            for side in images.shape[-2:]
+        )
         padded = _pad(images.to(self.device, torch.float32), margins) / 255 * 2 - 1
         first, second = (torch.tensor(side, device=self.device) for side in zip(*pairs))
         starts, which = first.unique(return_inverse=True)
@@ -137,7 +152,7 @@ class RaftFlow:
             flow = self.network(padded[first], padded[second], num_flow_updates=self.iterations)[-1]
         (top, _), (left, _) = margins
         height, width = images.shape[-2:]
-        return flow[..., top:top + height, left:left + width].to(images.device)
+        return flow[..., top : top + height, left : left + width].to(images.device)
 
 
 class _Prepared(nn.Module):
@@ -154,7 +169,8 @@ class _Prepared(nn.Module):
 
 
 class _OnlyLast(nn.Module):
-    """The mask of the last update only; torchvision's RAFT predicts one at every update, and only the last is used."""
+    """The mask of the last update only; torchvision's RAFT predicts one at every update, and only the last is
+    used."""
 
     def __init__(self, predictor: nn.Module, updates: int) -> None:
         super().__init__()
@@ -170,7 +186,9 @@ class DisFlow:
 
     def __call__(self, first: Tensor, second: Tensor) -> Tensor:
         _check_images(first, second)
-        return self.between(torch.cat([first, second]), [(index, len(first) + index) for index in range(len(first))])
+        return self.between(
+            torch.cat([first, second]), [(index, len(first) + index) for index in range(len(first))]
+        )
 
     def between(self, images: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
         _check_images(images, images)
@@ -181,14 +199,18 @@ class DisFlow:
         for first, second in pairs:
             # A new estimator for each pair: OpenCV's keeps the scales chosen for an earlier, smaller image.
             estimator = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-            flows.append(estimator.calc(grey[first], grey[second], None)[top:top + height, left:left + width])
+            flows.append(
+                estimator.calc(grey[first], grey[second], None)[top : top + height, left : left + width]
+            )
         return torch.from_numpy(np.stack(flows)).permute(0, 3, 1, 2).contiguous().to(images.device)
 
 
 def _check_images(first: Tensor, second: Tensor) -> None:
     if first.ndim != 4 or first.shape[1] != 3 or first.shape != second.shape or 0 in first.shape:
-        raise ValueError(f"expected two images (B, 3, H, W) of one size, "
-                         f"got {tuple(first.shape)} and {tuple(second.shape)}")
+        raise ValueError(
+            f"expected two images (B, 3, H, W) of one size, "
+            f"got {tuple(first.shape)} and {tuple(second.shape)}"
+        )
 
 
 def _margins(side: int, padded: int) -> tuple[int, int]:
@@ -203,5 +225,7 @@ def _pad(images: Tensor, margins: tuple[tuple[int, int], ...]) -> Tensor:
 
 def _grey(images: Tensor, margins: tuple[tuple[int, int], ...]) -> list[np.ndarray]:
     padded = _pad(images.detach().cpu().float(), margins).round().clamp(0, 255).to(torch.uint8)
-    return [cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
-            for image in padded.permute(0, 2, 3, 1).numpy()]
+    return [
+        cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
+        for image in padded.permute(0, 2, 3, 1).numpy()
+    ]

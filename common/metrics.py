@@ -1,4 +1,5 @@
 """Image quality: the standard measures, and the two the released code reports under the same names."""
+
 import math
 
 import numpy as np
@@ -30,10 +31,20 @@ def ssim(prediction: np.ndarray, target: np.ndarray) -> float:
     """
     _check_bytes(prediction, target)
     if min(target.shape[:2]) < SSIM_WINDOW:
-        raise ValueError(f"expected images of at least {SSIM_WINDOW} x {SSIM_WINDOW} pixels, "
-                         f"got {target.shape[:2]}")
-    return float(structural_similarity(target, prediction, data_range=255, channel_axis=-1,
-                                       gaussian_weights=True, sigma=_SIGMA, use_sample_covariance=False))
+        raise ValueError(
+            f"expected images of at least {SSIM_WINDOW} x {SSIM_WINDOW} pixels, got {target.shape[:2]}"
+        )
+    return float(
+        structural_similarity(
+            target,
+            prediction,
+            data_range=255,
+            channel_axis=-1,
+            gaussian_weights=True,
+            sigma=_SIGMA,
+            use_sample_covariance=False,
+        )
+    )
 
 
 def psnr_column_mean(prediction: np.ndarray, target: np.ndarray) -> float:
@@ -66,14 +77,16 @@ def ssim_three_axis(prediction: np.ndarray, target: np.ndarray) -> float:
 
 
 def _smooth(volume: np.ndarray) -> np.ndarray:
-    return gaussian(volume, sigma=_SIGMA, mode="nearest", truncate=_TRUNCATE, preserve_range=True,
-                    channel_axis=None)
+    return gaussian(
+        volume, sigma=_SIGMA, mode="nearest", truncate=_TRUNCATE, preserve_range=True, channel_axis=None
+    )
 
 
 def _check_shapes(prediction: np.ndarray, target: np.ndarray) -> None:
     if target.ndim != 3 or target.shape[2] != 3 or prediction.shape != target.shape:
-        raise ValueError(f"expected two images of one shape (H, W, 3), "
-                         f"got {prediction.shape} and {target.shape}")
+        raise ValueError(
+            f"expected two images of one shape (H, W, 3), got {prediction.shape} and {target.shape}"
+        )
 
 
 def _check_bytes(prediction: np.ndarray, target: np.ndarray) -> None:
@@ -92,6 +105,7 @@ def _as_unit(image: np.ndarray) -> np.ndarray:
     if image.dtype == np.uint8:
         return image / 255
     if not np.issubdtype(image.dtype, np.floating) or not (image.min() >= 0 and image.max() <= 1):
-        raise ValueError(f"expected uint8, or float in [0, 1], "
-                         f"got {image.dtype} in [{image.min()}, {image.max()}]")
+        raise ValueError(
+            f"expected uint8, or float in [0, 1], got {image.dtype} in [{image.min()}, {image.max()}]"
+        )
     return image.astype(np.float64)

@@ -1,4 +1,5 @@
 """The list of sharp regions that stage 1 writes and the others read; the authors' own file reads as well."""
+
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -12,6 +13,7 @@ HINT = "run python RSDM/main.py first"
 @dataclass(frozen=True)
 class Region:
     """A sharp box (r0, c0, r1, c1), maxima exclusive, in frame number `position` of `video`."""
+
     video: Video
     position: int
     box: tuple[int, int, int, int]
@@ -26,8 +28,8 @@ def read_regions(path: Path, videos: list[Video]) -> list[Region]:
     """All regions, in the file's order, of the given videos; those of other videos are passed over.
 
     The video and frame come from the entries of the same name, or else from the end of `path`
-    (.../<video>/ori/<frame>.png). Raises UserError for a missing or malformed file, a frame the video does not
-    have, and when nothing is left.
+    (.../<video>/ori/<frame>.png). Raises UserError for a missing or malformed file, a frame the video does
+    not have, and when nothing is left.
     """
     if not path.exists():
         raise UserError(f"{path}: missing; {HINT}")
@@ -54,8 +56,13 @@ def _parse(entry: object, where: str) -> tuple[str, str, tuple[int, int, int, in
     if not isinstance(entry, dict):
         raise UserError(f"{where}: expected path and bbox, found {entry!r}")
     box = entry.get("bbox")
-    if not (isinstance(box, list) and len(box) == 4 and all(type(side) is int for side in box)
-            and 0 <= box[0] < box[2] and 0 <= box[1] < box[3]):
+    if not (
+        isinstance(box, list)
+        and len(box) == 4
+        and all(type(side) is int for side in box)
+        and 0 <= box[0] < box[2]
+        and 0 <= box[1] < box[3]
+    ):
         raise UserError(f"{where}: bbox has to be four whole numbers [r0, c0, r1, c1], found {box!r}")
     parts = PurePosixPath(str(entry.get("path", "")).replace("\\", "/")).parts
     name = entry.get("video", parts[-3] if len(parts) >= 3 else None)

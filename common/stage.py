@@ -1,4 +1,6 @@
-"""What the four stages do alike: read the command line, join the other processes, find the videos, claim a folder."""
+"""What the four stages do alike: read the command line, join the other processes, find the videos, claim a
+folder."""
+
 import argparse
 import os
 import shlex
@@ -11,11 +13,11 @@ from typing import Any, TypeVar
 import torch
 from tqdm import tqdm
 
-from common.runtime import distributed
 from common.checkpoints import sha256
 from common.config import Config, as_dict, load_config, require
-from common.runtime.distributed import World
 from common.errors import UserError
+from common.runtime import distributed
+from common.runtime.distributed import World
 from common.runtime.precision import settled
 from common.runtime.provenance import claim_together
 from common.runtime.times import counted
@@ -27,6 +29,7 @@ Item = TypeVar("Item")
 @dataclass(frozen=True)
 class Stage:
     """One stage's run: resolved configuration, this process among the others, the videos, command line."""
+
     config: Config
     world: World
     videos: list[Video]
@@ -36,14 +39,15 @@ class Stage:
     """Names of the work that begins in this run, on no earlier results."""
 
     def claim(self, folder: Path, settings: dict[str, Any], work: str) -> None:
-        """Make `folder` this stage's place for results with these settings; see `common.runtime.provenance.claim_together`.
-        `work` is the name that the results' times are counted under (see `timed`), from zero where there are no results
-        yet."""
+        """Make `folder` this stage's place for results with these settings; see
+        `common.runtime.provenance.claim_together`. `work` is the name that the results' times are counted
+        under (see `timed`), from zero where there are no results yet."""
         if claim_together(self.world, folder, settings, self.config, self.options.overwrite):
             self.begun.add(work)
 
     def timed(self, work: str) -> AbstractContextManager[None]:
-        """Count the seconds of a block of real work as those of `work` in <output>/times.json, in the main process."""
+        """Count the seconds of a block of real work as those of `work` in <output>/times.json, in the main
+        process."""
         if not self.world.main:
             return nullcontext()
         anew = work in self.begun
@@ -54,12 +58,18 @@ class Stage:
     def precision(self) -> str:
         """What results depend on of runtime.precision, tf32 and compile, in words."""
         runtime = self.config.runtime
-        return distributed.precision_record(self.world.device, runtime.precision, runtime.tf32, runtime.compile)
+        return distributed.precision_record(
+            self.world.device, runtime.precision, runtime.tf32, runtime.compile
+        )
 
-    def progress(self, items: Iterable[Item], label: str, unit: str, total: int | None = None) -> Iterable[Item]:
-        """A bar over this process's part of the work, shown by the main process. total: how many `items` there are, where
-        they have no length."""
-        return tqdm(items, desc=label, unit=unit, total=total, disable=not self.world.main, dynamic_ncols=True)
+    def progress(
+        self, items: Iterable[Item], label: str, unit: str, total: int | None = None
+    ) -> Iterable[Item]:
+        """A bar over this process's part of the work, shown by the main process. total: how many `items`
+        there are, where they have no length."""
+        return tqdm(
+            items, desc=label, unit=unit, total=total, disable=not self.world.main, dynamic_ncols=True
+        )
 
     def say(self, text: str) -> None:
         """Print a line from the main process."""
@@ -76,10 +86,18 @@ def open_stage(description: str, arguments: Callable[[argparse.ArgumentParser], 
     """Parse `--config FILE [--set section.key=value ...] [--overwrite]` and find the videos."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--config", type=Path, required=True, help="YAML file, see configs/")
-    parser.add_argument("--set", dest="overrides", nargs="+", action="extend", default=[], metavar="section.key=value",
-                        help="change single keys of the config")
-    parser.add_argument("--overwrite", action="store_true",
-                        help="delete this stage's earlier results and make them again")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="section.key=value",
+        help="change single keys of the config",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="delete this stage's earlier results and make them again"
+    )
     if arguments is not None:
         arguments(parser)
     options = parser.parse_args()
@@ -91,8 +109,9 @@ def stage_of(config: Config, options: argparse.Namespace) -> Stage:
     output = require(config.output, "output", "folder for all results")
     root = require(config.dataset.root, "dataset.root", "folder with one folder a video")
     world = distributed.start(config.runtime.device, config.runtime.tf32)
-    videos = find_videos(root, config.dataset.blur, config.dataset.sharp, config.dataset.videos,
-                         config.dataset.min_frames)
+    videos = find_videos(
+        root, config.dataset.blur, config.dataset.sharp, config.dataset.videos, config.dataset.min_frames
+    )
     return Stage(settled(config, world), world, videos, output, options)
 
 
@@ -105,21 +124,23 @@ def _from_here(path: Path) -> str:
 def unfinished(units: list[Item], done: Callable[[Item], bool], world: World) -> list[Item]:
     """This process's part of the units that are not done yet.
 
-    Units are fixed groups (a batch is one unit and is done as a whole), so that neither a restart nor the number
-    of processes changes which items are computed together, and with that their last bits.
+    Units are fixed groups (a batch is one unit and is done as a whole), so that neither a restart nor the
+    number of processes changes which items are computed together, and with that their last bits.
     """
     return [unit for unit in world.share(units) if not done(unit)]
 
 
 def groups(items: list[Item], size: int) -> list[list[Item]]:
     """`items` in runs of at most `size`."""
-    return [items[start:start + size] for start in range(0, len(items), size)]
+    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def weights_record(path: Path | None) -> str | None:
     """What identifies a weights file in the settings: the hash of its content, not its place."""
     if path is not None and not path.is_file():
-        raise UserError(f"{path}: weights file does not exist; README.md (Published weights) says where to get it")
+        raise UserError(
+            f"{path}: weights file does not exist; README.md (Published weights) says where to get it"
+        )
     return sha256(path) if path is not None else None
 
 

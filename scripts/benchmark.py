@@ -1,15 +1,16 @@
 """What each stage costs, against the released code's way of computing it, on this machine.
 
-Prints Markdown: the machine and its convolution peak; each stage's unit (published architectures, seeded random weights,
-640 x 480); the stages of a standard workload as count x unit (150 frames, 12 threshold steps, 30 regions of 256 x 256 with
-a margin of 32); the stages really run on a short clip, in one process and in two; how the cost grows; and the demo. Every
-unit is measured in a process of its own.
+Prints Markdown: the machine and its convolution peak; each stage's unit (published architectures, seeded
+random weights, 640 x 480); the stages of a standard workload as count x unit (150 frames, 12 threshold steps,
+30 regions of 256 x 256 with a margin of 32); the stages really run on a short clip, in one process and in
+two; how the cost grows; and the demo. Every unit is measured in a process of its own.
 Usage    python scripts/benchmark.py [--device cpu|cuda] [--json FILE] [--parts units stages scaling growth demo]
          python scripts/benchmark.py --parts networks   all deblurring networks; takes as long again
          python scripts/benchmark.py --parts compile    what runtime.compile changes; minutes
          python scripts/benchmark.py --parts memory     150 frames and several videos; takes as long again
          python scripts/benchmark.py --quick            tiny networks and frames: seconds
 """
+
 import argparse
 import json
 import sys
@@ -26,19 +27,24 @@ if __name__ == "__main__":
 import torch
 from tqdm import tqdm
 
-from common.runtime.entry import run
 from common.errors import UserError
+from common.runtime.entry import run
 from common.runtime.files import write_json
 from scripts.benchmarking import clip, measure, tables, units
 from scripts.benchmarking.workload import QUICK, STANDARD, Workload
 
 PARTS = ("units", "stages", "scaling", "growth", "demo")
 MORE_PARTS = ("networks", "compile", "memory")
-TITLES = {"units": "Units", "stages": "Stages", "networks": "Deblurring networks, 5 frames fed together",
-          "compile": "torch.compile",
-          "scaling": "Stages really run: {clip} frames, 2 regions, 10 DDIM steps, 2 fine-tuning steps, one thread a process",
-          "growth": "How the cost grows", "demo": "The demo as configured (bf16 where the device computes in it)",
-          "memory": "Memory"}
+TITLES = {
+    "units": "Units",
+    "stages": "Stages",
+    "networks": "Deblurring networks, 5 frames fed together",
+    "compile": "torch.compile",
+    "scaling": "Stages really run: {clip} frames, 2 regions, 10 DDIM steps, 2 fine-tuning steps, one thread a process",
+    "growth": "How the cost grows",
+    "demo": "The demo as configured (bf16 where the device computes in it)",
+    "memory": "Memory",
+}
 
 
 def main() -> None:
@@ -46,15 +52,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
     parser.add_argument("--json", type=Path, help="also write all figures to this file")
-    parser.add_argument("--parts", nargs="+", choices=(*PARTS, *MORE_PARTS), default=PARTS, help="what to measure")
+    parser.add_argument(
+        "--parts", nargs="+", choices=(*PARTS, *MORE_PARTS), default=PARTS, help="what to measure"
+    )
     parser.add_argument("--processes", type=int, default=2, help="processes of the part scaling")
     parser.add_argument("--quick", action="store_true", help="tiny networks and frames")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
         request = json.loads(options.measure)
-        print(json.dumps(measure.measured(request["what"], Workload(**request["workload"]), request["device"],
-                                          request["precision"])))
+        print(
+            json.dumps(
+                measure.measured(
+                    request["what"], Workload(**request["workload"]), request["device"], request["precision"]
+                )
+            )
+        )
         return
     if options.device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device: cuda asked for, but PyTorch finds no CUDA device here; use auto or cpu")
@@ -81,14 +94,24 @@ def collect(options: argparse.Namespace, workload: Workload) -> dict[str, Any]:
     figures: dict[str, Any] = {"machine": measure.machine(device), "peak": one("peak")}
     if {"units", "stages"} & set(options.parts):
         figures["units"] = {what: one(what) for what in units.FORMS}
-        figures["units"] |= {what.replace("ours", "bf16"): one(what, "bf16") for what in units.FORMS if what.endswith("ours")}
+        figures["units"] |= {
+            what.replace("ours", "bf16"): one(what, "bf16") for what in units.FORMS if what.endswith("ours")
+        }
     if "networks" in options.parts:
-        figures["networks"] = {name: {precision: one(f"network:{name}", precision) for precision in ("fp32", "bf16")}
-                               for name in (units.TINY_NETWORKS if options.quick else units.NETWORKS)}
+        figures["networks"] = {
+            name: {precision: one(f"network:{name}", precision) for precision in ("fp32", "bf16")}
+            for name in (units.TINY_NETWORKS if options.quick else units.NETWORKS)
+        }
     if "compile" in options.parts:
-        figures["compile"] = {what.partition(":")[0]: {precision: {form: one(what.replace("compiled", form), precision)
-                                                                   for form in ("ours", "compiled")}
-                                                       for precision in ("fp32", "bf16")} for what in units.COMPILED}
+        figures["compile"] = {
+            what.partition(":")[0]: {
+                precision: {
+                    form: one(what.replace("compiled", form), precision) for form in ("ours", "compiled")
+                }
+                for precision in ("fp32", "bf16")
+            }
+            for what in units.COMPILED
+        }
     if "scaling" in options.parts:
         figures["scaling"] = clip.scaling(workload, options.device, options.processes, said)
     if "growth" in options.parts:
@@ -103,11 +126,16 @@ def collect(options: argparse.Namespace, workload: Workload) -> dict[str, Any]:
 
 def report(figures: dict[str, Any], workload: Workload, parts: list[str]) -> None:
     """Print the tables."""
-    printers = {"units": lambda: tables.units(figures, workload), "stages": lambda: tables.stages(figures, workload),
-                "networks": lambda: tables.networks(figures), "compile": lambda: tables.compile(figures, workload),
-                "scaling": lambda: tables.scaling(figures),
-                "growth": lambda: tables.growth(figures), "demo": lambda: tables.demo(figures),
-                "memory": lambda: tables.memory(figures["memory"])}
+    printers = {
+        "units": lambda: tables.units(figures, workload),
+        "stages": lambda: tables.stages(figures, workload),
+        "networks": lambda: tables.networks(figures),
+        "compile": lambda: tables.compile(figures, workload),
+        "scaling": lambda: tables.scaling(figures),
+        "growth": lambda: tables.growth(figures),
+        "demo": lambda: tables.demo(figures),
+        "memory": lambda: tables.memory(figures["memory"]),
+    }
     print(tables.machine(figures))
     for part in (*PARTS, *MORE_PARTS):
         if part in parts:

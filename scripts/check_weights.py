@@ -1,8 +1,10 @@
-"""What network a weights file is, whether it loads strictly, and its SHA-256. Nothing in the file is executed.
+"""What network a weights file is, whether it loads strictly, and its SHA-256. Nothing in the file is
+executed.
 
 Reads    weights files: BME, RAFT (princeton or torchvision), ID-Blau, ESTRNN, MMP-RNN, DSTNet, Shift-Net
 Usage    python scripts/check_weights.py weights/BME/best_net.pth weights/RAFT/raft-things.pth ...
 """
+
 import argparse
 import sys
 from collections.abc import Callable, Iterator
@@ -21,15 +23,18 @@ from torch import Tensor, nn
 from BlurringModel.id_blau.diffusion import GaussianDiffusion
 from BlurringModel.id_blau.unet import UNet
 from common.checkpoints import load_checkpoint, load_state, load_state_into, sha256
-from common.runtime.entry import run
 from common.errors import UserError
 from common.flow import load_flow
+from common.runtime.entry import run
 from DeblurringModel import models
 from RSDM.bme.model import BlurMagnitudeEstimator
 
-DEBLURRING = {"ESTRNN": [{}], "MMP_RNN": [{}, {"fusion_gate": False}],
-              "DSTNet": [{}, {"num_feat": 64, "num_block": 30, "widen": True}],
-              "Shift_Net": [{"variant": "plus"}, {"variant": "small"}]}
+DEBLURRING = {
+    "ESTRNN": [{}],
+    "MMP_RNN": [{}, {"fusion_gate": False}],
+    "DSTNet": [{}, {"num_feat": 64, "num_block": 30, "widen": True}],
+    "Shift_Net": [{"variant": "plus"}, {"variant": "small"}],
+}
 
 
 def main() -> None:
@@ -43,12 +48,14 @@ def main() -> None:
         if found is None:
             unknown.append(str(path))
     if unknown:
-        raise UserError(f"not recognised: {', '.join(unknown)}; expected layouts are in README.md (Published weights)")
+        raise UserError(
+            f"not recognised: {', '.join(unknown)}; expected layouts are in README.md (Published weights)"
+        )
 
 
 def identify(path: Path) -> str | None:
-    """Name and architecture of the network that loads `path` strictly, or None. Raises UserError for a file that is
-    damaged or would execute code."""
+    """Name and architecture of the network that loads `path` strictly, or None. Raises UserError for a file
+    that is damaged or would execute code."""
     state = load_state(path)
     for label, build in candidates(state, stored_architecture(path)):
         try:
@@ -73,18 +80,25 @@ def stored_architecture(path: Path) -> dict[str, Any]:
         return {}
 
 
-def candidates(state: dict[str, Tensor], architecture: dict[str, Any]) -> Iterator[tuple[str, Callable[[], nn.Module]]]:
+def candidates(
+    state: dict[str, Tensor], architecture: dict[str, Any]
+) -> Iterator[tuple[str, Callable[[], nn.Module]]]:
     """Every network the state might belong to, with a function that builds it."""
     if "betas" in state:
-        yield (f"ID-Blau {architecture or '(GoPro)'}, {len(state['betas'])} timesteps",
-               lambda: GaussianDiffusion(UNet(**architecture), state["betas"]))
+        yield (
+            f"ID-Blau {architecture or '(GoPro)'}, {len(state['betas'])} timesteps",
+            lambda: GaussianDiffusion(UNet(**architecture), state["betas"]),
+        )
         return
     if any(key.startswith("aff.") for key in state):
         yield f"BME {architecture or '(ResNet-50)'}", lambda: BlurMagnitudeEstimator(**architecture)
         return
     for name, known in DEBLURRING.items():
         for keywords in [architecture] if architecture else known:
-            yield (f"{name} {keywords or '(GoPro)'}", lambda name=name, keywords=keywords: models.build(name, **keywords))
+            yield (
+                f"{name} {keywords or '(GoPro)'}",
+                lambda name=name, keywords=keywords: models.build(name, **keywords),
+            )
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Reads    the videos and <output>/deblurring/<model>/{baseline,adapted} of a conf
 Writes   <output>/deblurring/<model>/comparison.png: the frame of each video that adaptation changed most
 Usage    python scripts/compare.py --config configs/demo.yaml
 """
+
 import sys
 from pathlib import Path
 
@@ -17,9 +18,9 @@ if __name__ == "__main__":
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from common.runtime.entry import run
 from common.errors import UserError
 from common.images import read_image, write_image
+from common.runtime.entry import run
 from common.stage import Stage, open_stage
 from common.videos import Video
 from DeblurringModel.setup import model_folder
@@ -41,11 +42,21 @@ def main() -> None:
 
 def row(stage: Stage, folder: Path, video: Video) -> np.ndarray:
     """The pictures of one frame side by side with their names, uint8 (h, w, 3)."""
-    pairs = [(position, folder / "baseline" / video.name / frame.name, folder / "adapted" / video.name / frame.name)
-             for position, frame in enumerate(video.frames)]
-    pairs = [(position, before, after) for position, before, after in pairs if before.exists() and after.exists()]
+    pairs = [
+        (
+            position,
+            folder / "baseline" / video.name / frame.name,
+            folder / "adapted" / video.name / frame.name,
+        )
+        for position, frame in enumerate(video.frames)
+    ]
+    pairs = [
+        (position, before, after) for position, before, after in pairs if before.exists() and after.exists()
+    ]
     if not pairs:
-        raise UserError(f"{folder}: no restored frames of {video.name}; run python DeblurringModel/main.py first")
+        raise UserError(
+            f"{folder}: no restored frames of {video.name}; run python DeblurringModel/main.py first"
+        )
     change = [np.abs(read_image(before).astype(int) - read_image(after)).mean() for _, before, after in pairs]
     position, before, after = pairs[int(np.argmax(change))]
     paths = [video.frames[position], before, after] + ([video.sharp[position]] if video.sharp else [])
@@ -55,8 +66,9 @@ def row(stage: Stage, folder: Path, video: Video) -> np.ndarray:
 def labelled(picture: np.ndarray, label: str) -> np.ndarray:
     """A copy with its name in the upper left corner."""
     image = Image.fromarray(picture)
-    ImageDraw.Draw(image).text((6, 4), label, fill="white", stroke_width=2, stroke_fill="black",
-                               font=ImageFont.load_default(size=16))
+    ImageDraw.Draw(image).text(
+        (6, 4), label, fill="white", stroke_width=2, stroke_fill="black", font=ImageFont.load_default(size=16)
+    )
     return np.asarray(image)
 
 

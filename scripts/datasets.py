@@ -1,4 +1,5 @@
 """What is known about the published data sets, and what the prepare scripts share: pairs, links, checks."""
+
 import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -33,19 +34,27 @@ def png_size(path: Path) -> tuple[int, int]:
 
 
 def deviations(name: str, videos: Sequence[Video]) -> list[str]:
-    """In which ways `videos` are not the published set `name` (a key of `published()["sets"]`): number of videos,
-    frames in a video, size. Empty where nothing known contradicts."""
+    """In which ways `videos` are not the published set `name` (a key of `published()["sets"]`): number of
+    videos, frames in a video, size. Empty where nothing known contradicts."""
     facts, found = published()["sets"][name], []
     if facts["videos"] is not None and len(videos) != facts["videos"]:
         found.append(f"{len(videos)} videos, the published set has {facts['videos']}")
     if facts["frames"] is not None:
         low, high = facts["frames"]
-        odd = [f"{video.name} ({len(video.frames)})" for video in videos if not low <= len(video.frames) <= high]
+        odd = [
+            f"{video.name} ({len(video.frames)})" for video in videos if not low <= len(video.frames) <= high
+        ]
         expected = str(low) if low == high else f"about {(low + high) // 2}"
         found += _listed(odd, f"frames in a video, the published set has {expected}")
     if facts["size"] is not None:
-        sizes = [(f"{video.name}/{frame.name}", *png_size(frame)) for video in videos for frame in video.frames]
-        odd = [f"{frame} ({width} x {height})" for frame, width, height in sizes if [width, height] != facts["size"]]
+        sizes = [
+            (f"{video.name}/{frame.name}", *png_size(frame)) for video in videos for frame in video.frames
+        ]
+        odd = [
+            f"{frame} ({width} x {height})"
+            for frame, width, height in sizes
+            if [width, height] != facts["size"]
+        ]
         found += _listed(odd, "frame size, the published set has {} x {} pixels".format(*facts["size"]))
     return found
 
@@ -61,16 +70,21 @@ def number(path: Path) -> int:
 
 
 def pair_by_number(blur: Iterable[Path], sharp: Iterable[Path], where: str) -> tuple[list[Pair], list[str]]:
-    """Blurry frames and ground truth of the same number, in numerical order, and a line for each frame that has no
-    counterpart. `where` names the video in those lines."""
+    """Blurry frames and ground truth of the same number, in numerical order, and a line for each frame that
+    has no counterpart. `where` names the video in those lines."""
     first, second = ({number(path): path for path in sorted(paths, key=number)} for paths in (blur, sharp))
-    missing = [f"{where}: no ground truth for {path.name}" for key, path in first.items() if key not in second]
-    missing += [f"{where}: no blurry frame for {path.name}" for key, path in second.items() if key not in first]
+    missing = [
+        f"{where}: no ground truth for {path.name}" for key, path in first.items() if key not in second
+    ]
+    missing += [
+        f"{where}: no blurry frame for {path.name}" for key, path in second.items() if key not in first
+    ]
     return [(path, second[key]) for key, path in first.items() if key in second], missing
 
 
 def link(source: Path, target: Path) -> None:
-    """Make `target` a symbolic link to `source`. An earlier link is replaced, a real file or folder is refused."""
+    """Make `target` a symbolic link to `source`. An earlier link is replaced, a real file or folder is
+    refused."""
     source = source.resolve()
     if target.is_symlink():
         if target.resolve() == source:
@@ -79,16 +93,26 @@ def link(source: Path, target: Path) -> None:
     elif target.exists():
         if target.resolve() == source:
             return
-        raise UserError(f"{target}: in the way, no link of an earlier preparation; remove it or choose another --out")
+        raise UserError(
+            f"{target}: in the way, no link of an earlier preparation; remove it or choose another --out"
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     target.symlink_to(source, target_is_directory=source.is_dir())
 
 
 def strangers(folder: Path, expected: Iterable[str]) -> list[str]:
-    """A line for each entry of `folder` that this preparation did not make: it would be measured with the rest."""
+    """A line for each entry of `folder` that this preparation did not make: it would be measured with the
+    rest."""
     names = set(expected)
-    return [f"{path}: not part of this preparation; remove it"
-            for path in sorted(folder.iterdir()) if path.name not in names] if folder.is_dir() else []
+    return (
+        [
+            f"{path}: not part of this preparation; remove it"
+            for path in sorted(folder.iterdir())
+            if path.name not in names
+        ]
+        if folder.is_dir()
+        else []
+    )
 
 
 def finish(name: str, root: Path, problems: list[str]) -> None:

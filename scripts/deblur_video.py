@@ -1,9 +1,9 @@
 """Deblur your own clip: adapt the network to it and restore all of its frames.
 
-CLIP is a video file or a folder of images, or several of either, to which one network is adapted together. What is
-made of `clip.mp4` lies in the folder `clip_deblurred` below the current one: clip.mp4, or for images the folder
-restored/clip, and everything on the way, with report.html to look at. A run that was stopped goes on with the same
-command.
+CLIP is a video file or a folder of images, or several of either, to which one network is adapted together.
+What is made of `clip.mp4` lies in the folder `clip_deblurred` below the current one: clip.mp4, or for images
+the folder restored/clip, and everything on the way, with report.html to look at. A run that was stopped goes
+on with the same command.
 
 Reads    the clips; a configuration (default configs/video.yaml: the bundled small networks)
 Writes   <folder>/<name>.mp4 for each video file, <folder>/restored/<name>/<image>.png for each folder of images, or with
@@ -12,6 +12,7 @@ Writes   <folder>/<name>.mp4 for each video file, <folder>/restored/<name>/<imag
 Usage    python scripts/deblur_video.py holiday.mp4
          python scripts/deblur_video.py frames/ --out restored.mp4 --set deblurring.min_steps=600
 """
+
 import argparse
 import math
 import sys
@@ -25,10 +26,10 @@ from common.runtime import interrupts
 if __name__ == "__main__":
     interrupts.end_at_once()
 
-from common.runtime import distributed
-from common.runtime.entry import run
 from common.config import Config, as_dict, load_config
 from common.errors import UserError
+from common.runtime import distributed
+from common.runtime.entry import run
 from common.runtime.memory import peak_memory
 from common.stage import section_settings, stage_of
 from scripts.evaluation.cases import ROOT, assign
@@ -54,9 +55,15 @@ def main() -> None:
     clips = prepare(sources, place.folder)
     place.check(clips)
     describe(clips)
-    overrides = [*options.overrides, assign("dataset.root", place.folder / FRAMES), assign("output", place.folder)]
+    overrides = [
+        *options.overrides,
+        assign("dataset.root", place.folder / FRAMES),
+        assign("output", place.folder),
+    ]
     config = load_config(Config, options.config, overrides)
-    settings = {name: section_settings(getattr(config, name)) for name in ("rsdm", "dbcgm", "blurring", "deblurring")}
+    settings = {
+        name: section_settings(getattr(config, name)) for name in ("rsdm", "dbcgm", "blurring", "deblurring")
+    }
     settings |= {"runtime": as_dict(config.runtime)}
     if not options.preview and place.done(clips, settings):
         print("done already: " + ", ".join(map(str, place.results(clips))))
@@ -74,22 +81,47 @@ def main() -> None:
         print(words)
     print(f"report: {make_report(place.folder, place.folder / 'report.html')}")
     peak = peak_memory(stage.world.device)
-    print(f"took {time.perf_counter() - started:.0f} s" + ("" if peak is None else f", peak memory {peak:.2f} GiB"))
+    print(
+        f"took {time.perf_counter() - started:.0f} s"
+        + ("" if peak is None else f", peak memory {peak:.2f} GiB")
+    )
 
 
 def parse() -> argparse.Namespace:
     """The command line, checked."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("clips", type=Path, nargs="+", metavar="CLIP", help="a video file or a folder of images")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "clips", type=Path, nargs="+", metavar="CLIP", help="a video file or a folder of images"
+    )
     parser.add_argument("--out", type=Path, default=None, help="a video file (for one clip), or the folder")
-    parser.add_argument("--config", type=Path, default=ROOT / "configs" / "video.yaml", help="settings and weights")
-    parser.add_argument("--set", dest="overrides", nargs="+", action="extend", default=[], metavar="section.key=value",
-                        help="change single keys of the configuration")
-    parser.add_argument("--preview", action="store_true",
-                        help=f"adapt, but restore {PREVIEW_FRAMES} frames only, for the report; a run without it goes on")
-    parser.add_argument("--fps", type=float, default=IMAGES_FPS,
-                        help=f"frames per second of a folder of images (default {IMAGES_FPS:g}; a video keeps its own)")
-    parser.add_argument("--overwrite", action="store_true", help="remove what an earlier run wrote and start again")
+    parser.add_argument(
+        "--config", type=Path, default=ROOT / "configs" / "video.yaml", help="settings and weights"
+    )
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="section.key=value",
+        help="change single keys of the configuration",
+    )
+    parser.add_argument(
+        "--preview",
+        action="store_true",
+        help=f"adapt, but restore {PREVIEW_FRAMES} frames only, for the report; a run without it goes on",
+    )
+    parser.add_argument(
+        "--fps",
+        type=float,
+        default=IMAGES_FPS,
+        help=f"frames per second of a folder of images (default {IMAGES_FPS:g}; a video keeps its own)",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="remove what an earlier run wrote and start again"
+    )
     options = parser.parse_args()
     if not (math.isfinite(options.fps) and 0 < options.fps < 1000):
         raise UserError(f"--fps: expected a number above 0 and below 1000, found {options.fps}")

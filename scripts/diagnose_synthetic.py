@@ -1,10 +1,12 @@
-"""Where does adaptation lose in the synthetic benchmark? What stages 1 to 3 found there, against the rendered truth.
+"""Where does adaptation lose in the synthetic benchmark? What stages 1 to 3 found there, against the rendered
+truth.
 
 Reads    OUT/data/<domain>, OUT/runs/<domain>/method_<seed> (Table 1) and, where it is there, random_dbcgm_<seed>
          (Table 2), as scripts/eval_synthetic.sh leaves them
 Writes   OUT/stages.md
 Usage    python scripts/diagnose_synthetic.py [OUT]
 """
+
 import argparse
 import sys
 from pathlib import Path
@@ -19,16 +21,16 @@ if __name__ == "__main__":
 import numpy as np
 
 from BlurringModel.main import array_path, load_network
-from common.runtime.entry import run
 from common.config import Config, load_config
 from common.constants import MAGNITUDE_SCALE
 from common.errors import UserError
-from common.runtime.files import write_text
 from common.images import open_array, read_array
-from common.runtime.provenance import code_version, library_versions
 from common.regions_file import Region, read_regions
-from common.training.source_domain import SourceDomain
+from common.runtime.entry import run
+from common.runtime.files import write_text
+from common.runtime.provenance import code_version, library_versions
 from common.stage import Stage, autocast, stage_of
+from common.training.source_domain import SourceDomain
 from DeblurringModel.pairs import reblurred_pairs
 from RSDM.magnitude import rank_correlation
 from RSDM.main import map_path
@@ -42,9 +44,16 @@ HINT = "run bash scripts/eval_synthetic.sh --tables 1 with this output folder fi
 def main() -> None:
     """Compare, write, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("output", type=Path, nargs="?", default=ROOT / "outputs" / "eval_synthetic",
-                        help="folder of eval_synthetic.sh (default outputs/eval_synthetic)")
-    parser.add_argument("--config", type=Path, default=ROOT / "configs" / "demo.yaml", help="what it was run with")
+    parser.add_argument(
+        "output",
+        type=Path,
+        nargs="?",
+        default=ROOT / "outputs" / "eval_synthetic",
+        help="folder of eval_synthetic.sh (default outputs/eval_synthetic)",
+    )
+    parser.add_argument(
+        "--config", type=Path, default=ROOT / "configs" / "demo.yaml", help="what it was run with"
+    )
     options = parser.parse_args()
     domains = [domain for domain in DOMAINS if (options.output / "data" / domain).is_dir()]
     if not domains:
@@ -57,25 +66,42 @@ def main() -> None:
 
 def figures(output: Path, config_path: Path, domain: str) -> dict[str, str]:
     """What is to be told of a domain, as text by what it is."""
-    root, runs, seed = output / "data" / domain, output / "runs" / domain, load_config(Config, config_path).runtime.seed
+    root, runs, seed = (
+        output / "data" / domain,
+        output / "runs" / domain,
+        load_config(Config, config_path).runtime.seed,
+    )
     folder, random = runs / f"{METHOD.name}_{seed}", runs / f"random_dbcgm_{seed}"
-    stage = stage_of(load_config(Config, config_path, [assign("dataset.root", root), assign("output", folder)]),
-                     argparse.Namespace(overwrite=False))
-    truth = {(video.name, name): read_array(root / video.name / "Condition" / f"{name}.npy", 3, HINT)
-             for video in stage.videos for name in video.names}
+    stage = stage_of(
+        load_config(Config, config_path, [assign("dataset.root", root), assign("output", folder)]),
+        argparse.Namespace(overwrite=False),
+    )
+    truth = {
+        (video.name, name): read_array(root / video.name / "Condition" / f"{name}.npy", 3, HINT)
+        for video in stage.videos
+        for name in video.names
+    }
     regions = _regions(folder, stage)
     as_they_are, targets = against_truth(reblurred_pairs(regions, folder / "blurring"), stage.videos)
     found, true = frames_blur(stage, truth)
-    errors = np.concatenate([direction_errors(truth[video.name, name], read_array(path, 3, HINT)) for video in stage.videos
-                             for position, name in enumerate(video.names)
-                             if (path := array_path(stage, "condition", video, position)).exists()])
+    errors = np.concatenate(
+        [
+            direction_errors(truth[video.name, name], read_array(path, 3, HINT))
+            for video in stage.videos
+            for position, name in enumerate(video.names)
+            if (path := array_path(stage, "condition", video, position)).exists()
+        ]
+    )
     with autocast(stage.world, stage.config.runtime.precision):
         again = reblurring(load_network(stage), SourceDomain(root), stage.config.blurring)
     return {
         "true blur, mean over all frames, px": f"{true.mean():.2f}",
         "true blur of RSDM's regions, mean (largest), px": _mean_and_largest(blur_inside(truth, regions)),
-        "true blur of random patches, mean (largest), px":
-            _mean_and_largest(blur_inside(truth, _regions(random, stage))) if random.exists() else "not run",
+        "true blur of random patches, mean (largest), px": _mean_and_largest(
+            blur_inside(truth, _regions(random, stage))
+        )
+        if random.exists()
+        else "not run",
         "regions as they are, against the sharp truth, dB": f"{as_they_are:.2f}",
         "regions as targets (blurring.clean_target), against the same, dB": f"{targets:.2f}",
         "frames that rest, against the sharp truth: what noise leaves, dB": f"{at_rest(truth, stage.videos):.2f}",
@@ -84,15 +110,22 @@ def figures(output: Path, config_path: Path, domain: str) -> dict[str, str]:
         "stage 1, frames' mean blur: rank correlation": f"{rank_correlation(found, true):.3f}",
         "stage 2, direction: median error, degrees": f"{np.median(errors):.1f}",
         "stage 2, direction: wrong by 15 degrees or more, % of pixels": f"{100 * (errors >= 15).mean():.1f}",
-        "stage 3, sharp crops reblurred with the true condition, against the true blurry ones, dB":
-            f"{again['psnr_reblurred']:.2f}",
-        "the sharp crops themselves, against the same, dB": f"{again['psnr_sharp']:.2f}"}
+        "stage 3, sharp crops reblurred with the true condition, against the true blurry ones, dB": f"{again['psnr_reblurred']:.2f}",
+        "the sharp crops themselves, against the same, dB": f"{again['psnr_sharp']:.2f}",
+    }
 
 
 def frames_blur(stage: Stage, truth: dict[tuple[str, str], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Mean blur of each frame in pixels, as stage 1 found it and as it is."""
-    rows = [(float(open_array(map_path(stage.output / "rsdm", video, frame), 2, HINT).mean()) * MAGNITUDE_SCALE,
-             float(truth[video.name, frame.stem][2].mean())) for video in stage.videos for frame in video.frames]
+    rows = [
+        (
+            float(open_array(map_path(stage.output / "rsdm", video, frame), 2, HINT).mean())
+            * MAGNITUDE_SCALE,
+            float(truth[video.name, frame.stem][2].mean()),
+        )
+        for video in stage.videos
+        for frame in video.frames
+    ]
     return tuple(np.array(rows).T)
 
 
@@ -110,12 +143,18 @@ def _regions(folder: Path, stage: Stage) -> list[Region]:
 def markdown(domains: list[str], columns: list[dict[str, str]]) -> str:
     """The table with what it was made with."""
     libraries = ", ".join(f"{name} {number}" for name, number in library_versions().items())
-    lines = ["# What the stages find in the synthetic benchmark", "",
-             "The renderer writes each pixel's true blur, in pixels and with its direction. Directions are judged where that "
-             "is a pixel or more.", "",
-             f"- command: `{' '.join(['python scripts/diagnose_synthetic.py', *sys.argv[1:]])}`",
-             f"- code {code_version()}, {libraries}", "",
-             f"| | {' | '.join(domains)} |", f"|---|{'---:|' * len(domains)}"]
+    lines = [
+        "# What the stages find in the synthetic benchmark",
+        "",
+        "The renderer writes each pixel's true blur, in pixels and with its direction. Directions are judged where that "
+        "is a pixel or more.",
+        "",
+        f"- command: `{' '.join(['python scripts/diagnose_synthetic.py', *sys.argv[1:]])}`",
+        f"- code {code_version()}, {libraries}",
+        "",
+        f"| | {' | '.join(domains)} |",
+        f"|---|{'---:|' * len(domains)}",
+    ]
     lines += [f"| {what} | {' | '.join(column[what] for column in columns)} |" for what in columns[0]]
     return "\n".join(lines) + "\n"
 

@@ -1,9 +1,11 @@
-"""Make a small weights file of a training checkpoint: parameters only, in half precision, with the architecture.
+"""Make a small weights file of a training checkpoint: parameters only, in half precision, with the
+architecture.
 
 Reads    a best.pth or last.pth of one of the trainers
 Writes   the weights file, and prints its SHA-256
 Usage    python scripts/export_weights.py outputs/train/bme_demo/best.pth assets/weights/demo/bme.pth
 """
+
 import argparse
 import sys
 from pathlib import Path
@@ -18,11 +20,19 @@ if __name__ == "__main__":
 import torch
 
 from common.checkpoints import load_checkpoint, save_checkpoint, sha256
-from common.runtime.entry import run
 from common.errors import UserError
+from common.runtime.entry import run
 
-SCHEDULE = ("betas", "alphas", "alphas_cumprod", "sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod",
-            "reciprocal_sqrt_alphas", "remove_noise_coeff", "sigma")
+SCHEDULE = (
+    "betas",
+    "alphas",
+    "alphas_cumprod",
+    "sqrt_alphas_cumprod",
+    "sqrt_one_minus_alphas_cumprod",
+    "reciprocal_sqrt_alphas",
+    "remove_noise_coeff",
+    "sigma",
+)
 
 
 def main() -> None:
@@ -35,11 +45,19 @@ def main() -> None:
     if "model_state" not in stored:
         raise UserError(f"{options.checkpoint}: not a checkpoint of one of the trainers (no model_state)")
     # The noise schedule stays in full precision: its smallest values do not exist in half precision.
-    state = {name: value.half() if torch.is_floating_point(value) and name not in SCHEDULE else value
-             for name, value in stored["model_state"].items()}
-    facts = {name: stored[name] for name in ("network", "architecture", "prediction", "step", "figures") if name in stored}
+    state = {
+        name: value.half() if torch.is_floating_point(value) and name not in SCHEDULE else value
+        for name, value in stored["model_state"].items()
+    }
+    facts = {
+        name: stored[name]
+        for name in ("network", "architecture", "prediction", "step", "figures")
+        if name in stored
+    }
     save_checkpoint({"model_state": state, **facts}, options.weights)
-    print(f"{options.weights}: {options.weights.stat().st_size / 2**20:.2f} MiB, SHA-256 {sha256(options.weights)}")
+    print(
+        f"{options.weights}: {options.weights.stat().st_size / 2**20:.2f} MiB, SHA-256 {sha256(options.weights)}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""torchrun for scripts that run stages: what a stage says is the last word, no traceback of the launcher follows it.
+"""torchrun for scripts that run stages: what a stage says is the last word, no traceback of the launcher
+follows it.
 
 Usage    python scripts/launch.py PROCESSES SCRIPT [ARGUMENTS of the script]
 """
+
 import sys
 from pathlib import Path
 
@@ -18,7 +20,8 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 
 def main(processes: str, script: str, arguments: list[str]) -> int:
-    """Run `script` in so many processes on this machine; its exit code, that of the process that failed first."""
+    """Run `script` in so many processes on this machine; its exit code, that of the process that failed
+    first."""
     try:
         run.main(["--standalone", f"--nproc_per_node={processes}", script, *arguments])
     except SignalException as asked:
@@ -32,6 +35,9 @@ def main(processes: str, script: str, arguments: list[str]) -> int:
 
 if __name__ == "__main__":
     if len(sys.argv) < 3 or not sys.argv[1].isdigit():
-        print(f"error: expected PROCESSES SCRIPT; {' '.join(__doc__.split('Usage')[1].split())}", file=sys.stderr)
+        print(
+            f"error: expected PROCESSES SCRIPT; {' '.join(__doc__.split('Usage')[1].split())}",
+            file=sys.stderr,
+        )
         sys.exit(2)
     sys.exit(main(sys.argv[1], sys.argv[2], sys.argv[3:]))

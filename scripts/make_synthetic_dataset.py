@@ -8,6 +8,7 @@ Writes   OUT/<video>/Blur/RGB/<frame>.png       blurry frame
          OUT/dataset.json                       how it was made
 Usage    python scripts/make_synthetic_dataset.py --preset source --clips 200 --out data/source
 """
+
 import argparse
 import multiprocessing
 import os
@@ -26,15 +27,15 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from common.runtime.entry import run
 from common.condition_view import condition_picture, magnitude_picture
 from common.errors import UserError
-from common.runtime.files import read_json, remove_leftovers, write_json
 from common.images import read_image, write_array, write_image
-from common.runtime.locks import hold
-from common.runtime.seeding import numpy_generator
 from common.rendering.clips import render_clip
 from common.rendering.presets import PRESETS
+from common.runtime.entry import run
+from common.runtime.files import read_json, remove_leftovers, write_json
+from common.runtime.locks import hold
+from common.runtime.seeding import numpy_generator
 
 BUNDLED = Path(__file__).resolve().parents[1] / "assets" / "footage"
 IMAGES = (".jpg", ".jpeg", ".png")
@@ -44,20 +45,31 @@ VIDEOS = (".mp4", ".mov", ".avi", ".webm", ".mkv")
 def main() -> None:
     """Parse the command line, render what is not there yet, and draw the preview."""
     options = parse()
-    settings = {"preset": options.preset, "clips": options.clips, "frames": options.frames, "size": options.size,
-                "seed": options.seed, "moving_content": options.moving, "content": content_names(options.content)}
+    settings = {
+        "preset": options.preset,
+        "clips": options.clips,
+        "frames": options.frames,
+        "size": options.size,
+        "seed": options.seed,
+        "moving_content": options.moving,
+        "content": content_names(options.content),
+    }
     record = options.out / "dataset.json"
     hold(options.out)
     remove_leftovers(options.out)
     if record.exists() and read_json(record) != settings:
-        raise UserError(f"{options.out}: holds a data set made with other settings; choose another --out or delete it")
+        raise UserError(
+            f"{options.out}: holds a data set made with other settings; choose another --out or delete it"
+        )
     write_json(record, settings)
     sources = find_content(options.content)
     jobs = [(clip, sources, options) for clip in range(options.clips)]
     if options.jobs > 1:
         with ProcessPoolExecutor(options.jobs, initializer=interrupts.follow_parent) as pool:
             try:
-                rows = list(tqdm(pool.map(make_clip, *zip(*jobs)), total=len(jobs), desc="clips", unit="clip"))
+                rows = list(
+                    tqdm(pool.map(make_clip, *zip(*jobs)), total=len(jobs), desc="clips", unit="clip")
+                )
             except BaseException:
                 # Or their clips would first be finished.
                 for worker in multiprocessing.active_children():
@@ -66,7 +78,9 @@ def main() -> None:
     else:
         rows = [make_clip(*job) for job in tqdm(jobs, desc="clips", unit="clip")]
     write_image(options.out / "preview.png", np.concatenate(rows[:12]))
-    print(f"{options.clips} clips of {options.frames} frames in {options.out}; look at {options.out / 'preview.png'}")
+    print(
+        f"{options.clips} clips of {options.frames} frames in {options.out}; look at {options.out / 'preview.png'}"
+    )
 
 
 def parse() -> argparse.Namespace:
@@ -75,12 +89,22 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--preset", choices=sorted(PRESETS), required=True, help="domain to render")
     parser.add_argument("--clips", type=int, default=4, help="number of videos")
     parser.add_argument("--frames", type=int, default=12, help="frames a video")
-    parser.add_argument("--size", type=int, nargs=2, default=(320, 224), metavar=("W", "H"), help="frame size")
+    parser.add_argument(
+        "--size", type=int, nargs=2, default=(320, 224), metavar=("W", "H"), help="frame size"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--content", type=Path, nargs="+", default=[BUNDLED / "train"],
-                        help="image files, folders of images, video files")
-    parser.add_argument("--moving", action="store_true",
-                        help="use successive frames of a video file as content, so that the scene moves by itself")
+    parser.add_argument(
+        "--content",
+        type=Path,
+        nargs="+",
+        default=[BUNDLED / "train"],
+        help="image files, folders of images, video files",
+    )
+    parser.add_argument(
+        "--moving",
+        action="store_true",
+        help="use successive frames of a video file as content, so that the scene moves by itself",
+    )
     parser.add_argument("--seed", type=int, default=0, help="same seed, same data set")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="parallel processes")
     options = parser.parse_args()
@@ -104,7 +128,9 @@ def find_content(paths: list[Path]) -> list[Path]:
         inside = sorted(path.iterdir()) if path.is_dir() else [path]
         found += [file for file in inside if file.suffix.lower() in IMAGES + VIDEOS]
     if not found:
-        raise UserError(f"--content {' '.join(map(str, paths))}: no image ({', '.join(IMAGES)}) or video file found")
+        raise UserError(
+            f"--content {' '.join(map(str, paths))}: no image ({', '.join(IMAGES)}) or video file found"
+        )
     return found
 
 
@@ -122,8 +148,10 @@ def make_clip(clip: int, sources: list[Path], options: argparse.Namespace) -> np
     if not done:
         pictures = load_pictures(source, options.frames if options.moving else 1, rng)
         stills = [path for path in sources if path.suffix.lower() in IMAGES] or sources
-        objects = [load_pictures(stills[rng.integers(len(stills))], 1, rng)[0]
-                   for _ in range(rng.integers(0, preset.objects + 1))]
+        objects = [
+            load_pictures(stills[rng.integers(len(stills))], 1, rng)[0]
+            for _ in range(rng.integers(0, preset.objects + 1))
+        ]
         width, height = options.size
         if pictures[0].shape[0] > pictures[0].shape[1] and width > height:
             pictures = [np.ascontiguousarray(np.rot90(picture)) for picture in pictures]
@@ -135,12 +163,16 @@ def make_clip(clip: int, sources: list[Path], options: argparse.Namespace) -> np
             write_array(folder / "Condition" / f"{frame}.npy", condition)
     middle = names[options.frames // 2]
     condition = np.load(folder / "Condition" / f"{middle}.npy", allow_pickle=False)
-    return np.concatenate([read_image(folder / kind / "RGB" / f"{middle}.png") for kind in ("Blur", "Sharp")]
-                          + [magnitude_picture(condition[2]), condition_picture(condition)], axis=1)
+    return np.concatenate(
+        [read_image(folder / kind / "RGB" / f"{middle}.png") for kind in ("Blur", "Sharp")]
+        + [magnitude_picture(condition[2]), condition_picture(condition)],
+        axis=1,
+    )
 
 
 def load_pictures(source: Path, count: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """`count` pictures of an image file (repeated) or successive frames of a video file from a random start."""
+    """`count` pictures of an image file (repeated) or successive frames of a video file from a random
+    start."""
     if source.suffix.lower() in IMAGES:
         return [read_image(source)] if count == 1 else [read_image(source)] * count
     video = cv2.VideoCapture(str(source))
@@ -156,8 +188,10 @@ def load_pictures(source: Path, count: int, rng: np.random.Generator) -> list[np
             frames.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
     video.release()
     if len(frames) < count:
-        raise UserError(f"{source}: {len(frames)} of the {count} frames from number {start} on can be decoded; "
-                        "use a longer video or fewer --frames")
+        raise UserError(
+            f"{source}: {len(frames)} of the {count} frames from number {start} on can be decoded; "
+            "use a longer video or fewer --frames"
+        )
     return frames
 
 

@@ -5,6 +5,7 @@ Reads    SOURCE/<setting>/[test/]<video>/{Blur,Sharp}/RGB/<frame>.png, as it is 
 Writes   OUT/<setting>/<video>: a link to the video's folder; nothing where SOURCE has that layout already
 Usage    python scripts/prepare_bsd.py ~/Downloads/BSD
 """
+
 import argparse
 import sys
 from pathlib import Path
@@ -16,8 +17,8 @@ from common.runtime import interrupts
 if __name__ == "__main__":
     interrupts.end_at_once()
 
-from common.runtime.entry import run
 from common.errors import UserError
+from common.runtime.entry import run
 from scripts.datasets import finish, frames_in, link, strangers
 
 SETTINGS = ("1ms8ms", "2ms16ms", "3ms24ms")
@@ -27,11 +28,15 @@ ROOT = Path(__file__).resolve().parents[1]
 def main() -> None:
     """Prepare every setting that is there; say which are not."""
     options = parse()
-    found = {setting: folder for setting in options.settings if (folder := setting_folder(options.source, setting))}
+    found = {
+        setting: folder for setting in options.settings if (folder := setting_folder(options.source, setting))
+    }
     absent = [setting for setting in options.settings if setting not in found]
     if not found:
-        raise UserError(f"{options.source}: holds none of {', '.join(f'BSD_{name}' for name in options.settings)}; "
-                        "give the folder that does")
+        raise UserError(
+            f"{options.source}: holds none of {', '.join(f'BSD_{name}' for name in options.settings)}; "
+            "give the folder that does"
+        )
     failed = []
     for setting, folder in found.items():
         try:
@@ -49,9 +54,15 @@ def parse() -> argparse.Namespace:
     """The command line, checked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", type=Path, help="folder that holds BSD_1ms8ms, BSD_2ms16ms, BSD_3ms24ms")
-    parser.add_argument("--out", type=Path, default=ROOT / "data" / "BSD", help="folder to write (default data/BSD)")
-    parser.add_argument("--settings", type=lambda text: text.split(","), default=list(SETTINGS),
-                        help="exposures, separated by commas (default: all three)")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "data" / "BSD", help="folder to write (default data/BSD)"
+    )
+    parser.add_argument(
+        "--settings",
+        type=lambda text: text.split(","),
+        default=list(SETTINGS),
+        help="exposures, separated by commas (default: all three)",
+    )
     options = parser.parse_args()
     unknown = [name for name in options.settings if name not in SETTINGS]
     if unknown:
@@ -85,8 +96,11 @@ def check(video: Path) -> list[str]:
     """What a video lacks: blurry frames, or ground truth under the same names."""
     blur, sharp = (frames_in(video / kind / "RGB") for kind in ("Blur", "Sharp"))
     if not blur or not sharp:
-        return [f"{video / kind / 'RGB'}: no PNG frames" for kind, frames in (("Blur", blur), ("Sharp", sharp))
-                if not frames]
+        return [
+            f"{video / kind / 'RGB'}: no PNG frames"
+            for kind, frames in (("Blur", blur), ("Sharp", sharp))
+            if not frames
+        ]
     names = {path.name for path in sharp}
     return [f"{video}: no ground truth for {path.name}" for path in blur if path.name not in names]
 

@@ -9,6 +9,7 @@ Usage    python scripts/prepare_gopro.py --root GOPRO_Large_all --split train --
              --weights weights/RAFT/raft-sintel.pth
          torchrun --nproc_per_node=4 scripts/prepare_gopro.py ...    (windows are divided among the processes)
 """
+
 import argparse
 import sys
 from pathlib import Path
@@ -24,11 +25,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from common.runtime import distributed
-from common.runtime.entry import run
 from common.errors import UserError
 from common.flow import NAMES, Flow, load_flow
 from common.images import read_image, write_array, write_image
+from common.runtime import distributed
+from common.runtime.entry import run
 from common.runtime.provenance import claim_together
 from common.stage import weights_record
 from common.videos import sorted_frames
@@ -40,21 +41,41 @@ def main() -> None:
     world = distributed.start(options.device)
     source = options.root / options.split
     if not source.is_dir():
-        raise UserError(f"{source}: no such folder; expected GOPRO_Large_all/<train|test>/<video>/<frame>.png")
-    windows = [(folder.name, window) for folder in sorted(source.iterdir()) if folder.is_dir()
-               for window in windows_of(sorted_frames(folder), options.window)]
+        raise UserError(
+            f"{source}: no such folder; expected GOPRO_Large_all/<train|test>/<video>/<frame>.png"
+        )
+    windows = [
+        (folder.name, window)
+        for folder in sorted(source.iterdir())
+        if folder.is_dir()
+        for window in windows_of(sorted_frames(folder), options.window)
+    ]
     if not windows:
         raise UserError(f"{source}: no video with {options.window} PNG frames found")
-    claim_together(world, options.out, {"split": options.split, "window": options.window, "flow": options.flow,
-                                        "iterations": options.iterations, "weights": weights_record(options.weights)},
-                   None)
-    missing = [(video, window) for video, window in world.share(windows)
-               if not (options.out / video / "Condition" / f"{centre(window).stem}.npy").exists()]
+    claim_together(
+        world,
+        options.out,
+        {
+            "split": options.split,
+            "window": options.window,
+            "flow": options.flow,
+            "iterations": options.iterations,
+            "weights": weights_record(options.weights),
+        },
+        None,
+    )
+    missing = [
+        (video, window)
+        for video, window in world.share(windows)
+        if not (options.out / video / "Condition" / f"{centre(window).stem}.npy").exists()
+    ]
     flow = load_flow(options.flow, options.weights, world.device, options.iterations) if missing else None
     for video, window in tqdm(missing, desc="windows", unit="window", disable=not world.main):
         frames = np.stack([read_image(path) for path in window])
         folder, name = options.out / video, centre(window).stem
-        write_image(folder / "Blur" / "RGB" / f"{name}.png", frames.astype(np.float32).mean(0).astype(np.uint8))
+        write_image(
+            folder / "Blur" / "RGB" / f"{name}.png", frames.astype(np.float32).mean(0).astype(np.uint8)
+        )
         write_image(folder / "Sharp" / "RGB" / f"{name}.png", frames[len(frames) // 2])
         # Last: where the condition is, the sample is complete.
         write_array(folder / "Condition" / f"{name}.npy", exposure_condition(frames, flow))
@@ -71,7 +92,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--window", type=int, default=11, help="frames averaged, odd (published: 7 to 13)")
     parser.add_argument("--flow", choices=NAMES, default="raft_large", help="optical flow")
-    parser.add_argument("--weights", type=Path, help="RAFT weights (published: raft-sintel for BME, raft-things for ID-Blau)")
+    parser.add_argument(
+        "--weights", type=Path, help="RAFT weights (published: raft-sintel for BME, raft-things for ID-Blau)"
+    )
     parser.add_argument("--iterations", type=int, default=20, help="RAFT's number of updates")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
     options = parser.parse_args()
@@ -82,7 +105,7 @@ def parse() -> argparse.Namespace:
 
 def windows_of(frames: list[Path], size: int) -> list[list[Path]]:
     """Consecutive runs of `size` frames that do not overlap; an incomplete last one is left out."""
-    return [frames[start:start + size] for start in range(0, len(frames) - size + 1, size)]
+    return [frames[start : start + size] for start in range(0, len(frames) - size + 1, size)]
 
 
 def centre(window: list[Path]) -> Path:
@@ -93,8 +116,9 @@ def centre(window: list[Path]) -> Path:
 def exposure_condition(frames: np.ndarray, flow: Flow) -> np.ndarray:
     """Condition float32 (3, H, W) of an exposure over sharp frames uint8 (N, H, W, 3).
 
-    As published: the flows between successive frames are added at fixed pixel positions, forwards and, negated,
-    backwards; half of the sum is the motion, its length the magnitude. Where nothing moves the direction is zero.
+    As published: the flows between successive frames are added at fixed pixel positions, forwards and,
+    negated, backwards; half of the sum is the motion, its length the magnitude. Where nothing moves the
+    direction is zero.
     """
     images = torch.from_numpy(frames).permute(0, 3, 1, 2)
     total = torch.zeros(2, *frames.shape[1:3])

@@ -5,9 +5,11 @@ Reads    SOURCE/<video>/<blur>/<frame>.png and SOURCE/<video>/<sharp>/<frame>.pn
 Writes   OUT/<video>/{Blur,Sharp}/RGB/<frame>.png: links to the frames
 Usage    python scripts/prepare_rbvd.py ~/Downloads/RBVD/test [--blur Blur] [--sharp GT]
 
-What the two folders are called in the download is not on record here; usual names are tried, others are given by
+What the two folders are called in the download is not on record here; usual names are tried, others are given
+by
 --blur and --sharp. Blurry frame and ground truth belong together by the number in their names.
 """
+
 import argparse
 import sys
 from pathlib import Path
@@ -19,8 +21,8 @@ from common.runtime import interrupts
 if __name__ == "__main__":
     interrupts.end_at_once()
 
-from common.runtime.entry import run
 from common.errors import UserError
+from common.runtime.entry import run
 from scripts.datasets import finish, frames_in, link, pair_by_number, strangers
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,8 +37,10 @@ def main() -> None:
         raise UserError(f"{options.source}: no such folder")
     videos = find_videos(options.source, options.blur, options.sharp)
     if not videos:
-        raise UserError(f"{options.source}: no video found in <video>/<folder> or <folder>/<video>, with folder one of "
-                        f"{', '.join(options.blur)}; name yours with --blur")
+        raise UserError(
+            f"{options.source}: no video found in <video>/<folder> or <folder>/<video>, with folder one of "
+            f"{', '.join(options.blur)}; name yours with --blur"
+        )
     problems = []
     for name, (blur, sharp) in videos.items():
         pairs, missing = pair_by_number(frames_in(blur), frames_in(sharp) if sharp else [], name)
@@ -54,23 +58,44 @@ def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", type=Path, help="folder that holds the test videos")
-    parser.add_argument("--blur", type=lambda name: (name,), default=BLUR, help="name of the folders of blurry frames")
-    parser.add_argument("--sharp", type=lambda name: (name,), default=SHARP, help="name of the folders of ground truth")
-    parser.add_argument("--out", type=Path, default=ROOT / "data" / "RBVD", help="folder to write (default data/RBVD)")
+    parser.add_argument(
+        "--blur", type=lambda name: (name,), default=BLUR, help="name of the folders of blurry frames"
+    )
+    parser.add_argument(
+        "--sharp", type=lambda name: (name,), default=SHARP, help="name of the folders of ground truth"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "data" / "RBVD", help="folder to write (default data/RBVD)"
+    )
     return parser.parse_args()
 
 
-def find_videos(source: Path, blur: tuple[str, ...], sharp: tuple[str, ...]) -> dict[str, tuple[Path, Path | None]]:
+def find_videos(
+    source: Path, blur: tuple[str, ...], sharp: tuple[str, ...]
+) -> dict[str, tuple[Path, Path | None]]:
     """Video -> folder of its blurry frames, and of its ground truth where there is one."""
     folders = [path for path in sorted(source.iterdir()) if path.is_dir()]
-    by_video = {folder.name: (first_with_frames([folder / name for name in blur]),
-                              first_with_frames([folder / name for name in sharp])) for folder in folders}
+    by_video = {
+        folder.name: (
+            first_with_frames([folder / name for name in blur]),
+            first_with_frames([folder / name for name in sharp]),
+        )
+        for folder in folders
+    }
     found = {name: pair for name, pair in by_video.items() if pair[0] is not None}
     if found:
         return found
-    videos = {path.name: path for name in blur if (source / name).is_dir() for path in sorted((source / name).iterdir())
-              if frames_in(path)}
-    return {name: (path, first_with_frames([source / kind / name for kind in sharp])) for name, path in videos.items()}
+    videos = {
+        path.name: path
+        for name in blur
+        if (source / name).is_dir()
+        for path in sorted((source / name).iterdir())
+        if frames_in(path)
+    }
+    return {
+        name: (path, first_with_frames([source / kind / name for kind in sharp]))
+        for name, path in videos.items()
+    }
 
 
 def first_with_frames(folders: list[Path]) -> Path | None:

@@ -1,19 +1,21 @@
-"""One self-contained page of what the four stages left in an output folder: pictures, curves, figures, settings.
+"""One self-contained page of what the four stages left in an output folder: pictures, curves, figures,
+settings.
 
 Reads    everything below OUTPUT, and the frames of the data set it was made from
 Writes   OUTPUT/report.html, or the file that --out names
 Usage    python scripts/report.py outputs/demo
          python scripts/report.py --config configs/demo.yaml
 """
+
 import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.runtime.entry import run
 from common.config import Config, load_config, require
 from common.errors import UserError
+from common.runtime.entry import run
 from scripts.reporting.page import make_report
 
 NAME = "report.html"
@@ -24,14 +26,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("output", type=Path, nargs="?", metavar="OUTPUT", help="the stages' output folder")
     parser.add_argument("--config", type=Path, help="take the output folder from this configuration instead")
-    parser.add_argument("--set", dest="overrides", nargs="+", action="extend", default=[], metavar="section.key=value",
-                        help="change single keys of the configuration")
-    parser.add_argument("--overwrite", action="store_true",
-                        help="changes nothing, a report is always made anew: so that a stage's options are accepted")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="section.key=value",
+        help="change single keys of the configuration",
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="changes nothing, a report is always made anew: so that a stage's options are accepted",
+    )
     parser.add_argument("--out", type=Path, help=f"file to write (default: OUTPUT/{NAME})")
     options = parser.parse_args()
     if (options.output is None) == (options.config is None):
-        raise UserError("name the stages' output folder or --config, as in python scripts/report.py outputs/demo")
+        raise UserError(
+            "name the stages' output folder or --config, as in python scripts/report.py outputs/demo"
+        )
     output = options.output
     if output is None:
         config = load_config(Config, options.config, options.overrides)

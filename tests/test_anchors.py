@@ -1,16 +1,17 @@
 """deblurring.anchors: pairs of the frames as they are with what the unadapted network makes of them."""
+
 from pathlib import Path
 
 import numpy as np
 import pytest
-
 import tiny
+from tiny import one_thread  # noqa: F401, a fixture
+
 from common.images import read_image
 from common.regions_file import Region
 from common.videos import Video
 from DeblurringModel import deblur_finetune_DDP as finetuning
 from DeblurringModel.pairs import anchor_pairs
-from tiny import one_thread  # noqa: F401, a fixture
 
 VIDEO = Video("a", tuple(Path(f"blur/{index}.png") for index in range(7)), ())
 
@@ -50,9 +51,17 @@ def test_only_frames_with_regions_are_restored_beforehand(adapted: dict[int, Pat
 
 def test_the_network_stays_near_itself_on_sharp_frames(adapted: dict[int, Path]) -> None:
     def moved(folder: Path) -> float:
-        return float(np.mean([np.square(read_image(folder / "adapted" / path.parent.name / path.name).astype(float)
-                                        - read_image(path)).mean()
-                              for path in (adapted[20] / "anchors").glob("*/*.png")]))
+        return float(
+            np.mean(
+                [
+                    np.square(
+                        read_image(folder / "adapted" / path.parent.name / path.name).astype(float)
+                        - read_image(path)
+                    ).mean()
+                    for path in (adapted[20] / "anchors").glob("*/*.png")
+                ]
+            )
+        )
 
     assert moved(adapted[20]) < 0.5 * moved(adapted[0])
 
@@ -63,7 +72,9 @@ def test_no_anchor_of_a_patch_that_is_held_out(tmp_path: Path, monkeypatch: pyte
         tiny.run(stage, config)
     seen = []
     original = finetuning.Pairs
-    monkeypatch.setattr(finetuning, "Pairs", lambda pairs, *more: (seen.append(pairs), original(pairs, *more))[1])
+    monkeypatch.setattr(
+        finetuning, "Pairs", lambda pairs, *more: (seen.append(pairs), original(pairs, *more))[1]
+    )
     tiny.run("DeblurringModel", config)
     learned, judges = seen
     assert any("anchors" in pair.target.parts for pair in learned)

@@ -1,4 +1,5 @@
 """Turning a picture and its blur condition together keeps the one true for the other."""
+
 import itertools
 
 import numpy as np
@@ -64,7 +65,7 @@ def test_shift_by_one_pixel_commutes_with_turning(turn, x, y):
 
 def test_turns_on_the_screen():
     """a b   mirrored left-right: b a; up-down: c d; counter-clockwise: b d
-       c d                        d c           a b                     a c"""
+    c d                        d c           a b                     a c"""
     letters = np.array([["a", "b"], ["c", "d"]])
     assert Turn(mirror_x=True).plane(letters).tolist() == [["b", "a"], ["d", "c"]]
     assert Turn(mirror_y=True).plane(letters).tolist() == [["c", "d"], ["a", "b"]]
@@ -86,8 +87,10 @@ def test_oblique_directions_keep_their_length_and_magnitude():
 
 def test_sixteen_turns_have_eight_results():
     """Each twice: both mirrors are half a turn."""
-    results = [(turn.plane(np.arange(9).reshape(3, 3)).tolist(), turn.condition(_condition(3, 3)).tolist())
-               for turn in TURNS]
+    results = [
+        (turn.plane(np.arange(9).reshape(3, 3)).tolist(), turn.condition(_condition(3, 3)).tolist())
+        for turn in TURNS
+    ]
     assert [results.count(result) for result in results] == [2] * 16
 
 
@@ -102,8 +105,11 @@ def test_series_of_pictures_turn_like_one(turn):
 def test_published_condition_differs():
     """It leaves the map where it is, and turns vectors clockwise when the picture turns counter-clockwise."""
     condition, fixed = _condition(6, 6), _constant(6, 6, 0.6, 0.8)
-    same = [turn for turn in TURNS
-            if np.array_equal(turn.condition_as_published(condition), turn.condition(condition))]
+    same = [
+        turn
+        for turn in TURNS
+        if np.array_equal(turn.condition_as_published(condition), turn.condition(condition))
+    ]
     assert same == IN_EFFECT_NONE
     for turn in TURNS:
         published = turn.condition_as_published(condition)
@@ -113,7 +119,8 @@ def test_published_condition_differs():
         assert right == (turn.quarters % 2 == 0)
     assert Turn(quarters=1).condition_as_published(_constant(1, 1, 1, 0))[:2].ravel().tolist() == [0, 1]
     assert Turn(mirror_x=True).condition_as_published(_constant(1, 1, 0.6, 0.8))[:2].ravel().tolist() == (
-        np.float32([-0.6, 0.8]).tolist())
+        np.float32([-0.6, 0.8]).tolist()
+    )
 
 
 def test_every_turn_is_drawn():

@@ -1,4 +1,5 @@
 """Reading ahead and writing behind: order, bounded memory, errors."""
+
 import threading
 import time
 

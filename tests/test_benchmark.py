@@ -1,4 +1,5 @@
 """The benchmark on tiny networks: every form runs, and the tables follow from the figures."""
+
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,8 +20,10 @@ from scripts.benchmarking.workload import QUICK, STANDARD
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.mark.parametrize("what, precision", [*((what, "fp32") for what in units.FORMS), ("window:ours", "bf16"),
-                                             ("network:ESTRNN", "fp32")])
+@pytest.mark.parametrize(
+    "what, precision",
+    [*((what, "fp32") for what in units.FORMS), ("window:ours", "bf16"), ("network:ESTRNN", "fp32")],
+)
 def test_every_form_is_measured(what, precision):
     row = measure.measured(what, QUICK, "cpu", precision)
     assert row["seconds"] > 0 and row["runs"] >= 1
@@ -28,8 +31,10 @@ def test_every_form_is_measured(what, precision):
 
 
 def test_operations_are_counted_per_unit():
-    flops = {what: measure.measured(what, QUICK, "cpu", "fp32")["flops"] for what in ("bme:released", "bme:ours",
-                                                                                     "step:released", "step:ours")}
+    flops = {
+        what: measure.measured(what, QUICK, "cpu", "fp32")["flops"]
+        for what in ("bme:released", "bme:ours", "step:released", "step:ours")
+    }
     assert flops["bme:ours"] == flops["bme:released"]
     # The last of the few steps runs the network once more, to see that the training is healthy.
     assert flops["step:released"] <= flops["step:ours"] < 1.15 * flops["step:released"]
@@ -47,10 +52,15 @@ def test_compiled_forms_compile_and_their_table_names_each(monkeypatch):
     compiled = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda network: compiled.append(type(network).__name__))
     rows = {what.partition(":")[0]: measure.measured(what, QUICK, "cpu", "fp32") for what in units.COMPILED}
-    # The fine-tuning is begun anew, and asks for its network to be compiled, in the first run and in each timed one.
+    # The fine-tuning is begun anew, and asks for its network to be compiled, in the first run and in each
+    # timed one.
     assert compiled == ["BlurMagnitudeEstimator", "UNet", *["ESTRNN"] * (1 + QUICK.runs)]
-    figures = {"compile": {unit: {precision: {"ours": row, "compiled": row} for precision in ("fp32", "bf16")}
-                           for unit, row in rows.items()}}
+    figures = {
+        "compile": {
+            unit: {precision: {"ours": row, "compiled": row} for precision in ("fp32", "bf16")}
+            for unit, row in rows.items()
+        }
+    }
     lines = tables.compile(figures, QUICK).splitlines()
     assert len(lines) == 2 + len(rows) and all(line.count("|") == 7 for line in lines)
 
@@ -80,14 +90,22 @@ def test_the_clip_has_work_for_two_processes(tmp_path, workload):
     small = replace(workload, bme=QUICK.bme, unet=QUICK.unet, estrnn=QUICK.estrnn)
     config = load_config(Config, clip.write_case(tmp_path, small, 1, workload.clip), [])
     eligible = workload.clip - 2 * config.rsdm.border
-    regions = random_regions(eligible, (workload.height, workload.width), int(workload.clip * config.rsdm.ratio),
-                             config.rsdm.min_size, derive_seed(config.runtime.seed, "regions", "video0"))
+    regions = random_regions(
+        eligible,
+        (workload.height, workload.width),
+        int(workload.clip * config.rsdm.ratio),
+        config.rsdm.min_size,
+        derive_seed(config.runtime.seed, "regions", "video0"),
+    )
     assert [len(boxes) for boxes in regions if boxes] == [1, 1]
 
 
 def test_a_machine_without_the_device_asked_for_is_told_so():
     if torch.cuda.is_available():
         pytest.skip("has CUDA")
-    done = subprocess.run([sys.executable, str(ROOT / "scripts" / "benchmark.py"), "--device", "cuda"],
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "benchmark.py"), "--device", "cuda"],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 2 and done.stderr.startswith("error: --device")

@@ -1,16 +1,19 @@
 """deblurring.select best_pairs: the state that is best on held-out pairs, the unadapted one included."""
+
 import csv
 from pathlib import Path
 
 import pytest
-
 import tiny
+from tiny import one_thread  # noqa: F401, a fixture
+
 from common.checkpoints import load_checkpoint
 from common.errors import UserError
 from DeblurringModel.pairs import Pair, held_out
-from tiny import one_thread  # noqa: F401, a fixture
 
-PAIRS = [Pair((Path(f"{index}.png"),) * 5, Path(f"{index}.png"), (0, 0, 8, 8), f"a/{index}") for index in range(11)]
+PAIRS = [
+    Pair((Path(f"{index}.png"),) * 5, Path(f"{index}.png"), (0, 0, 8, 8), f"a/{index}") for index in range(11)
+]
 
 
 def test_a_fifth_is_held_out():
@@ -61,11 +64,19 @@ def test_every_epoch_and_the_start_are_judged(pairs, capsys):
 
 def test_never_worse_means_the_unadapted_network(pairs, capsys):
     """Nothing is learned at a rate of zero: the start stays the best, is used, and said to be."""
-    tiny.run("DeblurringModel", pairs, "--overwrite", "--set", "deblurring.learning_rate=0.0",
-             "deblurring.min_learning_rate=0.0")
+    tiny.run(
+        "DeblurringModel",
+        pairs,
+        "--overwrite",
+        "--set",
+        "deblurring.learning_rate=0.0",
+        "deblurring.min_learning_rate=0.0",
+    )
     assert load_checkpoint(weights(pairs) / "best.pth")["step"] == 0
     assert "no state was better on the 1 held-out pairs than the unadapted network" in capsys.readouterr().out
     folder = weights(pairs).parent
     adapted = sorted((folder / "adapted").glob("*/*.png"))
-    assert adapted and all(path.read_bytes() == (folder / "baseline" / path.parent.name / path.name).read_bytes()
-                           for path in adapted)
+    assert adapted and all(
+        path.read_bytes() == (folder / "baseline" / path.parent.name / path.name).read_bytes()
+        for path in adapted
+    )

@@ -1,4 +1,5 @@
 """Blur magnitude estimator against the published parameter layout and stored outputs; smaller backbones."""
+
 import pytest
 import torch
 import torchvision
@@ -44,8 +45,14 @@ def test_trunk_is_torchvisions() -> None:
     torch.manual_seed(0)
     trunk = torchvision.models.resnet18(weights=None).eval()
     network = BlurMagnitudeEstimator("resnet18").eval()
-    parts = [("conv1", "div_2.0"), ("bn1", "div_2.1"), ("layer1", "div_4.1"), ("layer2", "div_8"),
-             ("layer3", "div_16"), ("layer4", "div_32")]
+    parts = [
+        ("conv1", "div_2.0"),
+        ("bn1", "div_2.1"),
+        ("layer1", "div_4.1"),
+        ("layer2", "div_8"),
+        ("layer3", "div_16"),
+        ("layer4", "div_32"),
+    ]
     for theirs, ours in parts:
         network.get_submodule(ours).load_state_dict(trunk.get_submodule(theirs).state_dict())
     image = vectors.image("trunk", 1, 3, 64, 72)

@@ -1,4 +1,5 @@
 """Checkpoint files: published layouts are read, hostile and damaged files refused, training goes on."""
+
 import argparse
 import builtins
 import io
@@ -15,12 +16,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import vectors
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
-import vectors
-from common.checkpoints import (load_checkpoint, load_into, load_state, load_state_into, save_checkpoint,
-                                sha256)
+from common.checkpoints import (
+    load_checkpoint,
+    load_into,
+    load_state,
+    load_state_into,
+    save_checkpoint,
+    sha256,
+)
 from common.errors import UserError
 from common.runtime.files import atomic_write, read_json, write_json, write_text
 
@@ -55,13 +62,24 @@ def _scheduler_state() -> dict:
 
 
 def _authors(name: str, weights: dict) -> dict:
-    return {**ADDITIONAL, "model": name, "state_dict": weights, "optimizer": _optimizer_state(),
-            "scheduler": _scheduler_state()}
+    return {
+        **ADDITIONAL,
+        "model": name,
+        "state_dict": weights,
+        "optimizer": _optimizer_state(),
+        "scheduler": _scheduler_state(),
+    }
 
 
 def _adaptation(weights: dict) -> dict:
-    return {"epoch": 5, "model_state": weights, "optimizer_state": _optimizer_state(),
-            "scheduler_state": _scheduler_state(), "best_panr": 29.4, "args": _arguments()}
+    return {
+        "epoch": 5,
+        "model_state": weights,
+        "optimizer_state": _optimizer_state(),
+        "scheduler_state": _scheduler_state(),
+        "best_panr": 29.4,
+        "args": _arguments(),
+    }
 
 
 LAYOUTS = {
@@ -113,12 +131,15 @@ def test_diffusion_keys_without_wrapper_stay(tmp_path):
     assert list(load_state(tmp_path / "net.pth")) == keys
 
 
-@pytest.mark.parametrize("keys", [
-    ["model.0.weight", "model.0.bias"],
-    ["module.a.weight", "b.weight"],
-    ["recons.module.model.0.weight", "recons.model.0.weight"],
-    ["model.module.a", "model.b"],
-])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ["model.0.weight", "model.0.bias"],
+        ["module.a.weight", "b.weight"],
+        ["recons.module.model.0.weight", "recons.model.0.weight"],
+        ["model.module.a", "model.b"],
+    ],
+)
 def test_keys_that_belong_to_the_network_stay(tmp_path, keys):
     torch.save(_weights(keys), tmp_path / "net.pth")
     assert list(load_state(tmp_path / "net.pth")) == keys
@@ -142,18 +163,24 @@ class _Call:
 
 def _calls(marker: Path) -> dict[str, _Call]:
     code = f"open({str(marker)!r}, 'w').close()"
-    return {"system": _Call(os.system, f"touch {marker}"), "exec": _Call(builtins.exec, code),
-            "eval": _Call(builtins.eval, code), "open": _Call(io.open, str(marker), "w"),
-            "remove": _Call(shutil.rmtree, str(marker.parent / "victim"))}
+    return {
+        "system": _Call(os.system, f"touch {marker}"),
+        "exec": _Call(builtins.exec, code),
+        "eval": _Call(builtins.eval, code),
+        "open": _Call(io.open, str(marker), "w"),
+        "remove": _Call(shutil.rmtree, str(marker.parent / "victim")),
+    }
 
 
 def _place(call: _Call, where: str) -> object:
     weights = {"weight": torch.ones(1)}
     arguments = argparse.Namespace(device=torch.device("cpu"), extra=[call])
-    return {"alone": call,
-            "beside": {"model_state": weights, "hook": call},
-            "inside": {"model_state": weights | {"bias": call}},
-            "namespace": {"model_state": weights, "args": arguments}}[where]
+    return {
+        "alone": call,
+        "beside": {"model_state": weights, "hook": call},
+        "inside": {"model_state": weights | {"bias": call}},
+        "namespace": {"model_state": weights, "args": arguments},
+    }[where]
 
 
 def _one_line(error: pytest.ExceptionInfo, *words: str) -> None:
@@ -208,8 +235,13 @@ def test_the_allowed_classes_are_not_left_allowed(tmp_path):
         torch.load(tmp_path / "net.pth", weights_only=True)
 
 
-OTHER_CONTENT = {"empty": b"", "text": b"404: Not Found\n", "html": b"<!DOCTYPE html>\n<html></html>",
-                 "png": b"\x89PNG\r\n\x1a\n" + bytes(100), "zeros": bytes(4096)}
+OTHER_CONTENT = {
+    "empty": b"",
+    "text": b"404: Not Found\n",
+    "html": b"<!DOCTYPE html>\n<html></html>",
+    "png": b"\x89PNG\r\n\x1a\n" + bytes(100),
+    "zeros": bytes(4096),
+}
 
 
 def _damaged(path: Path, kind: str) -> None:
@@ -217,19 +249,20 @@ def _damaged(path: Path, kind: str) -> None:
     torch.save(weights, path, _use_new_zipfile_serialization="legacy" not in kind)
     whole = path.read_bytes()
     if kind.startswith("half"):
-        path.write_bytes(whole[:len(whole) // 2])
+        path.write_bytes(whole[: len(whole) // 2])
     elif kind.startswith("end_missing"):
         path.write_bytes(whole[:-3])
     elif kind == "flipped":
         place = whole.index(b"data.pkl") + 80
-        flipped = bytes(255 - byte for byte in whole[place:place + 200])
-        path.write_bytes(whole[:place] + flipped + whole[place + 200:])
+        flipped = bytes(255 - byte for byte in whole[place : place + 200])
+        path.write_bytes(whole[:place] + flipped + whole[place + 200 :])
     else:
         path.write_bytes(OTHER_CONTENT[kind])
 
 
-@pytest.mark.parametrize("kind", ["half", "half_legacy", "end_missing", "end_missing_legacy", "flipped",
-                                  *OTHER_CONTENT])
+@pytest.mark.parametrize(
+    "kind", ["half", "half_legacy", "end_missing", "end_missing_legacy", "flipped", *OTHER_CONTENT]
+)
 def test_damaged_files(tmp_path, recwarn, kind):
     path = tmp_path / "net.pth"
     _damaged(path, kind)
@@ -249,11 +282,19 @@ def test_other_files(tmp_path):
         _one_line(error, str(tmp_path / name), word)
 
 
-@pytest.mark.parametrize("content", [
-    {}, [1, 2], torch.ones(2), {"epoch": 1}, {"model": "ESTRNN"}, {"model_state": {}},
-    {"state_dict": {"a": 1.0}},
-    {"model_state": {"a": torch.empty(2, device="meta")}},
-])
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        [1, 2],
+        torch.ones(2),
+        {"epoch": 1},
+        {"model": "ESTRNN"},
+        {"model_state": {}},
+        {"state_dict": {"a": 1.0}},
+        {"model_state": {"a": torch.empty(2, device="meta")}},
+    ],
+)
 def test_files_without_weights(tmp_path, content):
     torch.save(content, tmp_path / "net.pth")
     with pytest.raises(UserError) as error:
@@ -278,9 +319,13 @@ def test_other_networks_file_names_the_keys(tmp_path):
     before = {key: value.clone() for key, value in network.state_dict().items()}
     with pytest.raises(UserError) as error:
         load_into(network, tmp_path / "net.pth")
-    _one_line(error, str(tmp_path / "net.pth"), "missing 4 (0.bias, 1.weight, 1.bias, ...)",
-              "unexpected 4 (other.0.bias, other.1.weight, other.1.bias, ...)",
-              "wrongly shaped 1 (2.weight 3x8x3x3 instead of 3x4x3x3)")
+    _one_line(
+        error,
+        str(tmp_path / "net.pth"),
+        "missing 4 (0.bias, 1.weight, 1.bias, ...)",
+        "unexpected 4 (other.0.bias, other.1.weight, other.1.bias, ...)",
+        "wrongly shaped 1 (2.weight 3x8x3x3 instead of 3x4x3x3)",
+    )
     assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
 
 
@@ -304,8 +349,10 @@ def test_values_too_large_for_the_network_are_refused():
 
 @pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_precisions_load_into_float32(tmp_path, precision):
-    stored = {key: value.to(precision) if value.is_floating_point() else value
-              for key, value in _network().state_dict().items()}
+    stored = {
+        key: value.to(precision) if value.is_floating_point() else value
+        for key, value in _network().state_dict().items()
+    }
     torch.save({"params": stored}, tmp_path / "net.pth")
     assert load_state(tmp_path / "net.pth")["0.weight"].dtype == precision
     network = _network()
@@ -318,8 +365,11 @@ def test_other_precisions_load_into_float32(tmp_path, precision):
 def _random_state() -> dict:
     version, internal, gauss = random.getstate()
     name, words, *rest = np.random.get_state()
-    return {"python": [version, list(internal), gauss], "numpy": [name, words.tolist(), *rest],
-            "torch": torch.get_rng_state()}
+    return {
+        "python": [version, list(internal), gauss],
+        "numpy": [name, words.tolist(), *rest],
+        "torch": torch.get_rng_state(),
+    }
 
 
 def _draws() -> list[float]:
@@ -347,9 +397,19 @@ def test_training_goes_on_as_if_never_stopped(tmp_path):
         _step(*parts)
     path = tmp_path / "new" / "folder" / "last.pth"
     architecture = {"name": "ESTRNN", "n_features": 16, "widths": (1, 2)}
-    save_checkpoint({"model_state": network.state_dict(), "optimizer_state": optimizer.state_dict(),
-                     "scheduler_state": scheduler.state_dict(), "epoch": 1, "step": 3, "best": None,
-                     "random": _random_state(), "architecture": architecture}, path)
+    save_checkpoint(
+        {
+            "model_state": network.state_dict(),
+            "optimizer_state": optimizer.state_dict(),
+            "scheduler_state": scheduler.state_dict(),
+            "epoch": 1,
+            "step": 3,
+            "best": None,
+            "random": _random_state(),
+            "architecture": architecture,
+        },
+        path,
+    )
     assert os.listdir(path.parent) == ["last.pth"]
     for _ in range(2):
         _step(*parts)
@@ -443,8 +503,10 @@ def test_missing_json_and_sha256(tmp_path):
     assert sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
-@pytest.mark.parametrize("content", [{"weight": torch.eye(3).to_sparse()},
-                                     {"model_state": {"weight": torch.eye(3)}, "step": "three"}])
+@pytest.mark.parametrize(
+    "content",
+    [{"weight": torch.eye(3).to_sparse()}, {"model_state": {"weight": torch.eye(3)}, "step": "three"}],
+)
 def test_sparse_weights_and_steps_that_are_no_number_are_refused(tmp_path, content):
     path = tmp_path / "strange.pth"
     torch.save(content, path)

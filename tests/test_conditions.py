@@ -1,4 +1,5 @@
 """Blur orientation, magnitude adaptation and the condition made of both."""
+
 import math
 
 import numpy as np
@@ -64,8 +65,12 @@ def test_other_numbers_of_flows(count):
 
 
 def test_other_shapes_and_values():
-    for forward, backward in (((3, 4, 4), (3, 4, 4)), ((2, 4), (2, 4)), ((1, 2, 4, 4), (2, 4, 4)),
-                              ((2, 3, 4), (2, 3, 5))):
+    for forward, backward in (
+        ((3, 4, 4), (3, 4, 4)),
+        ((2, 4), (2, 4)),
+        ((1, 2, 4, 4), (2, 4, 4)),
+        ((2, 3, 4), (2, 3, 5)),
+    ):
         with pytest.raises(ValueError, match="expected"):
             orientation(torch.ones(forward), torch.ones(backward))
     for value in (math.nan, math.inf):
@@ -119,8 +124,9 @@ def test_current_map_is_not_changed():
     np.testing.assert_array_equal(current, _map(5, 10, 20))
 
 
-@pytest.mark.parametrize("neighbours", [[], [_map(1, 1)] * 3, [_map(1, 1)] * 5,
-                                        [_map(1, 1)] * 3 + [_map(1, 1, 1)]])
+@pytest.mark.parametrize(
+    "neighbours", [[], [_map(1, 1)] * 3, [_map(1, 1)] * 5, [_map(1, 1)] * 3 + [_map(1, 1, 1)]]
+)
 def test_wrong_neighbours(neighbours):
     with pytest.raises(ValueError, match="expected 4 maps"):
         adapt_magnitude(_map(1, 2), neighbours, 10)
@@ -136,8 +142,10 @@ def test_condition_is_direction_then_magnitude():
     np.testing.assert_array_equal(stacked[2], magnitude)
 
 
-@pytest.mark.parametrize("direction,magnitude", [((3, 4, 5), (4, 5)), ((2, 4, 5), (5, 4)),
-                                                 ((2, 4, 5), (1, 4, 5)), ((1, 2, 4, 5), (4, 5))])
+@pytest.mark.parametrize(
+    "direction,magnitude",
+    [((3, 4, 5), (4, 5)), ((2, 4, 5), (5, 4)), ((2, 4, 5), (1, 4, 5)), ((1, 2, 4, 5), (4, 5))],
+)
 def test_condition_of_other_shapes(direction, magnitude):
     with pytest.raises(ValueError, match="expected"):
         condition(np.zeros(direction), np.zeros(magnitude))

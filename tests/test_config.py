@@ -1,4 +1,5 @@
 """Configuration files: complete defaults, inheritance, paths, and one clear line for every mistake."""
+
 import dataclasses
 import re
 from pathlib import Path
@@ -50,8 +51,9 @@ def test_default_file_lists_every_key_with_its_default(schema, path):
     assert list(listed) == list(expected)
     assert listed == expected
     # True == 1 and 10 == 10.0 in Python; what is shown has to have the right kind as well.
-    assert {name: type(value) for name, value in listed.items()} == {name: type(value)
-                                                                     for name, value in expected.items()}
+    assert {name: type(value) for name, value in listed.items()} == {
+        name: type(value) for name, value in expected.items()
+    }
 
 
 @pytest.mark.parametrize("schema, path", DEFAULTS, ids=["stages", "training"])
@@ -85,10 +87,14 @@ def test_only_another_network_shares_an_output():
 
 
 def test_inheritance_overrides_single_keys(tmp_path):
-    _write(tmp_path / "a.yaml", "rsdm: {ratio: 0.5, min_size: 64}\n"
-                                "deblurring: {architecture: {n_blocks: 3, n: 1}}")
-    _write(tmp_path / "b.yaml", "base: a.yaml\nrsdm:\n  min_size: 32\nblurring:\n"
-                                "deblurring: {architecture: {n: 2}}")
+    _write(
+        tmp_path / "a.yaml",
+        "rsdm: {ratio: 0.5, min_size: 64}\ndeblurring: {architecture: {n_blocks: 3, n: 1}}",
+    )
+    _write(
+        tmp_path / "b.yaml",
+        "base: a.yaml\nrsdm:\n  min_size: 32\nblurring:\ndeblurring: {architecture: {n: 2}}",
+    )
     config = load_config(Config, _write(tmp_path / "c.yaml", "base: b.yaml\nruntime: {seed: 1}"))
     assert (config.rsdm.ratio, config.rsdm.min_size, config.runtime.seed) == (0.5, 32, 1)
     assert config.deblurring.architecture == {"n_blocks": 3, "n": 2}
@@ -131,17 +137,25 @@ def test_file_of_an_own_network(tmp_path, empty, monkeypatch):
     path = _write(tmp_path / "c.yaml", "deblurring: {model: nets/mine.py:Net}")
     assert load_config(Config, path).deblurring.model == f"{tmp_path / 'nets' / 'mine.py'}:Net"
     monkeypatch.chdir(_write(tmp_path / "user" / "x", "").parent)
-    for model, expected in (("../n.py:Net", f"{tmp_path / 'n.py'}:Net"),
-                            ("package.module:Net", "package.module:Net"), ("DSTNet", "DSTNet")):
+    for model, expected in (
+        ("../n.py:Net", f"{tmp_path / 'n.py'}:Net"),
+        ("package.module:Net", "package.module:Net"),
+        ("DSTNet", "DSTNet"),
+    ):
         assert load_config(Config, empty, [f"deblurring.model={model}"]).deblurring.model == expected
 
 
 def test_another_network_does_not_inherit_keywords(tmp_path):
-    base = _write(tmp_path / "base.yaml", "deblurring: {model: MMP_RNN, architecture: {n: 1, m: 2}, "
-                                          "interface: {low: 0}}")
+    base = _write(
+        tmp_path / "base.yaml",
+        "deblurring: {model: MMP_RNN, architecture: {n: 1, m: 2}, interface: {low: 0}}",
+    )
     for text, architecture, interface in (
-            ("{epochs: 3}", {"n": 1, "m": 2}, {"low": 0}), ("{model: MMP_RNN}", {"n": 1, "m": 2}, {"low": 0}),
-            ("{model: DSTNet}", {}, {}), ("{model: DSTNet, architecture: {k: 3}}", {"k": 3}, {})):
+        ("{epochs: 3}", {"n": 1, "m": 2}, {"low": 0}),
+        ("{model: MMP_RNN}", {"n": 1, "m": 2}, {"low": 0}),
+        ("{model: DSTNet}", {}, {}),
+        ("{model: DSTNet, architecture: {k: 3}}", {"k": 3}, {}),
+    ):
         path = _write(tmp_path / "own.yaml", f"base: base.yaml\ndeblurring: {text}")
         config = load_config(Config, path).deblurring
         assert (config.architecture, config.interface) == (architecture, interface), text
@@ -150,8 +164,15 @@ def test_another_network_does_not_inherit_keywords(tmp_path):
 
 
 def test_overrides_in_order(empty):
-    overrides = ["rsdm.ratio=0.3", "rsdm.ratio=0.4", "deblurring.architecture.n_blocks=2",
-                 "deblurring.architecture={n: 5}", "dataset.videos=[a, b]", "output=x=y", "dataset.root="]
+    overrides = [
+        "rsdm.ratio=0.3",
+        "rsdm.ratio=0.4",
+        "deblurring.architecture.n_blocks=2",
+        "deblurring.architecture={n: 5}",
+        "dataset.videos=[a, b]",
+        "output=x=y",
+        "dataset.root=",
+    ]
     config = load_config(Config, empty, overrides)
     assert config.rsdm.ratio == 0.4
     assert config.deblurring.architecture == {"n_blocks": 2, "n": 5}
@@ -160,8 +181,9 @@ def test_overrides_in_order(empty):
     assert config.dataset.root is None
 
 
-@pytest.mark.parametrize("text, value", [("1e-4", 1e-4), ("'1e-4'", 1e-4), ("1.0e-4", 1e-4), ("1", 1.0),
-                                         ("0", 0.0)])
+@pytest.mark.parametrize(
+    "text, value", [("1e-4", 1e-4), ("'1e-4'", 1e-4), ("1.0e-4", 1e-4), ("1", 1.0), ("0", 0.0)]
+)
 def test_numbers_as_yaml_reads_them(tmp_path, text, value):
     """1e-4 without a dot is text to YAML 1.1."""
     config = load_config(Config, _write(tmp_path / "c.yaml", f"deblurring: {{min_learning_rate: {text}}}"))
@@ -169,10 +191,17 @@ def test_numbers_as_yaml_reads_them(tmp_path, text, value):
     assert type(config.deblurring.min_learning_rate) is float
 
 
-@pytest.mark.parametrize("name, meant", [
-    ("rsdm.batchsize", "rsdm.batch_size"), ("deblurring.learning_rte", "deblurring.learning_rate"),
-    ("rdsm.ratio", "rsdm"), ("outptu", "output"),
-    ("magnitude_offset", "dbcgm.magnitude_offset"), ("crop_sise", "deblurring.crop_size")])
+@pytest.mark.parametrize(
+    "name, meant",
+    [
+        ("rsdm.batchsize", "rsdm.batch_size"),
+        ("deblurring.learning_rte", "deblurring.learning_rate"),
+        ("rdsm.ratio", "rsdm"),
+        ("outptu", "output"),
+        ("magnitude_offset", "dbcgm.magnitude_offset"),
+        ("crop_sise", "deblurring.crop_size"),
+    ],
+)
 def test_unknown_key_names_the_nearest(tmp_path, empty, name, meant):
     section, _, key = name.rpartition(".")
     path = _write(tmp_path / "c.yaml", f"{section}:\n  {key}: 1" if section else f"{key}: 1")
@@ -192,32 +221,39 @@ def test_the_file_with_the_mistake_is_named(tmp_path):
     assert _refused(path).startswith(f"{base}: unknown key `rsdm.rato`")
 
 
-@pytest.mark.parametrize("text, message", [
-    ("rsdm: {ratio: many}", "rsdm.ratio: expected a number, found 'many'"),
-    ("rsdm: {ratio: true}", "rsdm.ratio: expected a finite number, found True"),
-    ("rsdm: {ratio: .nan}", "rsdm.ratio: expected a finite number, found nan"),
-    ("rsdm: {ratio: .inf}", "rsdm.ratio: expected a finite number, found inf"),
-    ("rsdm: {ratio: [1]}", "rsdm.ratio: expected a finite number, found [1]"),
-    ("rsdm: {min_size: 9.5}", "rsdm.min_size: expected a whole number, found 9.5"),
-    ("rsdm: {min_size: '9'}", "rsdm.min_size: expected a whole number, found '9'"),
-    ("rsdm: {min_size: true}", "rsdm.min_size: expected a whole number, found True"),
-    ("rsdm: {min_size: }", "rsdm.min_size: a value is missing"),
-    ("rsdm: {weights: 5}", "rsdm.weights: expected a path, found 5"),
-    ("rsdm: {weights: ''}", "rsdm.weights: expected a path, found ''"),
-    ("output: \"a\\0b\"", "output: expected a path, found 'a\\x00b'"),
-    ("output: ~no_such_user_here/x", "output: expected a path, found '~no_such_user_here/x'"),
-    ("dataset: {videos: a}",
-     'dataset.videos: expected a list of words, numbers in quotes ("012"), found \'a\''),
-    ("dataset: {blur: 3}", "dataset.blur: expected a word, found 3"),
-    ("deblurring: {architecture: 3}", "deblurring.architecture: expected `key: value` lines, found 3"),
-    ("rsdm: 3", "rsdm is a section, expected `key: value` lines, found 3"),
-    ("rsdm: {backbone: resnet34}",
-     "rsdm.backbone: expected one of resnet50, resnet18, resnet10_slim, found 'resnet34'"),
-    ("rsdm: {ratio: 1.01}", "rsdm.ratio: expected at most 1, found 1.01"),
-    ("rsdm: {ratio: -1e-3}", "rsdm.ratio: expected at least 0, found -0.001"),
-    ("rsdm: {min_size: 7}", "rsdm.min_size: expected at least 8, found 7"),
-    ("runtime: {seed: -1}", "runtime.seed: expected at least 0, found -1"),
-])
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("rsdm: {ratio: many}", "rsdm.ratio: expected a number, found 'many'"),
+        ("rsdm: {ratio: true}", "rsdm.ratio: expected a finite number, found True"),
+        ("rsdm: {ratio: .nan}", "rsdm.ratio: expected a finite number, found nan"),
+        ("rsdm: {ratio: .inf}", "rsdm.ratio: expected a finite number, found inf"),
+        ("rsdm: {ratio: [1]}", "rsdm.ratio: expected a finite number, found [1]"),
+        ("rsdm: {min_size: 9.5}", "rsdm.min_size: expected a whole number, found 9.5"),
+        ("rsdm: {min_size: '9'}", "rsdm.min_size: expected a whole number, found '9'"),
+        ("rsdm: {min_size: true}", "rsdm.min_size: expected a whole number, found True"),
+        ("rsdm: {min_size: }", "rsdm.min_size: a value is missing"),
+        ("rsdm: {weights: 5}", "rsdm.weights: expected a path, found 5"),
+        ("rsdm: {weights: ''}", "rsdm.weights: expected a path, found ''"),
+        ('output: "a\\0b"', "output: expected a path, found 'a\\x00b'"),
+        ("output: ~no_such_user_here/x", "output: expected a path, found '~no_such_user_here/x'"),
+        (
+            "dataset: {videos: a}",
+            "dataset.videos: expected a list of words, numbers in quotes (\"012\"), found 'a'",
+        ),
+        ("dataset: {blur: 3}", "dataset.blur: expected a word, found 3"),
+        ("deblurring: {architecture: 3}", "deblurring.architecture: expected `key: value` lines, found 3"),
+        ("rsdm: 3", "rsdm is a section, expected `key: value` lines, found 3"),
+        (
+            "rsdm: {backbone: resnet34}",
+            "rsdm.backbone: expected one of resnet50, resnet18, resnet10_slim, found 'resnet34'",
+        ),
+        ("rsdm: {ratio: 1.01}", "rsdm.ratio: expected at most 1, found 1.01"),
+        ("rsdm: {ratio: -1e-3}", "rsdm.ratio: expected at least 0, found -0.001"),
+        ("rsdm: {min_size: 7}", "rsdm.min_size: expected at least 8, found 7"),
+        ("runtime: {seed: -1}", "runtime.seed: expected at least 0, found -1"),
+    ],
+)
 def test_wrong_value(tmp_path, text, message):
     path = _write(tmp_path / "c.yaml", text)
     assert _refused(path) == f"{path}: {message}"
@@ -238,8 +274,9 @@ def test_numbers_as_names_are_refused(tmp_path):
 
 def test_true_or_false(tmp_path):
     path = _write(tmp_path / "c.yaml", "diffusion: {align_condition: 1}")
-    assert _refused(path, schema=TrainConfig) == (f"{path}: diffusion.align_condition: "
-                                                  "expected true or false, found 1")
+    assert _refused(path, schema=TrainConfig) == (
+        f"{path}: diffusion.align_condition: expected true or false, found 1"
+    )
     path = _write(tmp_path / "c.yaml", "diffusion: {align_condition: false}")
     assert load_config(TrainConfig, path).diffusion.align_condition is False
 
@@ -259,14 +296,15 @@ def test_base_loop(tmp_path):
 
 
 def test_missing_file(tmp_path):
-    assert _refused(tmp_path / "none.yaml") == (f"{tmp_path / 'none.yaml'}: config file cannot be read "
-                                                "(No such file or directory)")
+    assert _refused(tmp_path / "none.yaml") == (
+        f"{tmp_path / 'none.yaml'}: config file cannot be read (No such file or directory)"
+    )
     path = _write(tmp_path / "a.yaml", "base: none.yaml")
     assert _refused(path).startswith(f"{tmp_path / 'none.yaml'}: config file cannot be read")
     assert "cannot be read" in _refused(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["rsdm: [", "rsdm:\n\tratio: 1", "a: b: c", "rsdm: \"x", "? [a]: 1\n: {"])
+@pytest.mark.parametrize("text", ["rsdm: [", "rsdm:\n\tratio: 1", "a: b: c", 'rsdm: "x', "? [a]: 1\n: {"])
 def test_invalid_yaml(tmp_path, text):
     path = _write(tmp_path / "c.yaml", text)
     assert _refused(path).startswith(f"{path}: not valid YAML (")
@@ -280,13 +318,17 @@ def test_file_that_is_no_mapping(tmp_path):
     assert "base: expected the name of a YAML file, found 3" in _refused(_write(path, "base: 3"))
 
 
-@pytest.mark.parametrize("override, message", [
-    ("rsdm.ratio", "--set rsdm.ratio: expected section.key=value"),
-    ("=1", "--set =1: expected section.key=value"),
-    ("dataset.videos=[a", "--set dataset.videos=[a: the value is not valid YAML"),
-    ("rsdm=1", "--set: rsdm is a section, expected `key: value` lines, found 1"),
-    ("rsdm.ratio=2", "--set: rsdm.ratio: expected at most 1, found 2.0"),
-    ("rsdm.weights.x=1", "--set: rsdm.weights: expected a path, found {'x': 1}")])
+@pytest.mark.parametrize(
+    "override, message",
+    [
+        ("rsdm.ratio", "--set rsdm.ratio: expected section.key=value"),
+        ("=1", "--set =1: expected section.key=value"),
+        ("dataset.videos=[a", "--set dataset.videos=[a: the value is not valid YAML"),
+        ("rsdm=1", "--set: rsdm is a section, expected `key: value` lines, found 1"),
+        ("rsdm.ratio=2", "--set: rsdm.ratio: expected at most 1, found 2.0"),
+        ("rsdm.weights.x=1", "--set: rsdm.weights: expected a path, found {'x': 1}"),
+    ],
+)
 def test_malformed_override(empty, override, message):
     assert _refused(empty, override) == message
 

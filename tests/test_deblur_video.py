@@ -1,4 +1,5 @@
 """scripts/deblur_video.py: clips as people have them, from reading to the delivered file."""
+
 import json
 import os
 import shutil
@@ -10,11 +11,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-
 import tiny
-from common.runtime import locks
+from tiny import one_thread  # noqa: F401, a fixture
+
 from common.errors import UserError
 from common.images import read_image, write_image
+from common.runtime import locks
 from common.videos import sorted_frames
 from scripts import deblur_video
 from scripts.video import adaptation, preparation
@@ -23,7 +25,6 @@ from scripts.video.place import Place
 from scripts.video.preparation import prepare
 from scripts.video.sources import open_source
 from scripts.video.writing import write_video
-from tiny import one_thread  # noqa: F401, a fixture
 
 HEIGHT, WIDTH = tiny.SIZE
 WITH_FFMPEG = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="no ffmpeg on the PATH")
@@ -32,7 +33,7 @@ WITH_FFMPEG = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="no ffmp
 def moving(name: str, count: int, size: tuple[int, int] = tiny.SIZE) -> list[np.ndarray]:
     """A texture that moves two pixels a frame."""
     scene = tiny.texture(name, size[0], size[1] + 2 * count)
-    return [np.ascontiguousarray(scene[:, 2 * index:2 * index + size[1]]) for index in range(count)]
+    return [np.ascontiguousarray(scene[:, 2 * index : 2 * index + size[1]]) for index in range(count)]
 
 
 def save(path: Path, frames: list[np.ndarray], fps: float = 12.5) -> Path:
@@ -63,9 +64,12 @@ class TestSources:
 
     def test_rotation_in_the_file_is_applied(self, clip, tmp_path):
         turned, content = tmp_path / "turned.mp4", bytearray(clip.read_bytes())
-        # The matrix of the track header (version 0): 40 bytes after its fields begin; a quarter turn clockwise.
+        # The matrix of the track header (version 0): 40 bytes after its fields begin; a quarter turn
+        # clockwise.
         place = content.index(b"tkhd") + 4 + 40
-        content[place:place + 36] = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, HEIGHT << 16, 0, 1 << 30)
+        content[place : place + 36] = struct.pack(
+            ">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, HEIGHT << 16, 0, 1 << 30
+        )
         turned.write_bytes(content)
         upright, rotated = read(clip)[3], read(turned)[3]
         np.testing.assert_array_equal(rotated, np.rot90(upright, -1))
@@ -117,9 +121,12 @@ class TestSources:
         np.testing.assert_array_equal(frames[1], np.repeat(grey[..., None], 3, axis=2))
         for index in (0, 2, 3):
             np.testing.assert_array_equal(frames[index], colour[index])
-        assert source.notes == ["1 other files passed over", "1 of 4 images were grey",
-                                "1 of 4 images had transparency, which was dropped",
-                                "1 of 4 images had more than 8 bits and were reduced to 8"]
+        assert source.notes == [
+            "1 other files passed over",
+            "1 of 4 images were grey",
+            "1 of 4 images had transparency, which was dropped",
+            "1 of 4 images had more than 8 bits and were reduced to 8",
+        ]
 
     def test_folders_that_are_no_clip_are_refused(self, tmp_path):
         with pytest.raises(UserError, match="holds no images"):
@@ -145,7 +152,7 @@ class TestCuts:
     def test_a_cut_is_found_and_motion_is_none(self):
         assert self.cuts(moving("one", 9) + [255 - frame for frame in moving("two", 8)]) == [9]
         fast = tiny.texture("fast", 120, 400)
-        assert self.cuts([fast[:, start:start + 160] for start in range(0, 240, 12)]) == []
+        assert self.cuts([fast[:, start : start + 160] for start in range(0, 240, 12)]) == []
 
     def test_black_and_flat_frames_are_no_cuts(self):
         black, flat = np.zeros((60, 80, 3), np.uint8), np.full((60, 80, 3), 128, np.uint8)
@@ -154,14 +161,19 @@ class TestCuts:
 
     def test_brightness_that_changes_is_no_cut(self):
         frames = moving("light", 8)
-        assert self.cuts([(frame * (0.6 + 0.05 * index)).astype(np.uint8) for index, frame in enumerate(frames)]) == []
+        assert (
+            self.cuts([(frame * (0.6 + 0.05 * index)).astype(np.uint8) for index, frame in enumerate(frames)])
+            == []
+        )
 
 
 class TestPreparation:
     def test_shots(self, clip, tmp_path):
         clips = prepare([open_source(clip)], tmp_path / "out")
-        assert [(shot.video, shot.start, shot.stop) for shot in clips[0].shots] == [("holiday", 0, 9),
-                                                                                    ("holiday_shot2", 9, 17)]
+        assert [(shot.video, shot.start, shot.stop) for shot in clips[0].shots] == [
+            ("holiday", 0, 9),
+            ("holiday_shot2", 9, 17),
+        ]
         frames = read(clip)
         for shot in clips[0].shots:
             paths = sorted_frames(tmp_path / "out" / "frames" / shot.video / "Blur" / "RGB")
@@ -217,8 +229,12 @@ class TestPreparation:
     def test_clips_of_one_name(self, clip, tmp_path):
         again = shutil.copy(clip, tmp_path / "holiday.mp4")
         clips = prepare([open_source(clip), open_source(again)], tmp_path / "out")
-        assert [shot.video for part in clips for shot in part.shots] == ["holiday", "holiday_shot2", "holiday_2",
-                                                                        "holiday_2_shot2"]
+        assert [shot.video for part in clips for shot in part.shots] == [
+            "holiday",
+            "holiday_shot2",
+            "holiday_2",
+            "holiday_2_shot2",
+        ]
 
 
 class TestPlace:
@@ -262,7 +278,11 @@ class TestWriting:
         said = write_video(tmp_path / f"x{suffix}", lambda: frames, 7, 30000 / 1001, None, tmp_path)
         source = open_source(tmp_path / f"x{suffix}")
         again = list(source.frames())
-        assert len(again) == 7 and again[0].shape == (*size, 3) and source.fps == pytest.approx(30000 / 1001, abs=1e-3)
+        assert (
+            len(again) == 7
+            and again[0].shape == (*size, 3)
+            and source.fps == pytest.approx(30000 / 1001, abs=1e-3)
+        )
         assert np.abs(np.array(again).astype(int) - frames).mean() < 6
         assert said == ["no ffmpeg on the PATH, so the video is compressed less well"]
         assert os.listdir(tmp_path) == [f"x{suffix}"]
@@ -292,7 +312,10 @@ class TestWriting:
         monkeypatch.setenv("PATH", f"{program.parent}:/bin:/usr/bin")
         frames = moving("writing", 6)
         said = write_video(tmp_path / "x.mp4", lambda: frames, 6, 25, None, tmp_path)
-        assert said[0] == "ffmpeg cannot write this video (Unknown encoder libx264)" and len(read(tmp_path / "x.mp4")) == 6
+        assert (
+            said[0] == "ffmpeg cannot write this video (Unknown encoder libx264)"
+            and len(read(tmp_path / "x.mp4")) == 6
+        )
 
 
 def deblur(*arguments, monkeypatch) -> None:
@@ -307,8 +330,12 @@ def deblur(*arguments, monkeypatch) -> None:
 def settings(tmp_path_factory) -> Path:
     """The tiny case's configuration with what configs/video.yaml sets."""
     folder = tmp_path_factory.mktemp("settings")
-    return tiny.make(folder, dataset={"min_frames": 1}, rsdm={"ratio": 0.6, "initial_threshold": 0.4},
-                     deblurring={"select": "best_pairs", "learning_rate": 1e-5})
+    return tiny.make(
+        folder,
+        dataset={"min_frames": 1},
+        rsdm={"ratio": 0.6, "initial_threshold": 0.4},
+        deblurring={"select": "best_pairs", "learning_rate": 1e-5},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -327,7 +354,12 @@ class TestWholeRuns:
         assert (whole / "report.html").stat().st_size > 1000
         shots = whole / "deblurring" / "ESTRNN" / "adapted"
         assert [len(os.listdir(shots / shot)) for shot in ("holiday", "holiday_shot2")] == [9, 8]
-        assert sum(len(os.listdir(folder)) for folder in (shots.parent / "baseline").iterdir() if folder.is_dir()) == 10
+        assert (
+            sum(
+                len(os.listdir(folder)) for folder in (shots.parent / "baseline").iterdir() if folder.is_dir()
+            )
+            == 10
+        )
 
     def test_a_second_run_says_that_it_is_done(self, whole, clip, settings, monkeypatch, capsys):
         before = (whole / "holiday.mp4").stat().st_mtime_ns
@@ -337,7 +369,9 @@ class TestWholeRuns:
 
     def test_other_settings_are_refused(self, whole, clip, settings, monkeypatch):
         with pytest.raises(UserError, match="made with other settings: rsdm.ratio: 0.6 -> 0.5"):
-            deblur(clip, "--config", settings, "--out", whole, "--set", "rsdm.ratio=0.5", monkeypatch=monkeypatch)
+            deblur(
+                clip, "--config", settings, "--out", whole, "--set", "rsdm.ratio=0.5", monkeypatch=monkeypatch
+            )
 
     def test_a_preview_and_what_follows_it(self, whole, clip, settings, tmp_path, monkeypatch, capsys):
         out = tmp_path / "out"
@@ -359,9 +393,19 @@ class TestWholeRuns:
         assert sorted(os.listdir(results)) == sorted(f"{name}.png" for name in names)
         assert read_image(results / "shot_8.png").shape == (*tiny.ODD_SIZE, 3)
 
-    def test_without_a_sharp_region_the_unadapted_result_is_delivered(self, clip, settings, tmp_path, monkeypatch, capsys):
-        deblur(clip, "--config", settings, "--out", tmp_path / "out", "--set", "rsdm.min_size=512",
-               monkeypatch=monkeypatch)
+    def test_without_a_sharp_region_the_unadapted_result_is_delivered(
+        self, clip, settings, tmp_path, monkeypatch, capsys
+    ):
+        deblur(
+            clip,
+            "--config",
+            settings,
+            "--out",
+            tmp_path / "out",
+            "--set",
+            "rsdm.min_size=512",
+            monkeypatch=monkeypatch,
+        )
         assert "the unadapted network's result is delivered" in capsys.readouterr().out
         assert len(read(tmp_path / "out" / "holiday.mp4")) == 17
         assert not (tmp_path / "out" / "deblurring" / "ESTRNN" / "adapted").exists()
@@ -375,12 +419,22 @@ class TestWholeRuns:
         os.remove(out / "holiday.mp4")
         monkeypatch.setattr(adaptation, "unsound", lambda stage, folder: {"holiday_shot2": ["flickers"]})
         delivered = {}
-        monkeypatch.setattr(deblur_video, "deliver", lambda part, restored, target, folder: delivered.update(restored)
-                            or shutil.copy(whole / "holiday.mp4", target) and [])
+        monkeypatch.setattr(
+            deblur_video,
+            "deliver",
+            lambda part, restored, target, folder: (
+                delivered.update(restored) or shutil.copy(whole / "holiday.mp4", target) and []
+            ),
+        )
         deblur(clip, "--config", settings, "--out", out, monkeypatch=monkeypatch)
-        assert "holiday_shot2: the adapted result flickers: the unadapted network's is delivered" in capsys.readouterr().out
-        assert {shot: folder.parent.name for shot, folder in delivered.items()} == {"holiday": "adapted",
-                                                                                   "holiday_shot2": "baseline"}
+        assert (
+            "holiday_shot2: the adapted result flickers: the unadapted network's is delivered"
+            in capsys.readouterr().out
+        )
+        assert {shot: folder.parent.name for shot, folder in delivered.items()} == {
+            "holiday": "adapted",
+            "holiday_shot2": "baseline",
+        }
         assert len(os.listdir(delivered["holiday_shot2"])) == 8
 
 
@@ -404,7 +458,9 @@ def test_a_mistake_is_one_line_and_leaves_nothing(name, clip, settings, tmp_path
 def test_a_second_run_at_the_same_time_is_refused(clip, tmp_path):
     out = tmp_path / "out"
     prepare([open_source(clip)], out)
-    code = f"import sys; sys.path.insert(0, {str(tiny.ROOT)!r})\nfrom pathlib import Path\nfrom common.runtime import locks\n" \
-           f"locks.hold(Path({str(out)!r}))"
+    code = (
+        f"import sys; sys.path.insert(0, {str(tiny.ROOT)!r})\nfrom pathlib import Path\nfrom common.runtime import locks\n"
+        f"locks.hold(Path({str(out)!r}))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode and f"in use by another run (process {os.getpid()})" in done.stderr

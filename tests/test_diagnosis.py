@@ -1,9 +1,10 @@
 """What the synthetic benchmark's diagnosis measures, on cases with a known answer."""
+
 import numpy as np
 import pytest
+import tiny
 import torch
 
-import tiny
 from BlurringModel.id_blau.diffusion import GaussianDiffusion, linear_betas
 from common.config import BlurringConfig
 from common.images import read_image, write_array, write_image
@@ -58,6 +59,7 @@ def test_frames_at_rest(videos):
 
 def test_reblurring_by_a_network_that_returns_what_it_is_given(tmp_path):
     """The sharp picture itself is then the reblurred one: as good as the zero line."""
+
     class Same(torch.nn.Module):
         multiple = 2
 
@@ -73,4 +75,7 @@ def test_reblurring_by_a_network_that_returns_what_it_is_given(tmp_path):
         write_array(tmp_path / "a" / "Condition" / f"{frame.stem}.npy", np.zeros((3, *tiny.SIZE), np.float32))
     network = GaussianDiffusion(Same(), linear_betas(2000, 1e-6, 1e-2), "image")
     figures = reblurring(network, SourceDomain(tmp_path), BlurringConfig(steps=2, prediction="image"))
-    assert figures["psnr_reblurred"] == pytest.approx(figures["psnr_sharp"], abs=0.01) and figures["psnr_sharp"] < 60
+    assert (
+        figures["psnr_reblurred"] == pytest.approx(figures["psnr_sharp"], abs=0.01)
+        and figures["psnr_sharp"] < 60
+    )

@@ -1,9 +1,10 @@
 """DSTNet against its stored vectors, and its behaviour on batches, small configurations and wrong input."""
+
 import numpy as np
 import pytest
 import torch
-
 import vectors
+
 from DeblurringModel.DSTNet.dynamic import apply_pixel_kernels
 from DeblurringModel.DSTNet.model import DSTNet
 from DeblurringModel.DSTNet.wavelet import HaarWavelet
@@ -120,13 +121,16 @@ def test_impossible_configurations_are_refused(keyword: str) -> None:
         small_network(**{keyword: 0})
 
 
-@pytest.mark.parametrize("shape, message", [
-    ((3, 3, 16, 16), r"expected shape \(B, T, 3, H, W\), received \(3, 3, 16, 16\)"),
-    ((1, 3, 1, 16, 16), r"expected shape \(B, T, 3, H, W\), received \(1, 3, 1, 16, 16\)"),
-    ((1, 0, 3, 16, 16), "at least 1 frames, received 0"),
-    ((1, 1, 3, 24, 16), "multiples of 16, received 24 x 16"),
-    ((1, 1, 3, 16, 0), "multiples of 16, received 16 x 0"),
-])
+@pytest.mark.parametrize(
+    "shape, message",
+    [
+        ((3, 3, 16, 16), r"expected shape \(B, T, 3, H, W\), received \(3, 3, 16, 16\)"),
+        ((1, 3, 1, 16, 16), r"expected shape \(B, T, 3, H, W\), received \(1, 3, 1, 16, 16\)"),
+        ((1, 0, 3, 16, 16), "at least 1 frames, received 0"),
+        ((1, 1, 3, 24, 16), "multiples of 16, received 24 x 16"),
+        ((1, 1, 3, 16, 0), "multiples of 16, received 16 x 0"),
+    ],
+)
 def test_wrong_clips_are_refused(shape: tuple[int, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         small_network()(torch.zeros(shape))

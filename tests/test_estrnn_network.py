@@ -1,4 +1,5 @@
 """ESTRNN against the published parameter layout and stored outputs, and its identity start."""
+
 import pytest
 import torch
 import vectors
@@ -88,13 +89,16 @@ def test_bfloat16_autocast() -> None:
     assert vectors.relative_error(output.float(), network(x).numpy()) < 0.05
 
 
-@pytest.mark.parametrize("shape, message", [
-    ((5, 3, 16, 16), r"expected shape \(B, T, 3, H, W\), received \(5, 3, 16, 16\)"),
-    ((1, 5, 1, 16, 16), r"received \(1, 5, 1, 16, 16\)"),
-    ((1, 5, 3, 18, 16), "multiples of 4, received 18 x 16"),
-    ((1, 5, 3, 16, 13), "multiples of 4, received 16 x 13"),
-    ((1, 4, 3, 16, 16), "at least 5 frames, received 4"),
-])
+@pytest.mark.parametrize(
+    "shape, message",
+    [
+        ((5, 3, 16, 16), r"expected shape \(B, T, 3, H, W\), received \(5, 3, 16, 16\)"),
+        ((1, 5, 1, 16, 16), r"received \(1, 5, 1, 16, 16\)"),
+        ((1, 5, 3, 18, 16), "multiples of 4, received 18 x 16"),
+        ((1, 5, 3, 16, 13), "multiples of 4, received 16 x 13"),
+        ((1, 4, 3, 16, 16), "at least 5 frames, received 4"),
+    ],
+)
 def test_wrong_clips(shape: tuple[int, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         small_network()(torch.zeros(shape))
@@ -116,15 +120,20 @@ def test_wrong_parts_and_arguments() -> None:
         ESTRNN(past_frames=0, future_frames=0)
 
 
-@pytest.mark.parametrize("architecture", [
-    {"n_features": 12, "n_blocks": 3}, {"n_features": 16, "n_blocks": 15},
-    {"n_features": 14, "n_blocks": 2, "past_frames": 1, "future_frames": 0}])
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        {"n_features": 12, "n_blocks": 3},
+        {"n_features": 16, "n_blocks": 15},
+        {"n_features": 14, "n_blocks": 2, "past_frames": 1, "future_frames": 0},
+    ],
+)
 def test_identity_start_without_noise_copies_the_frame(architecture: dict) -> None:
     torch.manual_seed(0)
     network = ESTRNN(**architecture)
     start_as_identity(network, noise=0)
     x = torch.rand(2, 6, 3, 20, 24) - 0.5
-    centre = x[:, network.past_frames:6 - network.future_frames]
+    centre = x[:, network.past_frames : 6 - network.future_frames]
     with torch.no_grad():
         assert vectors.relative_error(network(x), centre.numpy()) < 1e-5
 

@@ -1,31 +1,41 @@
 """The synthetic benchmark from nothing to its tables, with tiny networks and clips."""
+
 import csv
 import json
 
 import numpy as np
 import pytest
-
 import tiny
-from common.runtime import locks
+from test_evaluation import call_here
+from tiny import one_thread  # noqa: F401, a fixture
+
 from common.errors import UserError
 from common.images import read_image
 from common.metrics import psnr
+from common.runtime import locks
 from common.videos import find_videos
 from DeblurringModel.deblur_finetune_DDP import epochs_and_steps
 from scripts import diagnose_synthetic, eval_synthetic
 from scripts.evaluation.synthetic import TABLE_2, TABLE_3, TABLES
-from test_evaluation import call_here
-from tiny import one_thread  # noqa: F401, a fixture
 
 
 @pytest.fixture(scope="module")
 def setup(tmp_path_factory):
     """A folder with tiny weights and a configuration; clips are rendered small."""
     folder = tmp_path_factory.mktemp("synthetic")
-    config = tiny.make(folder, rsdm={"border": 3, "min_size": 48}, dbcgm={"frames": "all", "motion": True},
-                       blurring={"window": "moved", "steps": 2, "keep_still": True, "match_noise": True,
-                                 "clean_target": True},
-                       deblurring={"epochs": 1, "batch_size": 1, "anchors": 1})
+    config = tiny.make(
+        folder,
+        rsdm={"border": 3, "min_size": 48},
+        dbcgm={"frames": "all", "motion": True},
+        blurring={
+            "window": "moved",
+            "steps": 2,
+            "keep_still": True,
+            "match_noise": True,
+            "clean_target": True,
+        },
+        deblurring={"epochs": 1, "batch_size": 1, "anchors": 1},
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(eval_synthetic, "SIZE", (80, 64))
         patch.setattr(eval_synthetic, "CLIPS", 1)
@@ -39,11 +49,15 @@ def run(folder, config, monkeypatch, *arguments) -> list[str]:
     log.unlink(missing_ok=True)
 
     def call(command):
-        call_here([*command, "--jobs", "1"] if "make_synthetic_dataset.py" in command[1] else command, str(log))
+        call_here(
+            [*command, "--jobs", "1"] if "make_synthetic_dataset.py" in command[1] else command, str(log)
+        )
 
     monkeypatch.setattr(eval_synthetic, "call", call)
-    monkeypatch.setattr("sys.argv", ["eval_synthetic.py", "--config", str(config), "--output", str(folder / "bench"),
-                                     *arguments])
+    monkeypatch.setattr(
+        "sys.argv",
+        ["eval_synthetic.py", "--config", str(config), "--output", str(folder / "bench"), *arguments],
+    )
     try:
         eval_synthetic.main()
     finally:
@@ -54,15 +68,22 @@ def run(folder, config, monkeypatch, *arguments) -> list[str]:
 def test_table_1_from_nothing_and_again(setup, monkeypatch, capsys):
     folder, config = setup
     calls = run(folder, config, monkeypatch, "--tables", "1", "--domains", "mid", "--seeds", "1")
-    for script, times in (("RSDM", 1), ("DBCGM", 1), ("BlurringModel", 1), ("DeblurringModel/deblur_finetune", 2)):
+    for script, times in (
+        ("RSDM", 1),
+        ("DBCGM", 1),
+        ("BlurringModel", 1),
+        ("DeblurringModel/deblur_finetune", 2),
+    ):
         assert sum(line.startswith(script) for line in calls) == times
     text = capsys.readouterr().out
     assert text.count("| ceiling: true pairs") == 3 and "epoch chosen by ground truth" in text
     rows = list(csv.DictReader((folder / "bench" / "synthetic.csv").read_text().splitlines()))
     assert {row["result"] for row in rows} == {"input", "baseline", "method", "true_pairs"}
     assert json.loads((folder / "bench" / "synthetic.json").read_text())[0]["domain"] == "mid"
-    video, = find_videos(folder / "bench" / "data" / "mid")
-    expected = np.mean([psnr(read_image(blurry), read_image(sharp)) for blurry, sharp in zip(video.frames, video.sharp)])
+    (video,) = find_videos(folder / "bench" / "data" / "mid")
+    expected = np.mean(
+        [psnr(read_image(blurry), read_image(sharp)) for blurry, sharp in zip(video.frames, video.sharp)]
+    )
     assert float(next(row["psnr"] for row in rows if row["result"] == "input")) == pytest.approx(expected)
     again = run(folder, config, monkeypatch, "--tables", "1", "--domains", "mid", "--seeds", "1")
     assert [line.split()[0] for line in again] == ["scripts/make_synthetic_dataset.py"]
@@ -78,7 +99,9 @@ def test_diagnosis_of_table_1(setup, monkeypatch, capsys):
     text = capsys.readouterr().out
     assert text == (folder / "bench" / "stages.md").read_text()
     assert "| true blur of random patches, mean (largest), px | not run |" in text
-    blur = np.mean([np.load(path)[2].mean() for path in (folder / "bench" / "data" / "mid").glob("*/Condition/*.npy")])
+    blur = np.mean(
+        [np.load(path)[2].mean() for path in (folder / "bench" / "data" / "mid").glob("*/Condition/*.npy")]
+    )
     assert f"| true blur, mean over all frames, px | {blur:.2f} |" in text
     assert "nan" not in text.split("stage 1")[1]
 
@@ -91,7 +114,9 @@ def test_diagnosis_of_nothing(tmp_path, monkeypatch):
 
 def test_every_cell_can_be_configured(setup, monkeypatch):
     folder, config = setup
-    monkeypatch.setattr("sys.argv", ["eval_synthetic.py", "--config", str(config), "--output", str(folder / "bench")])
+    monkeypatch.setattr(
+        "sys.argv", ["eval_synthetic.py", "--config", str(config), "--output", str(folder / "bench")]
+    )
     bench = eval_synthetic.Benchmark(eval_synthetic.parse())
     identities = {cell.name: bench._identity("mid", cell, 1) for table in TABLES.values() for cell in table}
     assert len(set(identities.values())) == len(identities)
@@ -107,10 +132,14 @@ def test_quick_trains_for_few_steps(tmp_path, monkeypatch, pairs):
         assert epochs * per_epoch < eval_synthetic.QUICK_STEPS + per_epoch
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (["--tables", "5"], "--tables: unknown 5; choose among 1, 2, 3, 4"),
-    (["--domains", "far"], "--domains: unknown 'far'; choose among short, mid, long"),
-    (["--seeds", "-1"], "--seeds: expected at least 1, found -1")])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--tables", "5"], "--tables: unknown 5; choose among 1, 2, 3, 4"),
+        (["--domains", "far"], "--domains: unknown 'far'; choose among short, mid, long"),
+        (["--seeds", "-1"], "--seeds: expected at least 1, found -1"),
+    ],
+)
 def test_wrong_arguments(setup, monkeypatch, arguments, message):
     with pytest.raises(UserError, match=f"^{message}$"):
         run(*setup, monkeypatch, *arguments)

@@ -1,4 +1,5 @@
 """The evaluation scripts on tiny trees in the exact shape of each data set: from nothing to the table."""
+
 import csv
 import importlib
 import io
@@ -15,14 +16,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-
 import tiny
+import torch
+from tiny import one_thread  # noqa: F401, a fixture
+
 from common.checkpoints import load_checkpoint
 from common.config import Config, load_config
-from common.runtime import locks
 from common.errors import UserError
 from common.images import read_image, write_image
+from common.runtime import locks
 from common.videos import find_videos, sorted_frames
 from DBCGM.ablation import flow_condition, random_condition
 from RSDM.ablation import random_regions
@@ -31,7 +33,6 @@ from scripts.evaluation import measure as measuring
 from scripts.evaluation import stages
 from scripts.evaluation.cases import make_case
 from scripts.evaluation.tables import comma_separated, markdown, plain
-from tiny import one_thread  # noqa: F401, a fixture
 
 ROOT = tiny.ROOT
 TABLES = ("bsd", "realblur", "rbvd", "ablation")
@@ -53,12 +54,12 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def call_here(command: list[str], log: str) -> None:
-    """In place of `stages.call`: run the stage in this process, because starting one takes seconds, of which the tiny
-    case needs a fraction. The call is noted in a file."""
+    """In place of `stages.call`: run the stage in this process, because starting one takes seconds, of which
+    the tiny case needs a fraction. The call is noted in a file."""
     at = next(index for index, part in enumerate(command) if part.endswith(".py"))
     script = Path(command[at]).relative_to(ROOT)
     with open(log, "a") as file:
-        print(script, *command[at + 1:], file=file)
+        print(script, *command[at + 1 :], file=file)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", command[at:])
         try:
@@ -70,6 +71,7 @@ def call_here(command: list[str], log: str) -> None:
 
 
 # Trees in the shape of the downloads
+
 
 def bsd_download(folder: Path, settings: tuple[str, ...] = ("1ms8ms",)) -> Path:
     """BSD_<setting>/test/<video>/{Blur,Sharp}/RGB/<8 digits>.png"""
@@ -83,7 +85,8 @@ def bsd_download(folder: Path, settings: tuple[str, ...] = ("1ms8ms",)) -> Path:
 
 
 def realblur_download(folder: Path) -> Path:
-    """RealBlur-J_.../<scene>/{blur/blur_<N>,gt/gt_<N>}.png, numbers without zeros, one scene's sizes not all equal."""
+    """RealBlur-J_.../<scene>/{blur/blur_<N>,gt/gt_<N>}.png, numbers without zeros, one scene's sizes not all
+    equal."""
     for number, name in enumerate(("scene001", "scene012")):
         made, scene = folder / "made", folder / "RealBlur-J_ECC_IMCORR_centroid_itensity_ref" / name
         tiny.write_video(made, (66, 78), number)
@@ -94,8 +97,11 @@ def realblur_download(folder: Path) -> Path:
                 cut = {(0, 9): np.s_[:-2], (0, 10): np.s_[1:, :-2]}.get((number, still), np.s_[:])
                 write_image(scene / word / f"{word}_{still}.png", image[cut])
         shutil.rmtree(made)
-    lines = [f"X/{scene.name}/gt/gt_{n}.png X/{scene.name}/blur/blur_{n}.png" for scene in
-             sorted(folder.glob("*/*")) for n in range(8, 16)]
+    lines = [
+        f"X/{scene.name}/gt/gt_{n}.png X/{scene.name}/blur/blur_{n}.png"
+        for scene in sorted(folder.glob("*/*"))
+        for n in range(8, 16)
+    ]
     (folder / "RealBlur_J_test_list.txt").write_text("\n".join(lines) + "\n")
     return folder
 
@@ -118,11 +124,15 @@ def prepare(module, monkeypatch, *arguments) -> None:
 
 def files(folder: Path) -> dict[str, tuple[int, int]]:
     """Every entry below `folder` (links not followed) with what tells that it was written anew."""
-    return {str(path.relative_to(folder)): (path.lstat().st_mtime_ns, path.lstat().st_ino)
-            for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()}
+    return {
+        str(path.relative_to(folder)): (path.lstat().st_mtime_ns, path.lstat().st_ino)
+        for path in folder.rglob("*")
+        if not path.is_dir() or path.is_symlink()
+    }
 
 
 # Preparing the data sets
+
 
 def test_bsd_is_linked_counted_and_checked(tmp_path, monkeypatch, capsys):
     bsd_download(tmp_path / "download", ("1ms8ms", "3ms24ms"))
@@ -154,7 +164,8 @@ def test_the_published_size_and_number_give_no_warning(tmp_path):
     assert datasets.deviations("bsd_1ms8ms", find_videos(tmp_path / "set")) == []
     (tmp_path / "set" / "007" / "Blur" / "RGB" / "00000149.png").unlink()
     assert datasets.deviations("bsd_1ms8ms", find_videos(tmp_path / "set")) == [
-        "frames in a video, the published set has 150: 007 (149)"]
+        "frames in a video, the published set has 150: 007 (149)"
+    ]
 
 
 def test_bsd_says_what_is_missing(tmp_path, monkeypatch, capsys):
@@ -162,7 +173,9 @@ def test_bsd_says_what_is_missing(tmp_path, monkeypatch, capsys):
     (tmp_path / "download/BSD_1ms8ms/test/001/Sharp/RGB/00000010.png").unlink()
     shutil.rmtree(tmp_path / "download/BSD_1ms8ms/test/000/Sharp")
     with pytest.raises(UserError, match="not ready: 1ms8ms"):
-        prepare(prepare_bsd, monkeypatch, tmp_path / "download", "--out", tmp_path / "BSD", "--settings", "1ms8ms")
+        prepare(
+            prepare_bsd, monkeypatch, tmp_path / "download", "--out", tmp_path / "BSD", "--settings", "1ms8ms"
+        )
     said = capsys.readouterr().out
     assert re.search(r"test/001: no ground truth for 00000010\.png", said)
     assert re.search(r"test/000/Sharp/RGB: no PNG frames", said)
@@ -258,8 +271,10 @@ def test_rbvd_without_known_folder_names(tmp_path, monkeypatch):
 
 # From nothing to the table
 
+
 class World:
-    """A folder with all downloads prepared, weights and a configuration, and what is needed to run the scripts."""
+    """A folder with all downloads prepared, weights and a configuration, and what is needed to run the
+    scripts."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.output, self.log = folder, folder / "eval", folder / "calls.txt"
@@ -272,23 +287,42 @@ class World:
             prepare(prepare_realblur, patch, realblur, "--out", folder / "data" / "RealBlur_J")
             prepare(prepare_rbvd, patch, rbvd, "--out", folder / "data" / "RBVD")
         self.python = folder / "python"
-        self.python.write_text(IN_PROCESS.format(python=sys.executable, log=str(self.log),
-                                                 path=[str(ROOT), str(ROOT / "tests")]))
+        self.python.write_text(
+            IN_PROCESS.format(python=sys.executable, log=str(self.log), path=[str(ROOT), str(ROOT / "tests")])
+        )
         self.python.chmod(0o755)
 
     def root(self, table: str) -> Path:
         return self.folder / "data" / {"realblur": "RealBlur_J", "rbvd": "RBVD"}.get(table, "BSD")
 
     def arguments(self, table: str, *more) -> list[str]:
-        return ["--root", str(self.root(table)), "--config", self.config.name, "--output", self.output.name,
-                "--jobs", "1", *map(str, more)]
+        return [
+            "--root",
+            str(self.root(table)),
+            "--config",
+            self.config.name,
+            "--output",
+            self.output.name,
+            "--jobs",
+            "1",
+            *map(str, more),
+        ]
 
     def script(self, table: str, *more, python: str) -> str:
         """eval_<table>.sh, from another folder than the repository; returns what it said."""
-        own = {name: value for name, value in os.environ.items() if name not in ("RANK", "LOCAL_RANK", "WORLD_SIZE")}
+        own = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("RANK", "LOCAL_RANK", "WORLD_SIZE")
+        }
         command = ["bash", str(ROOT / "scripts" / f"eval_{table}.sh"), *self.arguments(table, *more)]
-        result = subprocess.run(command, cwd=self.folder, capture_output=True, text=True,
-                                env={**own, "OMP_NUM_THREADS": "1", "EVAL_PYTHON": python})
+        result = subprocess.run(
+            command,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            env={**own, "OMP_NUM_THREADS": "1", "EVAL_PYTHON": python},
+        )
         assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
         return result.stdout + result.stderr
 
@@ -328,8 +362,14 @@ def bsd(world) -> World:
 
 
 def picture_values(pictures: list[Path], sharp: list[Path], function: Callable) -> float:
-    return float(np.mean([function(read_image(a).astype(float), read_image(b).astype(float))
-                          for a, b in zip(pictures, sharp)]))
+    return float(
+        np.mean(
+            [
+                function(read_image(a).astype(float), read_image(b).astype(float))
+                for a, b in zip(pictures, sharp)
+            ]
+        )
+    )
 
 
 def plain_psnr(first: np.ndarray, second: np.ndarray) -> float:
@@ -337,20 +377,32 @@ def plain_psnr(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def column_psnr(first: np.ndarray, second: np.ndarray) -> float:
-    return float(np.mean([10 * math.log10(1 / (np.mean((first[:, c] - second[:, c]) ** 2) / 255**2 + 1e-8))
-                          for c in range(first.shape[1])]))
+    return float(
+        np.mean(
+            [
+                10 * math.log10(1 / (np.mean((first[:, c] - second[:, c]) ** 2) / 255**2 + 1e-8))
+                for c in range(first.shape[1])
+            ]
+        )
+    )
 
 
-def windowed_ssim(first: np.ndarray, second: np.ndarray, peak: float, axes: tuple[int, ...], padded: bool) -> float:
+def windowed_ssim(
+    first: np.ndarray, second: np.ndarray, peak: float, axes: tuple[int, ...], padded: bool
+) -> float:
     """SSIM with an 11-tap Gaussian along `axes`; borders repeated, or complete windows only."""
-    taps = np.exp(-np.arange(-5, 6) ** 2 / (2 * 1.5**2))
+    taps = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
 
     def smooth(volume: np.ndarray) -> np.ndarray:
         for axis in axes:
             if padded:
-                volume = np.pad(volume, [(5, 5) if axis == other else (0, 0) for other in range(3)], mode="edge")
+                volume = np.pad(
+                    volume, [(5, 5) if axis == other else (0, 0) for other in range(3)], mode="edge"
+                )
             length = volume.shape[axis] - 10
-            volume = sum(tap * volume.take(range(k, k + length), axis) for k, tap in enumerate(taps / taps.sum()))
+            volume = sum(
+                tap * volume.take(range(k, k + length), axis) for k, tap in enumerate(taps / taps.sum())
+            )
         return volume
 
     a, b = smooth(first), smooth(second)
@@ -359,14 +411,23 @@ def windowed_ssim(first: np.ndarray, second: np.ndarray, peak: float, axes: tupl
     return float(np.mean((2 * a * b + c1) * (2 * cov + c2) / ((a * a + b * b + c1) * (va + vb + c2))))
 
 
-INDEPENDENT = {"psnr": plain_psnr, "psnr_column_mean": column_psnr,
-               "ssim": lambda a, b: windowed_ssim(a, b, 255, (0, 1), False),
-               "ssim_three_axis": lambda a, b: windowed_ssim(a / 255 - 0.5, b / 255 - 0.5, 1, (0, 1, 2), True)}
+INDEPENDENT = {
+    "psnr": plain_psnr,
+    "psnr_column_mean": column_psnr,
+    "ssim": lambda a, b: windowed_ssim(a, b, 255, (0, 1), False),
+    "ssim_three_axis": lambda a, b: windowed_ssim(a / 255 - 0.5, b / 255 - 0.5, 1, (0, 1, 2), True),
+}
 
 
 def test_the_table_of_bsd(bsd):
     rows = bsd.rows("bsd")
-    assert [row["result"] for row in rows] == ["input", "baseline", "adapted", "adapted_best_gt", "meta_transfer"]
+    assert [row["result"] for row in rows] == [
+        "input",
+        "baseline",
+        "adapted",
+        "adapted_best_gt",
+        "meta_transfer",
+    ]
     assert [row["published_psnr"] for row in rows] == [None, 25.57, 29.44, 29.44, 25.58]
     assert [row["missing"] for row in rows] == [""] * 5
     videos = find_videos(bsd.root("bsd") / "1ms8ms")
@@ -374,28 +435,48 @@ def test_the_table_of_bsd(bsd):
     for row in rows[:4]:
         assert (row["frames"], row["frames_all_frames"]) == (8, 16)
         for inner, suffix in ((slice(2, -2), ""), (slice(None), "_all_frames")):
-            pictures = [path if row["result"] == "input" else restored / row["result"] / video.name / path.name
-                        for video in videos for path in video.frames[inner]]
+            pictures = [
+                path if row["result"] == "input" else restored / row["result"] / video.name / path.name
+                for video in videos
+                for path in video.frames[inner]
+            ]
             sharp = [path for video in videos for path in video.sharp[inner]]
             for name, function in INDEPENDENT.items():
-                assert row[name + suffix] == pytest.approx(picture_values(pictures, sharp, function), rel=1e-6), name
+                assert row[name + suffix] == pytest.approx(
+                    picture_values(pictures, sharp, function), rel=1e-6
+                ), name
         if row["published_psnr"] is not None:
             assert row["difference"] == pytest.approx(row["psnr"] - row["published_psnr"])
-            assert row["difference_column_mean"] == pytest.approx(row["psnr_column_mean"] - row["published_psnr"])
+            assert row["difference_column_mean"] == pytest.approx(
+                row["psnr_column_mean"] - row["published_psnr"]
+            )
     assert rows[2]["psnr"] != rows[3]["psnr"]
     assert all(rows[4][name] is None for name in ("psnr", "difference", "ssim", "frames"))
 
 
 def test_the_three_forms_agree_and_carry_the_protocol(bsd):
     text = (bsd.output / "bsd.md").read_text()
-    for phrase in ("data range 255", "2 .. n-3", "structural_similarity", "image columns", "rows, columns and colours",
-                   "No fair result", "as published, not run here", "NOT the published set",
-                   "rsdm.min_size: 256 -> 32", "estrnn.tar", "torch "):
+    for phrase in (
+        "data range 255",
+        "2 .. n-3",
+        "structural_similarity",
+        "image columns",
+        "rows, columns and colours",
+        "No fair result",
+        "as published, not run here",
+        "NOT the published set",
+        "rsdm.min_size: 256 -> 32",
+        "estrnn.tar",
+        "torch ",
+    ):
         assert phrase in text, phrase
     baseline = next(row for row in bsd.rows("bsd") if row["result"] == "baseline")
     line = next(line for line in text.split("\n") if line.startswith("| ESTRNN, before adaptation"))
     assert [cell.strip() for cell in line.split("|")[2:5]] == [
-        f"{baseline['psnr']:.2f}", "25.57", f"{baseline['psnr'] - 25.57:+.2f}"]
+        f"{baseline['psnr']:.2f}",
+        "25.57",
+        f"{baseline['psnr'] - 25.57:+.2f}",
+    ]
     with open(bsd.output / "bsd.csv", newline="") as file:
         flat = list(csv.DictReader(file))
     assert [row["result"] for row in flat] == [row["result"] for row in bsd.rows("bsd")]
@@ -410,7 +491,9 @@ def test_both_adapted_results_come_from_one_training(bsd):
     assert weights["best.pth"]["step"] < weights["last.pth"]["step"]
     figures = {row["result"]: row["psnr"] for row in bsd.rows("bsd")}
     # The choice was made by the very figure that the table shows.
-    assert figures["adapted_best_gt"] == pytest.approx(weights["best.pth"]["figures"]["psnr_ground_truth"], abs=1e-4)
+    assert figures["adapted_best_gt"] == pytest.approx(
+        weights["best.pth"]["figures"]["psnr_ground_truth"], abs=1e-4
+    )
     assert figures["adapted"] < figures["adapted_best_gt"]
 
 
@@ -421,27 +504,50 @@ def test_choosing_by_ground_truth_does_not_change_the_training(bsd, tmp_path):
     shutil.copytree(tmp_path / "last", tmp_path / "best_gt")
     states = {"both": bsd.output / "bsd_1ms8ms" / "deblurring" / "ESTRNN"}
     for select in ("last", "best_gt"):
-        tiny.run("DeblurringModel.deblur_finetune_DDP", bsd.config, "--set", f"output={tmp_path / select}",
-                 f"dataset.root={bsd.root('bsd') / '1ms8ms'}", f"deblurring.select={select}")
+        tiny.run(
+            "DeblurringModel.deblur_finetune_DDP",
+            bsd.config,
+            "--set",
+            f"output={tmp_path / select}",
+            f"dataset.root={bsd.root('bsd') / '1ms8ms'}",
+            f"deblurring.select={select}",
+        )
         states[select] = tmp_path / select / "deblurring" / "ESTRNN"
     last = {select: load_checkpoint(folder / "weights" / "last.pth") for select, folder in states.items()}
     for key, tensor in last["last"]["model_state"].items():
         assert torch.equal(tensor, last["best_gt"]["model_state"][key]), key
         assert torch.equal(tensor, last["both"]["model_state"][key]), key
     assert not (states["last"] / "weights" / "best.pth").exists()
-    tiny.run("DeblurringModel.deblur_inference", bsd.config, "--set", f"output={tmp_path / 'best_gt'}",
-             f"dataset.root={bsd.root('bsd') / '1ms8ms'}", "deblurring.select=best_gt")
+    tiny.run(
+        "DeblurringModel.deblur_inference",
+        bsd.config,
+        "--set",
+        f"output={tmp_path / 'best_gt'}",
+        f"dataset.root={bsd.root('bsd') / '1ms8ms'}",
+        "deblurring.select=best_gt",
+    )
     for path in (states["both"] / "adapted_best_gt").rglob("*.png"):
-        same = states["best_gt"] / path.relative_to(states["both"]).as_posix().replace("adapted_best_gt", "adapted")
+        same = states["best_gt"] / path.relative_to(states["both"]).as_posix().replace(
+            "adapted_best_gt", "adapted"
+        )
         assert np.array_equal(read_image(path), read_image(same))
 
 
 def test_stage_four_by_itself_shows_both(bsd, tmp_path, capsys):
     shutil.copytree(bsd.output / "bsd_1ms8ms", tmp_path / "out")
-    tiny.run("DeblurringModel", bsd.config, "--set", f"output={tmp_path / 'out'}", "deblurring.select=both",
-             f"dataset.root={bsd.root('bsd') / '1ms8ms'}")
+    tiny.run(
+        "DeblurringModel",
+        bsd.config,
+        "--set",
+        f"output={tmp_path / 'out'}",
+        "deblurring.select=both",
+        f"dataset.root={bsd.root('bsd') / '1ms8ms'}",
+    )
     said = capsys.readouterr().out
-    assert "| adapted (last epoch, label-free) |" in said and "| adapted (epoch chosen by ground truth) |" in said
+    assert (
+        "| adapted (last epoch, label-free) |" in said
+        and "| adapted (epoch chosen by ground truth) |" in said
+    )
     figures = {row["result"]: row["psnr_all_frames"] for row in bsd.rows("bsd")}
     written = json.loads((tmp_path / "out" / "deblurring" / "ESTRNN" / "metrics.json").read_text())
     for result in ("input", "baseline", "adapted", "adapted_best_gt"):
@@ -466,8 +572,11 @@ def test_realblur_and_rbvd(world, table, name):
     assert [row["frames"] for row in rows] == [8, 8, 8, 8, None]
     videos = find_videos(world.root(table))
     sharp = [path for video in videos for path in video.sharp[2:-2]]
-    adapted = [world.output / name / "deblurring" / "ESTRNN" / "adapted" / video.name / path.name
-               for video in videos for path in video.frames[2:-2]]
+    adapted = [
+        world.output / name / "deblurring" / "ESTRNN" / "adapted" / video.name / path.name
+        for video in videos
+        for path in video.frames[2:-2]
+    ]
     assert rows[2]["psnr"] == pytest.approx(picture_values(adapted, sharp, plain_psnr), rel=1e-9)
     before = files(world.output)
     assert "measuring" not in world.again(table, "--models", "ESTRNN")
@@ -485,11 +594,19 @@ def ablation(bsd) -> tuple[World, list[str]]:
 def test_the_table_of_the_ablation(ablation):
     world, _ = ablation
     rows = world.rows("ablation")
-    assert [(row["result"], row["published_psnr"]) for row in rows[:2]] == [("input", None), ("baseline", 25.57)]
+    assert [(row["result"], row["published_psnr"]) for row in rows[:2]] == [
+        ("input", None),
+        ("baseline", 25.57),
+    ]
     cells = {(row["patches"], row["condition"]): row for row in rows if row["result"] == "adapted"}
     assert {cell: row["published_psnr"] for cell, row in cells.items()} == {
-        ("random", "random"): 23.88, ("random", "optical_flow"): 25.51, ("random", "dbcgm"): 29.01,
-        ("sharp", "random"): 24.32, ("sharp", "optical_flow"): 26.19, ("sharp", "dbcgm"): 29.44}
+        ("random", "random"): 23.88,
+        ("random", "optical_flow"): 25.51,
+        ("random", "dbcgm"): 29.01,
+        ("sharp", "random"): 24.32,
+        ("sharp", "optical_flow"): 26.19,
+        ("sharp", "dbcgm"): 29.44,
+    }
     assert [row["missing"] for row in rows] == [""] * 14
     assert len({row["psnr"] for row in cells.values()}) == 6
     # The full method and the baseline are eval_bsd's own.
@@ -526,7 +643,9 @@ def test_some_cells_of_the_ablation(ablation):
 def test_the_ablations_patches(ablation):
     world, _ = ablation
     sharp = json.loads((world.output / "bsd_1ms8ms" / "rsdm" / "sharp_regions.json").read_text())
-    content = json.loads((world.output / "ablation" / "random_dbcgm" / "rsdm" / "sharp_regions.json").read_text())
+    content = json.loads(
+        (world.output / "ablation" / "random_dbcgm" / "rsdm" / "sharp_regions.json").read_text()
+    )
     assert not (world.output / "ablation" / "random_dbcgm" / "rsdm" / "mask").exists()
     for name, facts in content["videos"].items():
         boxes = [region for region in content["sharp_regions"] if region["video"] == name]
@@ -541,7 +660,9 @@ def test_the_ablations_patches(ablation):
 def test_the_ablations_conditions(ablation):
     world, _ = ablation
     folder = world.output / "ablation"
-    drawn = [np.load(path) for path in sorted((folder / "random_random" / "dbcgm" / "condition").rglob("*.npy"))]
+    drawn = [
+        np.load(path) for path in sorted((folder / "random_random" / "dbcgm" / "condition").rglob("*.npy"))
+    ]
     for condition in drawn:
         assert condition.dtype == np.float32 and condition.shape == (3, 64, 72)
         assert np.all(condition == condition[:, :1, :1])
@@ -567,11 +688,14 @@ def test_a_choice_that_is_settled_elsewhere_is_refused(tmp_path, override):
 
 # Gaps
 
+
 def test_a_missing_cell_says_so(bsd):
-    """A network without weights, an exposure without data: named in the table, with nothing in their place."""
+    """A network without weights, an exposure without data: named in the table, with nothing in their
+    place."""
     before = files(shutil.copytree(bsd.output / "bsd_1ms8ms", bsd.folder / "gaps" / "bsd_1ms8ms"))
-    said = bsd.again("bsd", "--models", "ESTRNN,DSTNet", "--set", "DSTNet:deblurring.weights=nowhere.pth",
-                     output="gaps")
+    said = bsd.again(
+        "bsd", "--models", "ESTRNN,DSTNet", "--set", "DSTNet:deblurring.weights=nowhere.pth", output="gaps"
+    )
     assert "left out: bsd_1ms8ms, DSTNet: deblurring.weights: " in said
     assert files(bsd.folder / "gaps" / "bsd_1ms8ms") == before
     rows = bsd.rows("bsd", "gaps")
@@ -583,13 +707,19 @@ def test_a_missing_cell_says_so(bsd):
     assert {row["name"] for row in rows if row["psnr"] is not None} == {"bsd_1ms8ms", "bsd_2ms16ms"}
     text = (bsd.folder / "gaps" / "bsd.md").read_text()
     assert "| DSTNet, before adaptation | missing | 25.42 | – | missing |" in text
-    assert re.search(r"^- BSD 1ms8ms: DSTNet, before adaptation; .* — deblurring\.weights: .*/nowhere\.pth does not "
-                     r"exist$", text, re.MULTILINE)
+    assert re.search(
+        r"^- BSD 1ms8ms: DSTNet, before adaptation; .* — deblurring\.weights: .*/nowhere\.pth does not "
+        r"exist$",
+        text,
+        re.MULTILINE,
+    )
     assert "3ms24ms: dataset.root does not exist" in text
 
 
 def test_nothing_to_run(world):
-    with pytest.raises(UserError, match="nothing can be run: .*3ms24ms: dataset.root does not.*eval_bsd.sh --help"):
+    with pytest.raises(
+        UserError, match="nothing can be run: .*3ms24ms: dataset.root does not.*eval_bsd.sh --help"
+    ):
         world.again("bsd", "--settings", "3ms24ms", output="nothing")
     assert not (world.folder / "nothing").exists()
 
@@ -597,7 +727,9 @@ def test_nothing_to_run(world):
 def test_results_of_other_settings_are_neither_mixed_nor_shown(bsd):
     """Stage 1 refuses its folder, so the adapted figures of before are not those of these settings."""
     shutil.copytree(bsd.output / "bsd_1ms8ms", bsd.folder / "other" / "bsd_1ms8ms")
-    with pytest.raises(UserError, match="the table is incomplete: .*made with other settings: rsdm.ratio: 0.25 -> 0.5"):
+    with pytest.raises(
+        UserError, match="the table is incomplete: .*made with other settings: rsdm.ratio: 0.25 -> 0.5"
+    ):
         bsd.again("bsd", *ONE, "--set", "rsdm.ratio=0.5", output="other")
     rows = {row["result"]: row for row in bsd.rows("bsd", "other")}
     assert rows["baseline"]["psnr"] is not None
@@ -629,6 +761,7 @@ def test_several_processes_are_started_by_torchrun(world, monkeypatch):
 
 
 # Measuring
+
 
 @pytest.fixture
 def measured(tmp_path) -> tuple[list, Path, Callable]:
@@ -683,8 +816,11 @@ def test_figures_are_measured_once_and_anew_when_something_changed(measured, mon
     videos, restored, run = measured
     run()
     looked = []
-    monkeypatch.setattr(measuring, "_frame", lambda video, pictures, position: looked.append(video.name) or
-                        dict.fromkeys(measuring.MEASURES, 1.0))
+    monkeypatch.setattr(
+        measuring,
+        "_frame",
+        lambda video, pictures, position: looked.append(video.name) or dict.fromkeys(measuring.MEASURES, 1.0),
+    )
     assert run().table["psnr"] == math.inf and looked == []
     (restored / "a" / videos[0].frames[0].name).touch()
     run()
@@ -708,28 +844,36 @@ def test_an_incomplete_result_is_not_measured(measured):
 
 # The published figures
 
+
 def test_published_figures():
     """The paper's figures, typed in a second time."""
     names = ["bsd_1ms8ms", "bsd_2ms16ms", "bsd_3ms24ms", "realblur_j", "rbvd"]
-    networks = {"ESTRNN": "25.57 29.44 24.64 28.36 26.01 28.32 25.87 27.64 24.47 26.83",
-                "MMP_RNN": "21.63 29.17 21.26 26.95 22.74 26.77 24.65 27.69 22.81 25.81",
-                "DSTNet": "25.42 28.69 23.50 27.11 24.68 26.69 26.57 27.74 23.15 25.66",
-                "Shift_Net": "25.00 28.75 23.75 26.31 24.98 26.92 26.01 27.71 23.98 25.35"}
+    networks = {
+        "ESTRNN": "25.57 29.44 24.64 28.36 26.01 28.32 25.87 27.64 24.47 26.83",
+        "MMP_RNN": "21.63 29.17 21.26 26.95 22.74 26.77 24.65 27.69 22.81 25.81",
+        "DSTNet": "25.42 28.69 23.50 27.11 24.68 26.69 26.57 27.74 23.15 25.66",
+        "Shift_Net": "25.00 28.75 23.75 26.31 24.98 26.92 26.01 27.71 23.98 25.35",
+    }
     content = datasets.published()
     assert content["networks"] == list(networks) and list(content["sets"]) == names
     for network, line in networks.items():
         values = list(map(float, line.split()))
         for index, name in enumerate(names):
             facts = content["sets"][name]
-            assert (facts["baseline"][network], facts["adapted"][network]) == tuple(values[2 * index:2 * index + 2])
+            assert (facts["baseline"][network], facts["adapted"][network]) == tuple(
+                values[2 * index : 2 * index + 2]
+            )
     assert [content["sets"][name]["meta_transfer"] for name in names] == [25.58, 24.53, 25.15, 26.12, 24.83]
-    assert content["ablation"]["adapted"] == {"random": {"random": 23.88, "optical_flow": 25.51, "dbcgm": 29.01},
-                                              "sharp": {"random": 24.32, "optical_flow": 26.19, "dbcgm": 29.44}}
+    assert content["ablation"]["adapted"] == {
+        "random": {"random": 23.88, "optical_flow": 25.51, "dbcgm": 29.01},
+        "sharp": {"random": 24.32, "optical_flow": 26.19, "dbcgm": 29.44},
+    }
     assert "2407.09059" in content["source"]
     assert [content["sets"][name]["size"] for name in names] == [[640, 480]] * 3 + [None, [1440, 960]]
 
 
 # Which configuration is run
+
 
 def test_the_published_configuration_is_used_unchanged(tmp_path):
     case = make_case("bsd_2ms16ms", "ESTRNN", "sharp", "dbcgm", tmp_path, None, None, [])
@@ -754,13 +898,17 @@ def test_overrides_for_one_network(tmp_path):
     assert other.config.deblurring.weights is None or "DSTNet" in str(other.config.deblurring.weights)
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (["bsd", "--models", "ESTRNN,EDVR"], "unknown 'EDVR'; choose among ESTRNN, MMP_RNN"),
-    (["bsd", "--settings", "1ms"], "unknown '1ms'"),
-    (["rbvd", "--settings", "1ms8ms"], "--settings: not for the table"),
-    (["ablation", "--models", "DSTNet"], "--models: not for"),
-    (["ablation", "--cells", "sharp:raft"], "unknown 'sharp:raft'"),
-    (["bsd", "--gpus", "0"], "--gpus: expected at least 1")])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["bsd", "--models", "ESTRNN,EDVR"], "unknown 'EDVR'; choose among ESTRNN, MMP_RNN"),
+        (["bsd", "--settings", "1ms"], "unknown '1ms'"),
+        (["rbvd", "--settings", "1ms8ms"], "--settings: not for the table"),
+        (["ablation", "--models", "DSTNet"], "--models: not for"),
+        (["ablation", "--cells", "sharp:raft"], "unknown 'sharp:raft'"),
+        (["bsd", "--gpus", "0"], "--gpus: expected at least 1"),
+    ],
+)
 def test_wrong_arguments(monkeypatch, arguments, message):
     monkeypatch.setattr(sys, "argv", ["evaluate", *arguments])
     with pytest.raises(UserError, match=re.escape(message)):
@@ -769,6 +917,7 @@ def test_wrong_arguments(monkeypatch, arguments, message):
 
 # The ablation's switches by themselves
 
+
 def test_random_regions():
     boxes = random_regions(40, (48, 100), 500, 32, 7)
     assert boxes == random_regions(40, (48, 100), 500, 32, 7) != random_regions(40, (48, 100), 500, 32, 8)
@@ -776,7 +925,9 @@ def test_random_regions():
     assert len(boxes) == 40 and len(flat) == 500 and min(map(len, boxes)) > 0
     assert np.all(flat[:, 2:] - flat[:, :2] == 32)
     assert (flat[:, 0].min(), flat[:, 2].max(), flat[:, 1].min(), flat[:, 3].max()) == (0, 48, 0, 100)
-    assert random_regions(3, (31, 100), 5, 32, 7) == [[], [], []] and random_regions(0, (48, 48), 5, 32, 7) == []
+    assert (
+        random_regions(3, (31, 100), 5, 32, 7) == [[], [], []] and random_regions(0, (48, 48), 5, 32, 7) == []
+    )
 
 
 def test_flow_condition_has_the_flows_direction_and_length():
@@ -788,8 +939,9 @@ def test_flow_condition_has_the_flows_direction_and_length():
 
 
 def test_random_condition_covers_the_stated_range():
-    drawn = np.array([random_condition(2, 3, 50.0, np.random.default_rng(seed))[:, 0, 0]
-                      for seed in range(400)])
+    drawn = np.array(
+        [random_condition(2, 3, 50.0, np.random.default_rng(seed))[:, 0, 0] for seed in range(400)]
+    )
     assert np.allclose(np.hypot(drawn[:, 0], drawn[:, 1]), 1)
     assert abs(drawn[:, :2].mean(axis=0)).max() < 0.1
     magnitudes = drawn[:, 2]
@@ -798,21 +950,45 @@ def test_random_condition_covers_the_stated_range():
 
 # What a newcomer is told
 
+
 @pytest.mark.parametrize("table", TABLES)
 def test_help_needs_no_environment_and_tells_all(table, tmp_path):
-    script = shutil.copytree(ROOT / "scripts", tmp_path / "checkout" / "scripts", ignore=shutil.ignore_patterns("*.py"))
-    result = subprocess.run(["bash", str(script / f"eval_{table}.sh"), "--models", "ESTRNN", "--help"],
-                            capture_output=True, text=True, env={"PATH": os.environ["PATH"], "PYTHON": "/nonexistent"})
+    script = shutil.copytree(
+        ROOT / "scripts", tmp_path / "checkout" / "scripts", ignore=shutil.ignore_patterns("*.py")
+    )
+    result = subprocess.run(
+        ["bash", str(script / f"eval_{table}.sh"), "--models", "ESTRNN", "--help"],
+        capture_output=True,
+        text=True,
+        env={"PATH": os.environ["PATH"], "PYTHON": "/nonexistent"},
+    )
     assert result.returncode == 0 and result.stderr == ""
     said = result.stdout
     assert not (tmp_path / "checkout" / ".venv").exists()
-    told = ["Usage: bash scripts/eval_", "--root", "--gpus", "--output", "--set", "check_weights.py", "best_net.pth",
-            "raft-things.pth", "ID_Blau.pth", "best_ESTRNN_baseline.pth", "princeton-vl/RAFT", "Disk", "GPU",
-            "goes on where it stopped", "2 .. n-3", "released code's own two measures"]
-    told += {"bsd": ["zzh-tech/ESTRNN", "640 x 480", "20 videos of 150 frames", "prepare_bsd.py"],
-             "realblur": ["rimchang/RealBlur", "RealBlur_J_test_list.txt", "prepare_realblur.py", "blur_<N>.png"],
-             "rbvd": ["XJTU-CVLAB-LOWLEVEL/RNN-MBP", "1440 x 960", "prepare_rbvd.py"],
-             "ablation": ["0 .. 205 pixels", "eval_bsd.sh --help", "optical-flow condition"]}[table]
+    told = [
+        "Usage: bash scripts/eval_",
+        "--root",
+        "--gpus",
+        "--output",
+        "--set",
+        "check_weights.py",
+        "best_net.pth",
+        "raft-things.pth",
+        "ID_Blau.pth",
+        "best_ESTRNN_baseline.pth",
+        "princeton-vl/RAFT",
+        "Disk",
+        "GPU",
+        "goes on where it stopped",
+        "2 .. n-3",
+        "released code's own two measures",
+    ]
+    told += {
+        "bsd": ["zzh-tech/ESTRNN", "640 x 480", "20 videos of 150 frames", "prepare_bsd.py"],
+        "realblur": ["rimchang/RealBlur", "RealBlur_J_test_list.txt", "prepare_realblur.py", "blur_<N>.png"],
+        "rbvd": ["XJTU-CVLAB-LOWLEVEL/RNN-MBP", "1440 x 960", "prepare_rbvd.py"],
+        "ablation": ["0 .. 205 pixels", "eval_bsd.sh --help", "optical-flow condition"],
+    }[table]
     for phrase in told:
         assert phrase in said, phrase
     assert "set -euo" not in said and max(map(len, said.split("\n"))) <= 120
@@ -821,5 +997,6 @@ def test_help_needs_no_environment_and_tells_all(table, tmp_path):
 def test_help_names_every_option_of_the_program():
     options = re.findall(r'add_argument\("(--[a-z]+)"', (ROOT / "scripts" / "evaluate.py").read_text())
     helps = (ROOT / "scripts" / "evaluation" / "help.txt").read_text() + "".join(
-        (ROOT / "scripts" / f"eval_{table}.sh").read_text() for table in TABLES)
+        (ROOT / "scripts" / f"eval_{table}.sh").read_text() for table in TABLES
+    )
     assert len(options) == 9 and [option for option in options if option not in helps] == []

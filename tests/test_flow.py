@@ -1,4 +1,5 @@
 """RAFT against the stored vectors, the conversion of its published files, and DIS."""
+
 import numpy as np
 import pytest
 import torch
@@ -50,12 +51,13 @@ def texture(height: int, width: int, name: str = "texture") -> torch.Tensor:
     return (255 * (smooth - smooth.min()) / (smooth.max() - smooth.min())).round().to(torch.uint8)
 
 
-@pytest.mark.parametrize("name, updates", [(case["name"], updates) for case in CASES.values()
-                                           for updates in case["updates"]])
+@pytest.mark.parametrize(
+    "name, updates", [(case["name"], updates) for case in CASES.values() for updates in case["updates"]]
+)
 def test_raft_matches_stored_flow(files, name, updates):
     case = CASES[name]
     flow = load_flow(f"raft_{case['model']}", files[case["model"]], iterations=updates)(*pair(case))
-    sampled = flow[..., ::case["stride"], ::case["stride"]]
+    sampled = flow[..., :: case["stride"], :: case["stride"]]
     assert relative_error(sampled, EXPECTED[f"{name}/flow{updates}"]) < TOLERANCE
 
 
@@ -78,18 +80,22 @@ def test_torchvision_file_is_accepted_as_is(files, tmp_path):
     network.load_state_dict(princeton_to_torchvision(princeton_state("small"), small=True))
     torch.save(network.state_dict(), tmp_path / "raft_small.pth")
     first, second = texture(128, 128), texture(128, 128, "other")
-    assert torch.equal(load_flow("raft_small", tmp_path / "raft_small.pth", iterations=2)(first, second),
-                       load_flow("raft_small", files["small"], iterations=2)(first, second))
+    assert torch.equal(
+        load_flow("raft_small", tmp_path / "raft_small.pth", iterations=2)(first, second),
+        load_flow("raft_small", files["small"], iterations=2)(first, second),
+    )
 
 
 @pytest.mark.parametrize("size, margins", [((41, 90), ((43, 44), (19, 19))), ((129, 128), ((3, 4), (0, 0)))])
 def test_raft_pads_centred_by_replication(files, size, margins):
     flow = load_flow("raft_small", files["small"], iterations=2)
     first, second = texture(*size), texture(*size, "other")
-    padded = [torch.from_numpy(np.pad(image.numpy(), ((0, 0), (0, 0), *margins), mode="edge"))
-              for image in (first, second)]
+    padded = [
+        torch.from_numpy(np.pad(image.numpy(), ((0, 0), (0, 0), *margins), mode="edge"))
+        for image in (first, second)
+    ]
     (top, _), (left, _) = margins
-    whole = flow(*padded)[..., top:top + size[0], left:left + size[1]]
+    whole = flow(*padded)[..., top : top + size[0], left : left + size[1]]
     assert torch.equal(flow(first, second), whole)
     assert whole.shape == (1, 2, *size) and whole.dtype == torch.float32 and whole.isfinite().all()
 
@@ -121,7 +127,7 @@ def test_flow_of_a_batch_is_that_of_its_items(files, name):
 def test_dis_recovers_a_shift(shift):
     down, right = shift
     canvas = texture(160, 200)
-    first, second = canvas[..., 20:140, 20:180], canvas[..., 20 - down:140 - down, 20 - right:180 - right]
+    first, second = canvas[..., 20:140, 20:180], canvas[..., 20 - down : 140 - down, 20 - right : 180 - right]
     flow = load_flow("dis")(first, second)
     inside = flow[..., 16:-16, 16:-16]
     assert flow.shape == (1, 2, 120, 160) and flow.dtype == torch.float32
@@ -147,23 +153,36 @@ def test_dis_does_not_remember_earlier_images():
     assert torch.equal(used(first, second), load_flow("dis")(first, second))
 
 
-@pytest.mark.parametrize("first, second", [((1, 3, 64, 64), (1, 3, 64, 65)), ((1, 1, 64, 64), (1, 1, 64, 64)),
-                                           ((3, 64, 64), (3, 64, 64)), ((0, 3, 64, 64), (0, 3, 64, 64))])
-@pytest.mark.parametrize("flow", [load_flow("dis"), RaftFlow(raft_small(weights=None), 1)],
-                         ids=["dis", "raft"])
+@pytest.mark.parametrize(
+    "first, second",
+    [
+        ((1, 3, 64, 64), (1, 3, 64, 65)),
+        ((1, 1, 64, 64), (1, 1, 64, 64)),
+        ((3, 64, 64), (3, 64, 64)),
+        ((0, 3, 64, 64), (0, 3, 64, 64)),
+    ],
+)
+@pytest.mark.parametrize(
+    "flow", [load_flow("dis"), RaftFlow(raft_small(weights=None), 1)], ids=["dis", "raft"]
+)
 def test_wrong_shapes(flow, first, second):
     with pytest.raises(ValueError, match=r"two images \(B, 3, H, W\) of one size"):
         flow(torch.zeros(first), torch.zeros(second))
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (dict(name="raft"), "dbcgm.flow: unknown flow 'raft'; choose one of raft_large, raft_small, dis"),
-    (dict(name="raft_large"), "raft-things.pth.*dbcgm.flow: dis"),
-    (dict(name="raft_small"), "raft-small.pth.*dbcgm.flow: dis"),
-    (dict(name="dis", weights="raft-things.pth"), "dis takes no weights, got raft-things.pth"),
-    (dict(name="raft_small", weights="any.pth", iterations=0),
-     "dbcgm.iterations: expected at least 1, got 0"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (dict(name="raft"), "dbcgm.flow: unknown flow 'raft'; choose one of raft_large, raft_small, dis"),
+        (dict(name="raft_large"), "raft-things.pth.*dbcgm.flow: dis"),
+        (dict(name="raft_small"), "raft-small.pth.*dbcgm.flow: dis"),
+        (dict(name="dis", weights="raft-things.pth"), "dis takes no weights, got raft-things.pth"),
+        (
+            dict(name="raft_small", weights="any.pth", iterations=0),
+            "dbcgm.iterations: expected at least 1, got 0",
+        ),
+    ],
+)
 def test_wrong_settings(arguments, message):
     with pytest.raises(UserError, match=message):
         load_flow(**arguments)
@@ -188,9 +207,13 @@ def test_flows_between_many_images_are_those_of_single_pairs(files, name):
 def test_raft_encodes_an_image_once_however_many_pairs_it_is_in(files):
     flow = load_flow("raft_large", files["large"], iterations=2)
     seen = {"feature": [], "context": [], "mask": []}
-    for name, module in (("feature", flow.network.feature_encoder.network),
-                         ("context", flow.network.context_encoder.network),
-                         ("mask", flow.network.mask_predictor.predictor)):
-        module.register_forward_hook(lambda module, inputs, output, name=name: seen[name].append(len(inputs[0])))
+    for name, module in (
+        ("feature", flow.network.feature_encoder.network),
+        ("context", flow.network.context_encoder.network),
+        ("mask", flow.network.mask_predictor.predictor),
+    ):
+        module.register_forward_hook(
+            lambda module, inputs, output, name=name: seen[name].append(len(inputs[0]))
+        )
     flow.between(torch.cat([texture(128, 128, str(index)) for index in range(3)]), [(1, 2), (1, 0)])
     assert seen == {"feature": [3], "context": [1], "mask": [2]}

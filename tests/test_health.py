@@ -1,4 +1,5 @@
 """The checks that a restored video has to pass."""
+
 import numpy as np
 import pytest
 
@@ -9,8 +10,10 @@ def video(levels, noise=0.0):
     """Frames of 40 x 48 pixels with a fixed texture around the given grey levels."""
     rng = np.random.default_rng(0)
     texture = rng.normal(0, 20, (40, 48, 3))
-    return [(texture + level + noise * rng.normal(size=(40, 48, 3))).round().clip(0, 255).astype(np.uint8)
-            for level in levels]
+    return [
+        (texture + level + noise * rng.normal(size=(40, 48, 3))).round().clip(0, 255).astype(np.uint8)
+        for level in levels
+    ]
 
 
 def test_a_video_is_as_sound_as_itself():

@@ -1,4 +1,5 @@
 """ID-Blau's network, schedule and samplers against the stored vectors."""
+
 import functools
 import math
 
@@ -7,8 +8,7 @@ import torch
 from torch import nn
 from vectors import expected, fill, image, manifest, normal, relative_error, shapes
 
-from BlurringModel.id_blau.diffusion import (GaussianDiffusion, ddim_timesteps, linear_betas,
-                                             seeded_draws)
+from BlurringModel.id_blau.diffusion import GaussianDiffusion, ddim_timesteps, linear_betas, seeded_draws
 from BlurringModel.id_blau.initial import start_from_input
 from BlurringModel.id_blau.train import training_noise
 from BlurringModel.id_blau.unet import UNet
@@ -32,8 +32,15 @@ def tiny_diffusion(num_timesteps: int = 100) -> GaussianDiffusion:
 
 def condition(case: str, batch: int, height: int, width: int) -> torch.Tensor:
     angle = 2 * math.pi * image(f"{case}/angle", batch, 1, height, width)
-    return torch.cat([image(f"{case}/sharp", batch, 3, height, width) - 0.5, angle.cos(), angle.sin(),
-                      image(f"{case}/magnitude", batch, 1, height, width)], dim=1)
+    return torch.cat(
+        [
+            image(f"{case}/sharp", batch, 3, height, width) - 0.5,
+            angle.cos(),
+            angle.sin(),
+            image(f"{case}/magnitude", batch, 1, height, width),
+        ],
+        dim=1,
+    )
 
 
 def inputs(case: dict) -> tuple[torch.Tensor, torch.Tensor]:
@@ -45,8 +52,10 @@ def stored_draws(case: dict):
     return lambda k, shape: normal(f"{case['name']}/draw{k - 1}", *shape)
 
 
-@pytest.mark.parametrize("config, keys, count", [("config", "state_dict", "parameters"),
-                                                 ("config_tiny", "state_dict_tiny", "parameters_tiny")])
+@pytest.mark.parametrize(
+    "config, keys, count",
+    [("config", "state_dict", "parameters"), ("config_tiny", "state_dict_tiny", "parameters_tiny")],
+)
 def test_unet_has_the_published_parameters(config, keys, count):
     network = UNet(**MANIFEST[config])
     assert list(shapes(network).items()) == list(MANIFEST[keys].items())
@@ -75,12 +84,15 @@ def test_unet_drops_out_in_training_only():
         assert torch.equal(network.eval()(x, time), network(x, time))
 
 
-@pytest.mark.parametrize("shape, steps, message", [
-    ((1, 9, 32, 30), 1, "multiples of 4, got 32 x 30"),
-    ((1, 9, 34, 32), 1, "multiples of 4, got 34 x 32"),
-    ((1, 8, 32, 32), 1, r"\(B, 9, H, W\), got \(1, 8, 32, 32\)"),
-    ((2, 9, 32, 32), 1, r"\(2,\), got \(1,\)"),
-])
+@pytest.mark.parametrize(
+    "shape, steps, message",
+    [
+        ((1, 9, 32, 30), 1, "multiples of 4, got 32 x 30"),
+        ((1, 9, 34, 32), 1, "multiples of 4, got 34 x 32"),
+        ((1, 8, 32, 32), 1, r"\(B, 9, H, W\), got \(1, 8, 32, 32\)"),
+        ((2, 9, 32, 32), 1, r"\(2,\), got \(1,\)"),
+    ],
+)
 def test_unet_refuses_wrong_inputs(shape, steps, message):
     with pytest.raises(ValueError, match=message):
         UNet(base_channels=8)(torch.zeros(shape), torch.zeros(steps, dtype=torch.int64))
@@ -123,8 +135,9 @@ def test_published_checkpoint_loads(tmp_path):
 def test_ddim(unet, name):
     case = CASES[name]
     diffusion = GaussianDiffusion(unet, linear_betas(case["num_timesteps"]))
-    output = diffusion.ddim_sample(*inputs(case), steps=case["sample_timesteps"], eta=case["eta"],
-                                   generator=stored_draws(case))
+    output = diffusion.ddim_sample(
+        *inputs(case), steps=case["sample_timesteps"], eta=case["eta"], generator=stored_draws(case)
+    )
     assert relative_error(output, EXPECTED[f"{name}/output"]) < TOLERANCE
 
 
@@ -159,8 +172,12 @@ def test_training_loss(unet):
 
 def test_loss_reaches_every_parameter():
     diffusion = tiny_diffusion()
-    diffusion.loss(normal("blur", 2, 3, 8, 8), normal("condition", 2, 6, 8, 8), torch.tensor([1, 50]),
-                   normal("noise", 2, 3, 8, 8)).backward()
+    diffusion.loss(
+        normal("blur", 2, 3, 8, 8),
+        normal("condition", 2, 6, 8, 8),
+        torch.tensor([1, 50]),
+        normal("noise", 2, 3, 8, 8),
+    ).backward()
     gradients = [parameter.grad for parameter in diffusion.parameters()]
     assert all(gradient is not None and gradient.abs().sum() > 0 for gradient in gradients)
 
@@ -200,8 +217,9 @@ def test_ddim_without_eta_draws_nothing():
     args = normal("condition", 1, 6, 8, 8), normal("noise", 1, 3, 8, 8)
     diffusion = tiny_diffusion()
     before = torch.get_rng_state()
-    assert torch.equal(diffusion.ddim_sample(*args, steps=3, generator=forbidden),
-                       diffusion.ddim_sample(*args, steps=3))
+    assert torch.equal(
+        diffusion.ddim_sample(*args, steps=3, generator=forbidden), diffusion.ddim_sample(*args, steps=3)
+    )
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -220,13 +238,16 @@ def test_samplers_draw_in_the_order_of_their_steps():
     assert drawn == [1, 2, 3]
 
 
-@pytest.mark.parametrize("sample", [functools.partial(GaussianDiffusion.ddim_sample, steps=3, eta=1.0),
-                                    GaussianDiffusion.ddpm_sample])
+@pytest.mark.parametrize(
+    "sample",
+    [functools.partial(GaussianDiffusion.ddim_sample, steps=3, eta=1.0), GaussianDiffusion.ddpm_sample],
+)
 def test_torch_generator_repeats_a_sample(sample):
     args = normal("condition", 2, 6, 8, 8), normal("noise", 2, 3, 8, 8)
     diffusion = tiny_diffusion(10)
-    one, same, other = (sample(diffusion, *args, generator=torch.Generator().manual_seed(seed))
-                        for seed in (1, 1, 2))
+    one, same, other = (
+        sample(diffusion, *args, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+    )
     assert torch.equal(one, same) and not torch.equal(one, other)
 
 

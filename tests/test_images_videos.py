@@ -1,4 +1,5 @@
 """Images, arrays, folders of frames, the list of sharp regions: what is read, in which order, what not."""
+
 import json
 import shutil
 import struct
@@ -10,14 +11,21 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tiny
 import torch
 
-import tiny
 from common.errors import UserError
-from common.training.frame_cache import FrameCache
-from common.images import (pad_to_multiple, read_array, read_image, to_image, to_tensor, write_array,
-                           write_image)
+from common.images import (
+    pad_to_multiple,
+    read_array,
+    read_image,
+    to_image,
+    to_tensor,
+    write_array,
+    write_image,
+)
 from common.regions_file import by_frame, read_regions
+from common.training.frame_cache import FrameCache
 from common.videos import Video, find_videos, sorted_frames
 
 
@@ -66,7 +74,7 @@ def test_grey_and_transparent_images(tmp_path):
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.999], ids=["header", "half", "end"])
 def test_truncated_png(picture, share):
     path, data = picture[0], picture[0].read_bytes()
-    path.write_bytes(data[:int(len(data) * share)])
+    path.write_bytes(data[: int(len(data) * share)])
     message = _refused(read_image, path)
     assert message.startswith(f"{path}: ") and "truncated" in message and "copy" in message
 
@@ -77,13 +85,20 @@ def _huge(data: bytes) -> bytes:
     return data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
 
 
-@pytest.mark.parametrize("damage, words", [
-    (lambda data: data[:len(data) // 2] + data[-12:], "truncated PNG image; copy or export"),
-    (lambda data: data[:500] + bytes([data[500] ^ 255]) + data[501:], "damaged PNG image (the checksum of its part 'IDAT'"),
-    (lambda data: data[:40] + bytes([data[40] ^ 1]) + data[41:], "damaged PNG image"),
-    (lambda data: b"<html>IEND", "truncated or not a PNG image"),
-    (_huge, "claims 100000 x 100000 pixels, more than 134217728 are not read")],
-    ids=["hole", "flipped", "one bit", "html", "huge"])
+@pytest.mark.parametrize(
+    "damage, words",
+    [
+        (lambda data: data[: len(data) // 2] + data[-12:], "truncated PNG image; copy or export"),
+        (
+            lambda data: data[:500] + bytes([data[500] ^ 255]) + data[501:],
+            "damaged PNG image (the checksum of its part 'IDAT'",
+        ),
+        (lambda data: data[:40] + bytes([data[40] ^ 1]) + data[41:], "damaged PNG image"),
+        (lambda data: b"<html>IEND", "truncated or not a PNG image"),
+        (_huge, "claims 100000 x 100000 pixels, more than 134217728 are not read"),
+    ],
+    ids=["hole", "flipped", "one bit", "html", "huge"],
+)
 def test_damaged_png(picture, damage, words):
     path = picture[0]
     path.write_bytes(damage(path.read_bytes()))
@@ -98,7 +113,7 @@ def test_truncated_jpeg(tmp_path, share):
     # Behind the end anything may stand, as behind a picture that holds a short video.
     (tmp_path / "a.jpg").write_bytes(data + bytes(5000))
     assert read_image(tmp_path / "a.jpg").shape == (40, 50, 3)
-    (tmp_path / "a.jpg").write_bytes(data[:int(len(data) * share)])
+    (tmp_path / "a.jpg").write_bytes(data[: int(len(data) * share)])
     assert "truncated or damaged JPEG image" in _refused(read_image, tmp_path / "a.jpg")
 
 
@@ -106,7 +121,7 @@ def test_huge_jpeg_is_refused_by_its_header(tmp_path):
     cv2.imwrite(str(tmp_path / "a.jpg"), _noise(40, 50))
     data = (tmp_path / "a.jpg").read_bytes()
     at = data.index(b"\xff\xc0") + 5
-    (tmp_path / "a.jpg").write_bytes(data[:at] + struct.pack(">HH", 60000, 60000) + data[at + 4:])
+    (tmp_path / "a.jpg").write_bytes(data[:at] + struct.pack(">HH", 60000, 60000) + data[at + 4 :])
     assert "claims 60000 x 60000 pixels" in _refused(read_image, tmp_path / "a.jpg")
 
 
@@ -119,8 +134,9 @@ def test_empty_file(tmp_path, name):
 def test_not_an_image(tmp_path):
     (tmp_path / "notes.jpg").write_text("notes")
     assert "not a readable image" in _refused(read_image, tmp_path / "notes.jpg")
-    assert _refused(read_image, tmp_path / "none.png") == (f"{tmp_path / 'none.png'}: image cannot be read "
-                                                           "(No such file or directory)")
+    assert _refused(read_image, tmp_path / "none.png") == (
+        f"{tmp_path / 'none.png'}: image cannot be read (No such file or directory)"
+    )
     assert "image cannot be read" in _refused(read_image, tmp_path)
 
 
@@ -136,9 +152,11 @@ def test_written_whole_or_not_at_all(tmp_path):
 
 def test_a_writer_that_is_never_ended_leaves_nothing(tmp_path):
     """As when a signal raises before the end of its block is seen to."""
-    code = ("import os, sys; from common.runtime import files; writer = files.atomic_write(sys.argv[1]); "
-            "open(writer.__enter__(), 'w').close(); assert os.listdir(sys.argv[2]); "
-            "os.kept = [writer]; os.kept.append(os.kept)")
+    code = (
+        "import os, sys; from common.runtime import files; writer = files.atomic_write(sys.argv[1]); "
+        "open(writer.__enter__(), 'w').close(); assert os.listdir(sys.argv[2]); "
+        "os.kept = [writer]; os.kept.append(os.kept)"
+    )
     subprocess.run([sys.executable, "-c", code, tmp_path / "a.json", tmp_path], check=True, cwd=tiny.ROOT)
     assert list(tmp_path.iterdir()) == []
 
@@ -161,9 +179,18 @@ def test_rounding_to_bytes():
     assert np.array_equal(to_image(to_tensor(every)), every)
 
 
-@pytest.mark.parametrize("size, multiple, minimum, padded", [
-    ((8, 16), 8, 0, (8, 16)), ((9, 15), 8, 0, (16, 16)), ((1, 7), 4, 0, (4, 8)), ((5, 30), 1, 0, (5, 30)),
-    ((8, 40), 8, 24, (24, 40)), ((8, 8), 8, 20, (24, 24)), ((30, 24), 8, 24, (32, 24))])
+@pytest.mark.parametrize(
+    "size, multiple, minimum, padded",
+    [
+        ((8, 16), 8, 0, (8, 16)),
+        ((9, 15), 8, 0, (16, 16)),
+        ((1, 7), 4, 0, (4, 8)),
+        ((5, 30), 1, 0, (5, 30)),
+        ((8, 40), 8, 24, (24, 40)),
+        ((8, 8), 8, 20, (24, 24)),
+        ((30, 24), 8, 24, (32, 24)),
+    ],
+)
 def test_pad_to_multiple(size, multiple, minimum, padded):
     for lead in ((), (3,), (2, 3), (2, 5, 3)):
         tensor = torch.arange(float(np.prod((*lead, *size)))).reshape(*lead, *size)
@@ -173,7 +200,7 @@ def test_pad_to_multiple(size, multiple, minimum, padded):
         assert torch.equal(result[..., :height, :width], tensor)
         below, beside = result[..., height:, :width], result[..., width:]
         assert torch.equal(below, tensor[..., -1:, :].expand_as(below))
-        assert torch.equal(beside, result[..., width - 1:width].expand_as(beside))
+        assert torch.equal(beside, result[..., width - 1 : width].expand_as(beside))
 
 
 def test_arrays(tmp_path):
@@ -181,7 +208,8 @@ def test_arrays(tmp_path):
     write_array(tmp_path / "a.npy", array)
     assert np.array_equal(read_array(tmp_path / "a.npy", 3, "hint"), array)
     assert _refused(read_array, tmp_path / "a.npy", 2, "run x first") == (
-        f"{tmp_path / 'a.npy'}: expected a float32 array with 2 dimensions; run x first")
+        f"{tmp_path / 'a.npy'}: expected a float32 array with 2 dimensions; run x first"
+    )
 
 
 def _npz(path: Path) -> None:
@@ -238,8 +266,15 @@ def test_frames_are_in_numeric_order(tmp_path):
     assert [path.name for path in sorted_frames(tmp_path)] == names
 
 
-@pytest.mark.parametrize("names", [["blur_2.png", "blur_10.png"], ["f9.png", "f10.png", "f²11.png"],
-                                   ["cover.png", "1.png"], ["a.png", "b.png"]])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["blur_2.png", "blur_10.png"],
+        ["f9.png", "f10.png", "f²11.png"],
+        ["cover.png", "1.png"],
+        ["a.png", "b.png"],
+    ],
+)
 def test_frames_with_words_in_their_names(tmp_path, names):
     _touch(tmp_path, *reversed(names))
     assert [path.name for path in sorted_frames(tmp_path)] == names
@@ -282,14 +317,17 @@ def test_refused_data_sets(tmp_path):
     assert _refused(find_videos, tmp_path).startswith(f"{folder}: has 4 frames; at least 5 are needed")
     _touch(folder, NAMES[4])
     assert _refused(find_videos, tmp_path, "Blur/RGB", "Sharp/RGB", ["b"]) == (
-        f"dataset.videos: b is not among the videos of {tmp_path}: a")
+        f"dataset.videos: b is not among the videos of {tmp_path}: a"
+    )
     truth = tmp_path / "a" / "Sharp" / "RGB"
     _touch(truth, *NAMES[1:], "00002.png")
     assert _refused(find_videos, tmp_path) == f"{truth}: ground truth frame 2.png is missing"
 
 
-VIDEOS = [Video("one", tuple(Path(f"/d/one/{name}") for name in NAMES), ()),
-          Video("two", tuple(Path(f"/d/two/{name}") for name in NAMES), ())]
+VIDEOS = [
+    Video("one", tuple(Path(f"/d/one/{name}") for name in NAMES), ()),
+    Video("two", tuple(Path(f"/d/two/{name}") for name in NAMES), ()),
+]
 
 
 def _regions_file(folder: Path, content: object) -> Path:
@@ -303,20 +341,29 @@ def _entries(folder: Path, *entries: object) -> Path:
 
 
 def test_regions_of_our_file(tmp_path):
-    path = _entries(tmp_path, {"path": "x/ori/9.png", "bbox": [0, 1, 2, 3], "video": "two", "frame": "10"},
-                    {"path": "x", "bbox": [4, 5, 60, 70], "video": "one", "frame": "2"},
-                    {"path": "x", "bbox": [0, 0, 1, 1], "video": "another", "frame": "2"},
-                    {"path": "x", "bbox": [7, 7, 8, 8], "video": "two", "frame": "10"})
+    path = _entries(
+        tmp_path,
+        {"path": "x/ori/9.png", "bbox": [0, 1, 2, 3], "video": "two", "frame": "10"},
+        {"path": "x", "bbox": [4, 5, 60, 70], "video": "one", "frame": "2"},
+        {"path": "x", "bbox": [0, 0, 1, 1], "video": "another", "frame": "2"},
+        {"path": "x", "bbox": [7, 7, 8, 8], "video": "two", "frame": "10"},
+    )
     regions = read_regions(path, VIDEOS)
     assert [(region.video.name, region.position, region.frame, region.box) for region in regions] == [
-        ("two", 3, "10", (0, 1, 2, 3)), ("one", 0, "2", (4, 5, 60, 70)), ("two", 3, "10", (7, 7, 8, 8))]
+        ("two", 3, "10", (0, 1, 2, 3)),
+        ("one", 0, "2", (4, 5, 60, 70)),
+        ("two", 3, "10", (7, 7, 8, 8)),
+    ]
     assert {key: [region.box for region in found] for key, found in by_frame(regions).items()} == {
-        ("two", 3): [(0, 1, 2, 3), (7, 7, 8, 8)], ("one", 0): [(4, 5, 60, 70)]}
+        ("two", 3): [(0, 1, 2, 3), (7, 7, 8, 8)],
+        ("one", 0): [(4, 5, 60, 70)],
+    }
     assert list(by_frame(regions)) == [("two", 3), ("one", 0)]
 
 
-@pytest.mark.parametrize("place", ["/data/BSD/test/one/ori/11.png", "one/ori/11.png",
-                                   "D:\\BSD\\test\\one\\ori\\11.png"])
+@pytest.mark.parametrize(
+    "place", ["/data/BSD/test/one/ori/11.png", "one/ori/11.png", "D:\\BSD\\test\\one\\ori\\11.png"]
+)
 def test_regions_of_the_authors_file(tmp_path, place):
     """Their file has nothing but path and bbox."""
     path = _regions_file(tmp_path, {"sharp_regions": [{"path": place, "bbox": [10, 20, 300, 400]}]})
@@ -324,22 +371,27 @@ def test_regions_of_the_authors_file(tmp_path, place):
     assert (region.video, region.position, region.box) == (VIDEOS[0], 4, (10, 20, 300, 400))
 
 
-@pytest.mark.parametrize("entry, message", [
-    (5, "expected path and bbox, found 5"),
-    ({"path": "t/one/ori/2.png"}, "bbox has to be four whole numbers [r0, c0, r1, c1], found None"),
-    ({"path": "t/one/ori/2.png", "bbox": [0, 0, 5]}, "found [0, 0, 5]"),
-    ({"path": "t/one/ori/2.png", "bbox": [0, 0, 5, 5.5]}, "found [0, 0, 5, 5.5]"),
-    ({"path": "t/one/ori/2.png", "bbox": [0, 0, True, 5]}, "found [0, 0, True, 5]"),
-    ({"path": "t/one/ori/2.png", "bbox": [-1, 0, 5, 5]}, "found [-1, 0, 5, 5]"),
-    ({"path": "t/one/ori/2.png", "bbox": [5, 0, 5, 5]}, "found [5, 0, 5, 5]"),
-    ({"path": "t/one/ori/2.png", "bbox": [0, 6, 5, 5]}, "found [0, 6, 5, 5]"),
-    ({"path": "2.png", "bbox": [0, 0, 5, 5]}, "path has to end in <video>/ori/<frame>.png"),
-    ({"bbox": [0, 0, 5, 5]}, "path has to end in <video>/ori/<frame>.png"),
-    ({"path": "t/one/ori/2.png", "bbox": [0, 0, 5, 5], "video": 1},
-     "path has to end in <video>/ori/<frame>.png"),
-    ({"path": "t/one/ori/4.png", "bbox": [0, 0, 5, 5]}, "video one has no frame 4"),
-    ({"path": "t/one/ori/02.png", "bbox": [0, 0, 5, 5]}, "video one has no frame 02"),
-])
+@pytest.mark.parametrize(
+    "entry, message",
+    [
+        (5, "expected path and bbox, found 5"),
+        ({"path": "t/one/ori/2.png"}, "bbox has to be four whole numbers [r0, c0, r1, c1], found None"),
+        ({"path": "t/one/ori/2.png", "bbox": [0, 0, 5]}, "found [0, 0, 5]"),
+        ({"path": "t/one/ori/2.png", "bbox": [0, 0, 5, 5.5]}, "found [0, 0, 5, 5.5]"),
+        ({"path": "t/one/ori/2.png", "bbox": [0, 0, True, 5]}, "found [0, 0, True, 5]"),
+        ({"path": "t/one/ori/2.png", "bbox": [-1, 0, 5, 5]}, "found [-1, 0, 5, 5]"),
+        ({"path": "t/one/ori/2.png", "bbox": [5, 0, 5, 5]}, "found [5, 0, 5, 5]"),
+        ({"path": "t/one/ori/2.png", "bbox": [0, 6, 5, 5]}, "found [0, 6, 5, 5]"),
+        ({"path": "2.png", "bbox": [0, 0, 5, 5]}, "path has to end in <video>/ori/<frame>.png"),
+        ({"bbox": [0, 0, 5, 5]}, "path has to end in <video>/ori/<frame>.png"),
+        (
+            {"path": "t/one/ori/2.png", "bbox": [0, 0, 5, 5], "video": 1},
+            "path has to end in <video>/ori/<frame>.png",
+        ),
+        ({"path": "t/one/ori/4.png", "bbox": [0, 0, 5, 5]}, "video one has no frame 4"),
+        ({"path": "t/one/ori/02.png", "bbox": [0, 0, 5, 5]}, "video one has no frame 02"),
+    ],
+)
 def test_malformed_region(tmp_path, entry, message):
     good = {"path": "t/one/ori/2.png", "bbox": [0, 0, 5, 5]}
     path = _entries(tmp_path, good, entry)

@@ -1,9 +1,10 @@
 """Losses against values written out by hand or summed in NumPy."""
+
 import numpy as np
 import pytest
 import torch
-
 import vectors
+
 from DeblurringModel import losses
 
 ALL = {
@@ -72,11 +73,13 @@ def test_weighted_sums() -> None:
     prediction, target = pair(1, 2, 3, 8, 8)
     torch.testing.assert_close(
         losses.dstnet_loss(prediction, target),
-        losses.charbonnier(prediction, target, 1e-6) + 0.1 * losses.fourier_difference(prediction, target))
+        losses.charbonnier(prediction, target, 1e-6) + 0.1 * losses.fourier_difference(prediction, target),
+    )
     torch.testing.assert_close(
         losses.mmp_rnn_loss(prediction, target),
         losses.colour_charbonnier(prediction, target, 1e-3)
-        + 0.5 * losses.gradient_difference(prediction, target, 1e-3))
+        + 0.5 * losses.gradient_difference(prediction, target, 1e-3),
+    )
 
 
 @pytest.mark.parametrize("name", ALL)

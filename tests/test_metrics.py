@@ -1,4 +1,5 @@
 """Image quality measures against the same formulas written out in NumPy."""
+
 import math
 import warnings
 
@@ -19,7 +20,7 @@ def pair() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _kernel() -> np.ndarray:
-    taps = np.exp(-np.arange(-5, 6) ** 2 / (2 * 1.5**2))
+    taps = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
     return taps / taps.sum()
 
 
@@ -33,8 +34,9 @@ def _filtered(volume: np.ndarray, axes: tuple[int, ...], padded: bool) -> np.nda
     return volume
 
 
-def _similarity(first: np.ndarray, second: np.ndarray, peak: float, axes: tuple[int, ...],
-                padded: bool) -> float:
+def _similarity(
+    first: np.ndarray, second: np.ndarray, peak: float, axes: tuple[int, ...], padded: bool
+) -> float:
     def smooth(volume):
         return _filtered(volume, axes, padded)
 
@@ -123,9 +125,17 @@ MEASURES = [psnr, ssim, psnr_column_mean, ssim_three_axis]
 
 
 @pytest.mark.parametrize("measure", MEASURES)
-@pytest.mark.parametrize("first,second", [((16, 16, 3), (16, 17, 3)), ((16, 16, 3), (1, 16, 3)),
-                                          ((16, 16), (16, 16)), ((3, 16, 16), (3, 16, 16)),
-                                          ((1, 16, 16, 3), (1, 16, 16, 3)), ((16, 16, 4), (16, 16, 4))])
+@pytest.mark.parametrize(
+    "first,second",
+    [
+        ((16, 16, 3), (16, 17, 3)),
+        ((16, 16, 3), (1, 16, 3)),
+        ((16, 16), (16, 16)),
+        ((3, 16, 16), (3, 16, 16)),
+        ((1, 16, 16, 3), (1, 16, 16, 3)),
+        ((16, 16, 4), (16, 16, 4)),
+    ],
+)
 def test_other_shapes(measure, first, second):
     with pytest.raises(ValueError, match="expected"):
         measure(np.zeros(first, np.uint8), np.zeros(second, np.uint8))

@@ -1,8 +1,9 @@
 """MMP-RNN against its stored vectors, and its behaviour on batches, small configurations and wrong input."""
+
 import pytest
 import torch
-
 import vectors
+
 from DeblurringModel import losses
 from DeblurringModel.MMP_RNN.model import MMPRNN
 
@@ -60,8 +61,13 @@ def test_output(name: str) -> None:
 def test_loss() -> None:
     case = next(case for case in MANIFEST["cases"] if case["name"] == "loss")
     output, sharp = (vectors.image(entry["image_name"], *entry["shape"]) - 0.5 for entry in case["input"])
-    actual = torch.stack([losses.colour_charbonnier(output, sharp), losses.gradient_difference(output, sharp),
-                          losses.mmp_rnn_loss(output, sharp)])
+    actual = torch.stack(
+        [
+            losses.colour_charbonnier(output, sharp),
+            losses.gradient_difference(output, sharp),
+            losses.mmp_rnn_loss(output, sharp),
+        ]
+    )
     assert (abs(actual.numpy() / EXPECTED["loss/output"] - 1) < 1e-5).all()
 
 
@@ -113,13 +119,16 @@ def test_output_sees_its_past_and_its_window_alone() -> None:
             assert (difference > 1e-4).tolist() == [index >= first_to_see for index in range(4)]
 
 
-@pytest.mark.parametrize("shape, message", [
-    ((3, 3, 16, 16), r"expected shape \(B, T, 3, H, W\), received \(3, 3, 16, 16\)"),
-    ((1, 3, 4, 16, 16), r"expected shape \(B, T, 3, H, W\), received \(1, 3, 4, 16, 16\)"),
-    ((1, 2, 3, 16, 16), "at least 3 frames, received 2"),
-    ((1, 3, 3, 18, 16), "multiples of 4, at least 16, received 18 x 16"),
-    ((1, 3, 3, 12, 16), "multiples of 4, at least 16, received 12 x 16"),
-])
+@pytest.mark.parametrize(
+    "shape, message",
+    [
+        ((3, 3, 16, 16), r"expected shape \(B, T, 3, H, W\), received \(3, 3, 16, 16\)"),
+        ((1, 3, 4, 16, 16), r"expected shape \(B, T, 3, H, W\), received \(1, 3, 4, 16, 16\)"),
+        ((1, 2, 3, 16, 16), "at least 3 frames, received 2"),
+        ((1, 3, 3, 18, 16), "multiples of 4, at least 16, received 18 x 16"),
+        ((1, 3, 3, 12, 16), "multiples of 4, at least 16, received 12 x 16"),
+    ],
+)
 def test_wrong_clips_are_refused(shape: tuple[int, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         small_network()(torch.zeros(shape))
@@ -131,10 +140,17 @@ def test_wrong_frames_are_refused_by_the_prior(shape: tuple[int, ...]) -> None:
         small_network().cell.prior(torch.zeros(shape))
 
 
-@pytest.mark.parametrize("keyword, value", [
-    ("activation", "tanh"), ("n_features", 1), ("n_blocks_a", 0), ("n_blocks_b", 0), ("past_frames", -1),
-    ("future_frames", -1),
-])
+@pytest.mark.parametrize(
+    "keyword, value",
+    [
+        ("activation", "tanh"),
+        ("n_features", 1),
+        ("n_blocks_a", 0),
+        ("n_blocks_b", 0),
+        ("past_frames", -1),
+        ("future_frames", -1),
+    ],
+)
 def test_impossible_configurations_are_refused(keyword: str, value: object) -> None:
     with pytest.raises(ValueError, match=f"{keyword}: expected .*, received {value!r}"):
         small_network(**{keyword: value})

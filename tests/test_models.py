@@ -1,4 +1,5 @@
 """Every network through the code of stage 4: fine-tuning, restoring, loading, and networks of one's own."""
+
 import argparse
 import re
 import shutil
@@ -8,23 +9,23 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tiny
 import torch
 import yaml
+from tiny import one_thread  # noqa: F401 (a fixture)
 
-import tiny
 from common.checkpoints import load_checkpoint, load_into
 from common.config import Config, load_config
-from common.runtime.distributed import World
 from common.errors import UserError
 from common.images import pad_to_multiple, read_image, to_image, to_tensor, write_image
 from common.regions_file import Region
+from common.runtime.distributed import World
 from common.stage import Stage
 from common.videos import Video, find_videos
 from DeblurringModel import losses, models
 from DeblurringModel.deblur_finetune_DDP import finetune_on
-from DeblurringModel.restoring import clips_of, restored_frames
 from DeblurringModel.pairs import Pairs, reblurred_pairs
-from tiny import one_thread  # noqa: F401 (a fixture)
+from DeblurringModel.restoring import clips_of, restored_frames
 
 README = tiny.ROOT / "README.md"
 CPU = World(0, 1, torch.device("cpu"))
@@ -33,12 +34,23 @@ SMALL = {
     "ESTRNN": {"n_features": 4, "n_blocks": 1},
     "MMP_RNN": {"n_features": 4, "n_blocks_a": 1, "n_blocks_b": 1},
     "DSTNet": {"num_feat": 8, "num_block": 1},
-    "Shift_Net": {"variant": "small", "width": 4, "growth": 2, "fusion_width": 16, "shift_steps": 2,
-                  "unets": 1},
+    "Shift_Net": {
+        "variant": "small",
+        "width": 4,
+        "growth": 2,
+        "fusion_width": 16,
+        "shift_steps": 2,
+        "unets": 1,
+    },
 }
-PUBLISHED = {"ESTRNN": {}, "MMP_RNN": {}, "DSTNet": {},
-             "DSTNet large": {"num_feat": 64, "num_block": 30, "widen": True},
-             "Shift_Net plus": {"variant": "plus"}, "Shift_Net small": {"variant": "small"}}
+PUBLISHED = {
+    "ESTRNN": {},
+    "MMP_RNN": {},
+    "DSTNet": {},
+    "DSTNet large": {"num_feat": 64, "num_block": 30, "widen": True},
+    "Shift_Net plus": {"variant": "plus"},
+    "Shift_Net small": {"variant": "small"},
+}
 LAYOUTS: dict[str, Callable[[dict], dict]] = {
     "ESTRNN": lambda state: tiny.authors_layout("ESTRNN", state),
     "MMP_RNN": lambda state: tiny.authors_layout("MMPRNN", state),
@@ -57,10 +69,16 @@ def stage_for(name: str, folder: Path, videos: list[Video], *overrides: str) -> 
     torch.manual_seed(3)
     weights = save_as_published(name, models.build(name, **SMALL[name]), folder / f"{name}.pth")
     path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump({
-        "base": str(tiny.ROOT / "configs" / "default.yaml"), "output": "out",
-        "deblurring": {"model": name, "architecture": SMALL[name], "weights": weights.name},
-        "runtime": {"device": "cpu", "workers": 0}}))
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "base": str(tiny.ROOT / "configs" / "default.yaml"),
+                "output": "out",
+                "deblurring": {"model": name, "architecture": SMALL[name], "weights": weights.name},
+                "runtime": {"device": "cpu", "workers": 0},
+            }
+        )
+    )
     return Stage(load_config(Config, path, overrides), CPU, videos, folder / "out", argparse.Namespace())
 
 
@@ -73,19 +91,29 @@ def video(tmp_path: Path) -> Video:
 
 # Built-in networks
 
+
 def test_all_networks_are_tried() -> None:
     assert set(models.names()) == set(SMALL) == set(LAYOUTS)
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_fine_tuning_lowers_the_adaptation_loss(name: str, video: Video, tmp_path: Path) -> None:
-    stage = stage_for(name, tmp_path, [video], "deblurring.batch_size=2", "deblurring.crop_size=32",
-                      "deblurring.epochs=12", "deblurring.learning_rate=2e-3")
+    stage = stage_for(
+        name,
+        tmp_path,
+        [video],
+        "deblurring.batch_size=2",
+        "deblurring.crop_size=32",
+        "deblurring.epochs=12",
+        "deblurring.learning_rate=2e-3",
+    )
     config, facts = stage.config.deblurring, models.spec(name)
     blurring = stage.output / "blurring"
     for position in (2, 3):
-        write_image(blurring / "a" / "reblur" / f"{8 + position}.png",
-                    cv2.blur(read_image(video.frames[position]), (1, 9)))
+        write_image(
+            blurring / "a" / "reblur" / f"{8 + position}.png",
+            cv2.blur(read_image(video.frames[position]), (1, 9)),
+        )
     regions = [Region(video, position, (4, 8, 40, 48)) for position in (2, 3)]
     folder = tmp_path / "weights"
     finetune_on(stage, regions, [video], folder, name)
@@ -97,9 +125,15 @@ def test_fine_tuning_lowers_the_adaptation_loss(name: str, video: Video, tmp_pat
     load_into(after, folder / "last.pth")
     windows, sharp = Pairs(reblurred_pairs(regions, blurring), 32, 7, 1.0).batch(list(range(4)), 4)
     with torch.no_grad():
-        values = [float(facts.adaptation_loss(models.restore(net, facts,
-                                                             windows)[:, 2 - facts.past:][:, :1] + facts.low,
-                                              sharp + facts.low)) for net in (before, after)]
+        values = [
+            float(
+                facts.adaptation_loss(
+                    models.restore(net, facts, windows)[:, 2 - facts.past :][:, :1] + facts.low,
+                    sharp + facts.low,
+                )
+            )
+            for net in (before, after)
+        ]
     print(f"{name}: {values[0]:.5f} -> {values[1]:.5f}")
     assert values[1] < 0.98 * values[0]
     for (key, old), new in zip(before.named_parameters(), after.parameters()):
@@ -107,14 +141,17 @@ def test_fine_tuning_lowers_the_adaptation_loss(name: str, video: Video, tmp_pat
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_every_frame_is_restored_at_its_size_and_under_its_name(name: str, video: Video,
-                                                                tmp_path: Path) -> None:
+def test_every_frame_is_restored_at_its_size_and_under_its_name(
+    name: str, video: Video, tmp_path: Path
+) -> None:
     stage, facts = stage_for(name, tmp_path, [video]), models.spec(name)
     network = models.build(name, **SMALL[name]).eval()
     load_into(network, stage.config.deblurring.weights)
     clips = clips_of(video, facts, 0, 0, "mirror")
-    restored = {video.frames[position].name: picture
-                for position, picture in restored_frames(network, facts, video, clips, stage)}
+    restored = {
+        video.frames[position].name: picture
+        for position, picture in restored_frames(network, facts, video, clips, stage)
+    }
     assert set(restored) == {path.name for path in video.frames}
     # The same by hand: the video mirrored at its ends, each output taken from its place.
     frames = [to_tensor(read_image(path)) for path in video.frames]
@@ -122,7 +159,7 @@ def test_every_frame_is_restored_at_its_size_and_under_its_name(name: str, video
     clip = pad_to_multiple(torch.stack(mirrored)[None], facts.multiple)
     with torch.no_grad():
         if name == "ESTRNN":
-            output = torch.cat([network(clip[:, p:p + 5] + facts.low) for p in range(7)], dim=1)
+            output = torch.cat([network(clip[:, p : p + 5] + facts.low) for p in range(7)], dim=1)
         else:
             output = network(clip + facts.low)
     for index, path in enumerate(video.frames):
@@ -166,38 +203,47 @@ def test_specification_holds_for_the_network(name: str) -> None:
 
 # What is stated about a network
 
+
 @pytest.mark.parametrize("name", ["Nothing", "", ":Net", "file.py:", "file.py:not a name"])
 def test_unknown_network(name: str) -> None:
     with pytest.raises(ValueError, match="deblurring.model: expected ESTRNN, MMP_RNN, DSTNet, Shift_Net, "):
         models.spec(name)
 
 
-@pytest.mark.parametrize("interface, words", [
-    ({"futur": 1}, "unknown key 'futur'; known are loss, low, past"),
-    ({"module": 1}, "unknown key 'module'"),
-    ({"past": "2"}, "past: expected a whole number, found '2'"),
-    ({"past": 1.0}, "past: expected a whole number, found 1.0"),
-    ({"future": True}, "future: expected a whole number, found True"),
-    ({"past": 3}, "past: expected 0 to 2, found 3"),
-    ({"future": -1}, "future: expected 0 to 2, found -1"),
-    ({"multiple": 0}, "multiple: expected 1 to inf, found 0"),
-    ({"clip_length": 0}, "clip_length: expected 1 to inf, found 0"),
-    ({"low": "zero"}, "low: expected a number, found 'zero'"),
-    ({"low": float("nan")}, "low: expected -inf to inf, found nan"),
-    ({"learning_rate": -1e-4}, "learning_rate: expected 0 to inf"),
-    ({"loss": "l3"}, "loss: expected one of mse, l1, charbonnier, found 'l3'"),
-])
+@pytest.mark.parametrize(
+    "interface, words",
+    [
+        ({"futur": 1}, "unknown key 'futur'; known are loss, low, past"),
+        ({"module": 1}, "unknown key 'module'"),
+        ({"past": "2"}, "past: expected a whole number, found '2'"),
+        ({"past": 1.0}, "past: expected a whole number, found 1.0"),
+        ({"future": True}, "future: expected a whole number, found True"),
+        ({"past": 3}, "past: expected 0 to 2, found 3"),
+        ({"future": -1}, "future: expected 0 to 2, found -1"),
+        ({"multiple": 0}, "multiple: expected 1 to inf, found 0"),
+        ({"clip_length": 0}, "clip_length: expected 1 to inf, found 0"),
+        ({"low": "zero"}, "low: expected a number, found 'zero'"),
+        ({"low": float("nan")}, "low: expected -inf to inf, found nan"),
+        ({"learning_rate": -1e-4}, "learning_rate: expected 0 to inf"),
+        ({"loss": "l3"}, "loss: expected one of mse, l1, charbonnier, found 'l3'"),
+    ],
+)
 def test_impossible_interface(interface: dict, words: str) -> None:
     with pytest.raises(ValueError, match=re.escape(words)):
         models.spec("own.py:Net", interface)
 
 
 def test_interface_changes_what_it_names_and_nothing_else() -> None:
-    plain, changed = models.spec("Shift_Net"), models.spec("Shift_Net",
-                                                           {"clip_length": 20, "loss": "charbonnier"})
+    plain, changed = (
+        models.spec("Shift_Net"),
+        models.spec("Shift_Net", {"clip_length": 20, "loss": "charbonnier"}),
+    )
     assert (changed.clip_length, changed.adaptation_loss) == (20, losses.colour_charbonnier)
-    assert (changed.past, changed.learning_rate, changed.module) == (plain.past, plain.learning_rate,
-                                                                     plain.module)
+    assert (changed.past, changed.learning_rate, changed.module) == (
+        plain.past,
+        plain.learning_rate,
+        plain.module,
+    )
     own = models.spec("own.py:Net", {"low": -1, "past": 2})
     assert (own.low, own.past, own.future, own.multiple, own.clip_length) == (-1, 2, 0, 1, 5)
 
@@ -226,8 +272,9 @@ def test_wrong_number_of_frames_is_refused() -> None:
     facts, clip = models.spec("own.py:Net", {"past": 2, "future": 2}), torch.zeros(1, 7, 3, 8, 8)
     assert models.checked(clip[:, 2:-2], clip, facts).shape[1] == 3
     for wrong in (clip, clip[:, :1], clip[:, 2:-2, :, :4], clip[0]):
-        with pytest.raises(UserError,
-                           match="deblurring.interface: with past 2 and future 2 Net has to return"):
+        with pytest.raises(
+            UserError, match="deblurring.interface: with past 2 and future 2 Net has to return"
+        ):
             models.checked(wrong, clip, facts)
 
 
@@ -235,8 +282,10 @@ def test_channel_order_is_that_of_the_weights() -> None:
     picture = torch.rand(1, 5, 3, 4, 4)
     facts = models.spec("own.py:Net", {"low": -0.5})
     for order, kept in (("rgb", 0), ("bgr", 2)):
+
         def first_channel(clip: torch.Tensor) -> torch.Tensor:
             return torch.cat([clip[:, :, :1], torch.full_like(clip[:, :, 1:], -0.5)], dim=2)
+
         restored = models.restore(first_channel, facts, picture, order)
         expected = torch.zeros_like(picture)
         expected[:, :, kept] = picture[:, :, kept]
@@ -311,9 +360,26 @@ def test_own_network_in_a_file_runs_stage_4(case: Path) -> None:
     (case / "networks" / "common.py").write_text(OWN)
     model = f"{case}/networks/common.py:Middle"
     torch.save(models.build(model, width=4).state_dict(), case / "networks" / "middle.pth")
-    (case / "own.yaml").write_text(yaml.safe_dump({"base": "config.yaml", "deblurring": {
-        "model": "networks/common.py:Middle", "architecture": {"width": 4}, "weights": "networks/middle.pth",
-        "interface": {"low": -1.0, "past": 2, "future": 2, "multiple": 8, "minimum": 16, "clip_length": 7}}}))
+    (case / "own.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "base": "config.yaml",
+                "deblurring": {
+                    "model": "networks/common.py:Middle",
+                    "architecture": {"width": 4},
+                    "weights": "networks/middle.pth",
+                    "interface": {
+                        "low": -1.0,
+                        "past": 2,
+                        "future": 2,
+                        "multiple": 8,
+                        "minimum": 16,
+                        "clip_length": 7,
+                    },
+                },
+            }
+        )
+    )
     tiny.run("DeblurringModel", case / "own.yaml")
     check_results(case, "Middle")
 
@@ -325,24 +391,36 @@ def test_own_network_of_a_package_and_a_wrong_interface(case: Path, monkeypatch:
     monkeypatch.syspath_prepend(case)
     model = f"{package.name}.middle:Middle"
     torch.save(models.build(model, width=4).state_dict(), case / "middle.pth")
-    settings = ("--set", f"deblurring.model={model}", "deblurring.architecture={width: 4}",
-                f"deblurring.weights={case}/middle.pth")
-    with pytest.raises(UserError,
-                       match=r"deblurring.interface: with past 0 and future 0 Middle has to return"):
-        tiny.run("DeblurringModel", case / "config.yaml", *settings,
-                 "deblurring.interface={low: -1, multiple: 8}")
-    tiny.run("DeblurringModel", case / "config.yaml", *settings,
-             "deblurring.interface={low: -1, past: 2, future: 2, multiple: 8}")
+    settings = (
+        "--set",
+        f"deblurring.model={model}",
+        "deblurring.architecture={width: 4}",
+        f"deblurring.weights={case}/middle.pth",
+    )
+    with pytest.raises(
+        UserError, match=r"deblurring.interface: with past 0 and future 0 Middle has to return"
+    ):
+        tiny.run(
+            "DeblurringModel", case / "config.yaml", *settings, "deblurring.interface={low: -1, multiple: 8}"
+        )
+    tiny.run(
+        "DeblurringModel",
+        case / "config.yaml",
+        *settings,
+        "deblurring.interface={low: -1, past: 2, future: 2, multiple: 8}",
+    )
     check_results(case, "Middle")
 
 
 @pytest.mark.skipif(not README.exists(), reason="there is no README.md")
 def test_own_network_of_the_readme_runs_stage_4(case: Path) -> None:
-    example = re.search(r"<!-- own-network -->(.*?)<!-- /own-network -->", README.read_text(encoding="utf-8"),
-                        re.DOTALL)
+    example = re.search(
+        r"<!-- own-network -->(.*?)<!-- /own-network -->", README.read_text(encoding="utf-8"), re.DOTALL
+    )
     assert example, "README.md has no own-network example between its markers"
-    code, settings = (re.search(rf"```{language}\n(.*?)```", example[1],
-                                re.DOTALL)[1] for language in ("python", "yaml"))
+    code, settings = (
+        re.search(rf"```{language}\n(.*?)```", example[1], re.DOTALL)[1] for language in ("python", "yaml")
+    )
     section = yaml.safe_load(settings)["deblurring"]
     file, _, class_name = section["model"].rpartition(":")
     (case / file).parent.mkdir(parents=True, exist_ok=True)
@@ -357,11 +435,13 @@ def test_own_network_of_the_readme_runs_stage_4(case: Path) -> None:
 
 
 def test_another_network_starts_without_the_keywords_of_the_one_before(tmp_path: Path) -> None:
-    (tmp_path / "base.yaml").write_text("deblurring:\n  architecture: {n_blocks: 4}\n"
-                                        "  interface: {clip_length: 9}\n")
+    (tmp_path / "base.yaml").write_text(
+        "deblurring:\n  architecture: {n_blocks: 4}\n  interface: {clip_length: 9}\n"
+    )
     (tmp_path / "more.yaml").write_text("base: base.yaml\ndeblurring: {architecture: {n_features: 12}}")
-    (tmp_path / "other.yaml").write_text("base: more.yaml\n"
-                                         "deblurring: {model: DSTNet, architecture: {num_feat: 8}}")
+    (tmp_path / "other.yaml").write_text(
+        "base: more.yaml\ndeblurring: {model: DSTNet, architecture: {num_feat: 8}}"
+    )
     more, other = (load_config(Config, tmp_path / name).deblurring for name in ("more.yaml", "other.yaml"))
     assert (more.architecture, more.interface) == ({"n_blocks": 4, "n_features": 12}, {"clip_length": 9})
     assert (other.architecture, other.interface) == ({"num_feat": 8}, {})

@@ -1,8 +1,11 @@
-"""Windows made of one sharp frame at another moment of its video, the noise they get, and what stage 3 writes."""
+"""Windows made of one sharp frame at another moment of its video, the noise they get, and what stage 3
+writes."""
+
 import numpy as np
 import pytest
-
 import tiny
+from tiny import one_thread  # noqa: F401, a fixture
+
 from BlurringModel.moments import kept_still, moments, moved, moving_condition, patch_motion, poses
 from BlurringModel.noise import noise_level, with_noise_of, without_noise
 from common.checkpoints import load_state, save_checkpoint
@@ -12,7 +15,6 @@ from common.metrics import psnr
 from common.regions_file import read_regions
 from common.videos import find_videos
 from DeblurringModel.pairs import reblurred_pairs
-from tiny import one_thread  # noqa: F401, a fixture
 
 BOX = (8, 16, 72, 96)
 
@@ -99,6 +101,7 @@ def test_noise_is_removed_and_content_kept():
 
 # Stages 2 to 4 with each kind of window
 
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """One folder in which stages 1 and 2 have run with everything that the windows need."""
@@ -111,8 +114,13 @@ def made(tmp_path_factory):
 
 @pytest.mark.parametrize("window, copies", [("all", 1), ("moved", 2)])
 def test_whole_windows_are_written_and_learned_from(made, window, copies):
-    config = tiny.write_config(made, f"{window}.yaml", rsdm={"border": 3}, dbcgm={"frames": "all", "motion": True},
-                               blurring={"window": window, "copies": copies, "match_noise": True, "keep_still": True})
+    config = tiny.write_config(
+        made,
+        f"{window}.yaml",
+        rsdm={"border": 3},
+        dbcgm={"frames": "all", "motion": True},
+        blurring={"window": window, "copies": copies, "match_noise": True, "keep_still": True},
+    )
     for stage in ("BlurringModel", "DeblurringModel"):
         tiny.run(stage, config, "--overwrite")
     for ori in sorted((made / "out" / "blurring").glob("*/ori/*.png")):
@@ -128,8 +136,12 @@ def test_whole_windows_are_written_and_learned_from(made, window, copies):
 
 
 def test_a_clean_target_is_the_patch_without_noise(tmp_path):
-    config = tiny.make(tmp_path, rsdm={"border": 3}, dbcgm={"frames": "all", "motion": True},
-                       blurring={"window": "moved", "match_noise": True, "clean_target": True})
+    config = tiny.make(
+        tmp_path,
+        rsdm={"border": 3},
+        dbcgm={"frames": "all", "motion": True},
+        blurring={"window": "moved", "match_noise": True, "clean_target": True},
+    )
     rng = np.random.default_rng(0)
     for video in find_videos(tmp_path / "data"):
         for frame in video.frames:
@@ -148,19 +160,35 @@ def test_a_clean_target_is_the_patch_without_noise(tmp_path):
         inside = np.zeros(original.shape[:2], bool)
         for other in regions:
             if (other.video, other.position) == (region.video, region.position):
-                inside[other.box[0]:other.box[2], other.box[1]:other.box[3]] = True
+                inside[other.box[0] : other.box[2], other.box[1] : other.box[3]] = True
         assert np.array_equal(target[~inside], original[~inside])
 
 
-@pytest.mark.parametrize("sections, message", [
-    ({"dbcgm": {"frames": "selected"}, "blurring": {"window": "all"}}, "blurring.window: all needs the condition"),
-    ({"dbcgm": {"frames": "all"}, "blurring": {"window": "moved"}}, "blurring.window: moved needs five successive"),
-    ({"blurring": {"clean_target": True, "match_noise": True}},
-     "blurring.clean_target: needs blurring.window moved and blurring.match_noise, found center and true"),
-    ({"blurring": {"clean_target": True, "window": "moved"}},
-     "blurring.clean_target: needs blurring.window moved and blurring.match_noise, found moved and false"),
-    ({"blurring": {"copies": 2}}, "blurring.copies: more than 1 needs blurring.window moved, found center"),
-])
+@pytest.mark.parametrize(
+    "sections, message",
+    [
+        (
+            {"dbcgm": {"frames": "selected"}, "blurring": {"window": "all"}},
+            "blurring.window: all needs the condition",
+        ),
+        (
+            {"dbcgm": {"frames": "all"}, "blurring": {"window": "moved"}},
+            "blurring.window: moved needs five successive",
+        ),
+        (
+            {"blurring": {"clean_target": True, "match_noise": True}},
+            "blurring.clean_target: needs blurring.window moved and blurring.match_noise, found center and true",
+        ),
+        (
+            {"blurring": {"clean_target": True, "window": "moved"}},
+            "blurring.clean_target: needs blurring.window moved and blurring.match_noise, found moved and false",
+        ),
+        (
+            {"blurring": {"copies": 2}},
+            "blurring.copies: more than 1 needs blurring.window moved, found center",
+        ),
+    ],
+)
 def test_what_stage_2_has_not_made_is_named(tmp_path, sections, message):
     config = tiny.make(tmp_path, **sections)
     for stage in ("RSDM", "DBCGM"):
@@ -177,6 +205,8 @@ def test_weights_that_predict_the_other_thing_are_refused(tmp_path):
         tiny.run(stage, config)
     path = tmp_path / "weights" / "id_blau.pth"
     save_checkpoint({"model_state": load_state(path), "prediction": "image"}, path)
-    with pytest.raises(UserError, match="^blurring.prediction: .* was trained to predict the image, found noise$"):
+    with pytest.raises(
+        UserError, match="^blurring.prediction: .* was trained to predict the image, found noise$"
+    ):
         tiny.run("BlurringModel", config)
     tiny.run("BlurringModel", config, "--set", "blurring.prediction=image")

@@ -1,4 +1,5 @@
 """The four stages on a tiny case: every file they promise, one and two processes, kills and restarts."""
+
 import json
 import os
 import shutil
@@ -10,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 import torch
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from tiny import one_thread  # noqa: F401 (a fixture)
 
-import tiny
 from common.checkpoints import load_checkpoint, load_state
 from common.errors import UserError
-from tiny import one_thread  # noqa: F401 (a fixture)
 
 PROVENANCE = {"settings.json", "config.yaml", "run.json"}
 NAMES = [str(8 + index) for index in range(tiny.FRAMES)]
@@ -25,16 +26,24 @@ DEBLURRED = Path("deblurring") / "ESTRNN"
 
 
 def environment() -> dict[str, str]:
-    own = {name: value for name,
-           value in os.environ.items() if name not in ("RANK", "LOCAL_RANK", "WORLD_SIZE")}
-    return {**own, "OMP_NUM_THREADS": "1",
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    own = {
+        name: value for name, value in os.environ.items() if name not in ("RANK", "LOCAL_RANK", "WORLD_SIZE")
+    }
+    return {
+        **own,
+        "OMP_NUM_THREADS": "1",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
 
 
 def pipeline(folder: Path, *arguments: str) -> str:
     """run_pipeline.sh with the case's configuration, not from the repository's folder; returns its output."""
-    command = ["bash", str(tiny.ROOT / "scripts" / "run_pipeline.sh"), f"{folder.name}/config.yaml",
-               *arguments]
+    command = [
+        "bash",
+        str(tiny.ROOT / "scripts" / "run_pipeline.sh"),
+        f"{folder.name}/config.yaml",
+        *arguments,
+    ]
     result = subprocess.run(command, cwd=folder.parent, env=environment(), capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-4000:]
     return result.stdout
@@ -64,8 +73,11 @@ def fresh(case: Path) -> Path:
 
 def files(folder: Path) -> dict[str, Path]:
     """Every file below `folder` by its path in there, hidden ones too, but not what names the command."""
-    return {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.name not in PROVENANCE - {"settings.json"}}
+    return {
+        str(path.relative_to(folder)): path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in PROVENANCE - {"settings.json"}
+    }
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -73,8 +85,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def times(folder: Path) -> dict[str, int]:
-    return {str(path.relative_to(folder)): path.stat().st_mtime_ns
-            for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()
+    }
 
 
 def picture(path: Path) -> np.ndarray:
@@ -95,21 +108,30 @@ def per_video(folder: str, names: list[str], suffix: str = ".png") -> set[str]:
 
 # What is on disk
 
+
 def test_no_file_is_missing_and_none_is_left_over(finished: tuple[Path, str]) -> None:
     output = finished[0] / "out"
     chosen = {(region["video"], region["frame"]) for region in regions(output)}
     assert {video for video, _ in chosen} == set(tiny.VIDEOS)
-    expected = per_video("rsdm/magnitude", NAMES, ".npy") | per_video("rsdm/mask",
-                                                                      NAMES) | {"rsdm/sharp_regions.json"}
+    expected = (
+        per_video("rsdm/magnitude", NAMES, ".npy")
+        | per_video("rsdm/mask", NAMES)
+        | {"rsdm/sharp_regions.json"}
+    )
     for video, frame in chosen:
         expected |= {f"dbcgm/condition/{video}/{frame}.npy", f"dbcgm/preview/{video}/{frame}.png"}
         expected |= {f"blurring/{video}/{kind}/{frame}.png" for kind in ("ori", "reblur", "flow")}
     expected |= per_video("deblurring/ESTRNN/baseline", NAMES) | per_video("deblurring/ESTRNN/adapted", NAMES)
-    expected |= {f"deblurring/ESTRNN/{name}" for name in ("weights/last.pth", "weights/log.csv",
-                                                          "metrics.json")}
+    expected |= {
+        f"deblurring/ESTRNN/{name}" for name in ("weights/last.pth", "weights/log.csv", "metrics.json")
+    }
     expected |= {"times.json", "report.html"}
-    for folder in ("rsdm", "dbcgm", "blurring", *(f"deblurring/ESTRNN/{name}"
-                                                   for name in ("weights", "baseline", "adapted"))):
+    for folder in (
+        "rsdm",
+        "dbcgm",
+        "blurring",
+        *(f"deblurring/ESTRNN/{name}" for name in ("weights", "baseline", "adapted")),
+    ):
         expected |= {f"{folder}/{name}" for name in PROVENANCE}
     assert set(times(output)) == expected
 
@@ -194,13 +216,26 @@ def figures(folder: Path, video: str, kind: str, names: list[str]) -> np.ndarray
     """PSNR and SSIM of every picture, straight from the files."""
     rows = []
     for name in names:
-        shown = blurry(folder, video, name) if kind == "input" else \
-            picture(folder / "out" / DEBLURRED / kind / video / f"{name}.png")
+        shown = (
+            blurry(folder, video, name)
+            if kind == "input"
+            else picture(folder / "out" / DEBLURRED / kind / video / f"{name}.png")
+        )
         sharp = picture(folder / "data" / video / "Sharp" / "RGB" / f"{name}.png")
-        rows.append((peak_signal_noise_ratio(sharp, shown, data_range=255),
-                     structural_similarity(sharp, shown, channel_axis=-1, data_range=255,
-                                           gaussian_weights=True,
-                                           sigma=1.5, use_sample_covariance=False)))
+        rows.append(
+            (
+                peak_signal_noise_ratio(sharp, shown, data_range=255),
+                structural_similarity(
+                    sharp,
+                    shown,
+                    channel_axis=-1,
+                    data_range=255,
+                    gaussian_weights=True,
+                    sigma=1.5,
+                    use_sample_covariance=False,
+                ),
+            )
+        )
     return np.array(rows)
 
 
@@ -208,8 +243,9 @@ def check_metrics(folder: Path, names: list[str]) -> dict:
     stored = json.loads((folder / "out" / DEBLURRED / "metrics.json").read_text())
     for kind in ("input", "baseline", "adapted"):
         rows = {video: figures(folder, video, kind, names) for video in tiny.VIDEOS}
-        for part, expected in [(stored[kind], np.concatenate(list(rows.values())))] + \
-                [(stored[kind]["videos"][video], rows[video]) for video in tiny.VIDEOS]:
+        for part, expected in [(stored[kind], np.concatenate(list(rows.values())))] + [
+            (stored[kind]["videos"][video], rows[video]) for video in tiny.VIDEOS
+        ]:
             assert part["frames"] == len(expected)
             assert [part["psnr"], part["ssim"]] == pytest.approx(expected.mean(axis=0), rel=1e-9)
     return stored
@@ -242,8 +278,10 @@ def test_odd_sizes_from_another_folder(tmp_path: Path, monkeypatch: pytest.Monke
 
 # Restarts and processes
 
-def test_second_run_loads_nothing_and_changes_nothing(case: Path, monkeypatch: pytest.MonkeyPatch,
-                                                      capsys: pytest.CaptureFixture) -> None:
+
+def test_second_run_loads_nothing_and_changes_nothing(
+    case: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a network was loaded although nothing is left to do")
 
@@ -268,10 +306,16 @@ def test_two_processes_give_the_results_of_one(finished: tuple[Path, str], tmp_p
     check_metrics(tmp_path / "case", NAMES)
     # Gradients are averaged in another order: the weights agree to a small part of the way they went (5e-6
     # where this was written).
-    start, *ends = (torch.cat([value.flatten().double() for value in state.values()]) for state in (
-        load_state(finished[0] / "weights" / "estrnn.tar"),
-        *(load_checkpoint(output / DEBLURRED / "weights" / "last.pth")["model_state"] for output in (one,
-                                                                                                     two))))
+    start, *ends = (
+        torch.cat([value.flatten().double() for value in state.values()])
+        for state in (
+            load_state(finished[0] / "weights" / "estrnn.tar"),
+            *(
+                load_checkpoint(output / DEBLURRED / "weights" / "last.pth")["model_state"]
+                for output in (one, two)
+            ),
+        )
+    )
     difference = float((ends[0] - ends[1]).norm() / (ends[0] - start).norm())
     print(f"relative difference of the change in weights: {difference:.2e}")
     assert difference < 1e-4
@@ -295,16 +339,30 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 def killed(config: Path, stage: str, folder: Path, pattern: str, *arguments: str) -> dict[str, int]:
     """Start a stage, kill it as soon as a finished file matches `pattern` in `folder`, and return the times
     of the finished files. One that is unfinished lies there still."""
-    command = [sys.executable, "-c", SLOWED, str(tiny.ROOT / stage / "main.py"), "--config", str(config),
-               *arguments]
-    process = subprocess.Popen(command, env=environment(), start_new_session=True,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [
+        sys.executable,
+        "-c",
+        SLOWED,
+        str(tiny.ROOT / stage / "main.py"),
+        "--config",
+        str(config),
+        *arguments,
+    ]
+    process = subprocess.Popen(
+        command,
+        env=environment(),
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     while process.poll() is None and not any(not path.name.startswith(".") for path in folder.rglob(pattern)):
         time.sleep(0.002)
     assert process.poll() is None, f"{stage} ended before it wrote {pattern}"
     os.killpg(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    return {name: stamp for name, stamp in times(folder).items() if ".tmp-" not in name and ".lock" not in name}
+    return {
+        name: stamp for name, stamp in times(folder).items() if ".tmp-" not in name and ".lock" not in name
+    }
 
 
 def same_files(first: Path, second: Path) -> None:
@@ -316,12 +374,19 @@ def same_files(first: Path, second: Path) -> None:
             one, two = load_checkpoint(path), load_checkpoint(other)
             assert equal_but_seconds(one, two), name
         elif path.name == "log.csv":
-            rows, others = ([line.split(",")[:-1] for line in file.read_text().splitlines()]
-                            for file in (path, other))
+            rows, others = (
+                [line.split(",")[:-1] for line in file.read_text().splitlines()] for file in (path, other)
+            )
             assert rows == others and len(rows) > 1
         elif name in ("adapted/settings.json", "metrics.json"):
-            one, two = ({key: value for key, value in json.loads(file.read_text()).items()
-                         if key not in ("weights", "made_from")} for file in (path, other))
+            one, two = (
+                {
+                    key: value
+                    for key, value in json.loads(file.read_text()).items()
+                    if key not in ("weights", "made_from")
+                }
+                for file in (path, other)
+            )
             assert one == two and one
         else:
             assert path.read_bytes() == other.read_bytes(), name
@@ -331,8 +396,9 @@ def equal_but_seconds(one: object, two: object) -> bool:
     if isinstance(one, torch.Tensor):
         return torch.equal(one, two)
     if isinstance(one, dict):
-        return one.keys() == two.keys() and all(equal_but_seconds(one[key], two[key])
-                                                for key in one if key != "seconds")
+        return one.keys() == two.keys() and all(
+            equal_but_seconds(one[key], two[key]) for key in one if key != "seconds"
+        )
     if isinstance(one, list):
         return len(one) == len(two) and all(map(equal_but_seconds, one, two))
     return one == two
@@ -362,8 +428,10 @@ def test_killed_stage_goes_on_and_ends_with_the_same_files(case: Path, stage: st
 
 
 def test_stage_4_killed_three_times_ends_with_the_same_files(case: Path) -> None:
-    folder, longer = case.parent / "out" / DEBLURRED, ("--set", "deblurring.epochs=6",
-                                                       "deblurring.keep_every=2")
+    folder, longer = (
+        case.parent / "out" / DEBLURRED,
+        ("--set", "deblurring.epochs=6", "deblurring.keep_every=2"),
+    )
     tiny.run("DeblurringModel", case, *longer, "--overwrite")
     uninterrupted = folder.rename(case.parent / "uninterrupted")
     baseline = killed(case, "DeblurringModel", folder, "baseline/*/*.png", *longer)
@@ -376,14 +444,18 @@ def test_stage_4_killed_three_times_ends_with_the_same_files(case: Path) -> None
     tiny.run("DeblurringModel", case, *longer)
     same_files(uninterrupted, folder)
     now = times(folder)
-    for before in (baseline, {name: weights[name] for name in weights if name.startswith("baseline")},
-                   adapted):
+    for before in (
+        baseline,
+        {name: weights[name] for name in weights if name.startswith("baseline")},
+        adapted,
+    ):
         assert {name: now[name] for name in before} == before
 
 
 def test_what_a_killed_writer_left_is_removed(case: Path) -> None:
-    leftovers = [case.parent / "out" / place for place in ("rsdm/magnitude/a/.tmp-1-0a.npy",
-                                                           "blurring/.tmp-1-0a.png")]
+    leftovers = [
+        case.parent / "out" / place for place in ("rsdm/magnitude/a/.tmp-1-0a.npy", "blurring/.tmp-1-0a.png")
+    ]
     for path in leftovers:
         path.write_bytes(b"half")
     tiny.run("RSDM", case)
@@ -447,8 +519,11 @@ def test_whole_frames_are_reblurred_with_area_frame(case: Path, finished: tuple[
 
 def test_more_frames_a_batch_change_no_region(case: Path) -> None:
     """Batches are formed by shape; what is in a batch with a frame must not matter beyond rounding."""
-    before = {name: picture(path) for name, path in files(case.parent / "out" / "blurring").items()
-              if name.endswith(".png")}
+    before = {
+        name: picture(path)
+        for name, path in files(case.parent / "out" / "blurring").items()
+        if name.endswith(".png")
+    }
     tiny.run("BlurringModel", case, "--set", "blurring.batch_size=3", "--overwrite")
     for name, expected in before.items():
         levels = np.abs(picture(case.parent / "out" / "blurring" / name).astype(int) - expected)
@@ -466,8 +541,9 @@ def test_scope_video_adapts_each_video_alone(case: Path, capsys: pytest.CaptureF
     check_metrics(case.parent, NAMES)
 
 
-def test_scope_video_leaves_a_video_without_region_as_it_is(fresh: Path, finished: tuple[Path, str],
-                                                            capsys: pytest.CaptureFixture) -> None:
+def test_scope_video_leaves_a_video_without_region_as_it_is(
+    fresh: Path, finished: tuple[Path, str], capsys: pytest.CaptureFixture
+) -> None:
     output = fresh.parent / "out"
     shutil.copytree(finished[0] / "out" / "rsdm", output / "rsdm")
     path = output / "rsdm" / "sharp_regions.json"
@@ -480,15 +556,24 @@ def test_scope_video_leaves_a_video_without_region_as_it_is(fresh: Path, finishe
     folder = output / DEBLURRED
     assert (folder / "weights" / "a" / "last.pth").exists() and not (folder / "weights" / "b").exists()
     for name in NAMES:
-        same = {video: (folder / f"adapted/{video}/{name}.png").read_bytes()
-                == (folder / f"baseline/{video}/{name}.png").read_bytes() for video in tiny.VIDEOS}
+        same = {
+            video: (folder / f"adapted/{video}/{name}.png").read_bytes()
+            == (folder / f"baseline/{video}/{name}.png").read_bytes()
+            for video in tiny.VIDEOS
+        }
         assert same == {"a": False, "b": True}
 
 
 def test_best_gt_keeps_the_best_epoch_and_says_so(case: Path, capsys: pytest.CaptureFixture) -> None:
     # Random reblurred regions: every epoch makes the network worse, so the first one is the best.
-    tiny.run("DeblurringModel", case, "--set", "deblurring.select=best_gt", "deblurring.keep_every=1",
-             "--overwrite")
+    tiny.run(
+        "DeblurringModel",
+        case,
+        "--set",
+        "deblurring.select=best_gt",
+        "deblurring.keep_every=1",
+        "--overwrite",
+    )
     weights = case.parent / "out" / DEBLURRED / "weights"
     log = [line.split(",") for line in (weights / "log.csv").read_text().splitlines()]
     values = [float(row[log[0].index("psnr_ground_truth")]) for row in log[1:]]

@@ -1,15 +1,18 @@
 """bf16 only where the device computes in it."""
+
 from dataclasses import replace
 
 import pytest
 import torch
 
-from common.runtime import precision
 from common.config import Config, RuntimeConfig, TrainConfig, TrainRuntimeConfig
+from common.runtime import precision
 from common.runtime.distributed import World
 
-ASKED = (replace(Config(), runtime=RuntimeConfig(precision="bf16", seed=7)),
-         replace(TrainConfig(), runtime=TrainRuntimeConfig(precision="bf16", seed=7)))
+ASKED = (
+    replace(Config(), runtime=RuntimeConfig(precision="bf16", seed=7)),
+    replace(TrainConfig(), runtime=TrainRuntimeConfig(precision="bf16", seed=7)),
+)
 
 
 def _world(rank: int = 0) -> World:

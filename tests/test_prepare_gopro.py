@@ -1,4 +1,5 @@
 """GoPro preparation on a tiny set in the layout of GOPRO_Large_all."""
+
 import sys
 
 import numpy as np
@@ -15,7 +16,7 @@ def _frames(count: int, step: int) -> np.ndarray:
     wide = np.kron(texture, np.ones((8, 8, 1), np.float32))
     for axis in (0, 1):
         wide = sum(np.roll(wide, shift, axis) for shift in range(-4, 5)) / 9
-    return np.stack([wide[:64, 40 - step * t:136 - step * t] for t in range(count)]).astype(np.uint8)
+    return np.stack([wide[:64, 40 - step * t : 136 - step * t] for t in range(count)]).astype(np.uint8)
 
 
 @pytest.fixture
@@ -26,8 +27,22 @@ def gopro(tmp_path):
 
 
 def _run(monkeypatch, root, *more):
-    monkeypatch.setattr(sys, "argv", ["prepare", "--root", str(root / "all"), "--split", "train", "--out",
-                                      str(root / "out"), "--flow", "dis", *more])
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        [
+            "prepare",
+            "--root",
+            str(root / "all"),
+            "--split",
+            "train",
+            "--out",
+            str(root / "out"),
+            "--flow",
+            "dis",
+            *more,
+        ],
+    )
     prepare_gopro.main()
 
 

@@ -1,4 +1,5 @@
 """Claiming result folders."""
+
 import pytest
 
 from common.errors import UserError
@@ -27,4 +28,7 @@ def test_overwrite_leaves_a_folder_alone_that_holds_something_else(tmp_path):
 
 
 def test_differences_name_nested_keys():
-    assert differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}, "d": 4}) == ["a.c: 2 -> 3", "d: None -> 4"]
+    assert differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}, "d": 4}) == [
+        "a.c: 2 -> 3",
+        "d: None -> 4",
+    ]

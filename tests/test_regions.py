@@ -1,8 +1,9 @@
 """Sharp regions: stored boxes of the released rule, its parts by hand, and the threshold search."""
+
 import numpy as np
 import pytest
-
 import vectors
+
 from RSDM.magnitude import with_moving_neighbours
 from RSDM.regions import Threshold, find_regions, search_threshold
 
@@ -13,7 +14,7 @@ CASES = vectors.manifest("sharp_regions")["cases"]
 @pytest.mark.parametrize("case", CASES, ids=[case["mask"] for case in CASES])
 def test_stored_boxes(case, scale):
     size = case["height"], case["width"]
-    bits = np.unpackbits(vectors.expected("sharp_regions")[case["mask"]])[:size[0] * size[1]].reshape(size)
+    bits = np.unpackbits(vectors.expected("sharp_regions")[case["mask"]])[: size[0] * size[1]].reshape(size)
     mask = bits.astype(bool) if scale == 1 else bits * np.uint8(255)
     before = mask.copy()
     assert find_regions(mask) == [tuple(box) for box in case["boxes"]]
@@ -106,8 +107,12 @@ def _trimmed_by_rule(mask: np.ndarray, box: tuple[int, int, int, int]) -> tuple[
     r0, c0, r1, c1 = box
     for side in ("left", "right", "top", "bottom", "left", "right"):
         last_bad = None
-        lines = {"left": range(c0, c1), "right": range(c1 - 1, c0 - 1, -1),
-                 "top": range(r0, r1), "bottom": range(r1 - 1, r0 - 1, -1)}[side]
+        lines = {
+            "left": range(c0, c1),
+            "right": range(c1 - 1, c0 - 1, -1),
+            "top": range(r0, r1),
+            "bottom": range(r1 - 1, r0 - 1, -1),
+        }[side]
         for line in lines:
             values = mask[r0:r1, line] if side in ("left", "right") else mask[line, c0:c1]
             if values.sum() * 2 >= len(values):
@@ -133,7 +138,7 @@ def test_random_masks_follow_the_rule_line_by_line():
         mask = _mask(40, 50, (18, 0, 20, 50), (0, 24, 40, 26))
         for _ in range(random.randint(3, 9)):
             r, c = random.randint(0, 30), random.randint(0, 40)
-            mask[r:r + random.randint(4, 20), c:c + random.randint(4, 20)] = True
+            mask[r : r + random.randint(4, 20), c : c + random.randint(4, 20)] = True
         rows, columns = np.nonzero(_joined(mask))
         whole = int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1
         expected = _trimmed_by_rule(_joined(mask), whole)
@@ -148,7 +153,7 @@ def _joined(mask: np.ndarray) -> np.ndarray:
     joined = mask.copy()
     for column in range(mask.shape[1]):
         rows = np.flatnonzero(mask[:, column])
-        joined[min(rows.min(), 18):max(rows.max(), 19) + 1, column] |= column % 3 == 0
+        joined[min(rows.min(), 18) : max(rows.max(), 19) + 1, column] |= column % 3 == 0
     return joined & _reached(joined)
 
 
@@ -158,7 +163,7 @@ def _reached(mask: np.ndarray) -> np.ndarray:
     reached[18:20] = mask[18:20]
     while True:
         grown = np.pad(reached, 1)
-        shifts = [grown[r:r + mask.shape[0], c:c + mask.shape[1]] for r in range(3) for c in range(3)]
+        shifts = [grown[r : r + mask.shape[0], c : c + mask.shape[1]] for r in range(3) for c in range(3)]
         grown = np.any(shifts, axis=0)
         if np.array_equal(grown & mask, reached):
             return reached
@@ -224,9 +229,10 @@ def test_search_stops_at_the_first_threshold_near_enough():
     assert search_threshold(video, 15, SIZE, initial=0.3).threshold == 0.3
 
 
-@pytest.mark.parametrize("target,tolerance,reached", [(3, 3, True), (7, 3, True), (2, 3, False),
-                                                      (8, 3, False), (2, 4, True), (5, 1, True),
-                                                      (6, 1, False)])
+@pytest.mark.parametrize(
+    "target,tolerance,reached",
+    [(3, 3, True), (7, 3, True), (2, 3, False), (8, 3, False), (2, 4, True), (5, 1, True), (6, 1, False)],
+)
 def test_the_tolerance_is_strict(target, tolerance, reached):
     """The initial 0.1 gives 5 boxes."""
     video = _video([0.01 + 0.02 * i for i in range(20)])
@@ -317,8 +323,15 @@ def test_every_threshold_reads_the_maps_once():
     assert 10 < video.passes <= 18
 
 
-@pytest.mark.parametrize("arguments", [{"target": -1}, {"target": 5, "tolerance": 0},
-                                       {"target": 5, "initial": 0.0}, {"target": 5, "initial": 1.0}])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"target": -1},
+        {"target": 5, "tolerance": 0},
+        {"target": 5, "initial": 0.0},
+        {"target": 5, "initial": 1.0},
+    ],
+)
 def test_impossible_searches(arguments):
     with pytest.raises(ValueError, match="expected"):
         search_threshold(_video([0.1]), min_size=SIZE, **arguments)

@@ -1,4 +1,5 @@
 """Rendered blur: the condition is the true path, the blurry frame the average along it; a seed fixes all."""
+
 import argparse
 import itertools
 import os
@@ -11,15 +12,15 @@ import cv2
 import numpy as np
 import pytest
 
-from common.runtime.entry import run
 from common.errors import UserError
 from common.images import read_image, write_image
-from scripts.make_synthetic_dataset import find_content, load_pictures, main, make_clip
 from common.rendering import camera
 from common.rendering.camera import Shake, blur_condition, pose_matrix, trajectory
 from common.rendering.clips import render_clip
 from common.rendering.exposure import Layer, Sensor, expose, to_bytes
 from common.rendering.presets import PRESETS, Preset
+from common.runtime.entry import run
+from scripts.make_synthetic_dataset import find_content, load_pictures, main, make_clip
 
 ROOT = Path(__file__).resolve().parents[1]
 HEIGHT, WIDTH = 40, 56
@@ -48,19 +49,27 @@ def _on_black(*white: tuple[int, int]) -> Layer:
     return Layer(colour, None, np.eye(3))
 
 
-def _exposed(layers: list[Layer], poses: list[np.ndarray], sensor: Sensor = CLEAN, seed: int = 0) \
-        -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _exposed(
+    layers: list[Layer], poses: list[np.ndarray], sensor: Sensor = CLEAN, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`expose` with the middle pose of each path as the one at mid-exposure."""
     paths = np.stack([_matrices(path) for path in poses])
-    return expose(layers, paths, [path[len(path) // 2] for path in paths], sensor, HEIGHT, WIDTH,
-                  np.random.default_rng(seed))
+    return expose(
+        layers,
+        paths,
+        [path[len(path) // 2] for path in paths],
+        sensor,
+        HEIGHT,
+        WIDTH,
+        np.random.default_rng(seed),
+    )
 
 
 def test_condition_of_a_translation():
     """Five pixels right and down, then straight down: net (3, 9) over a path of 5 + 5."""
     condition = _condition(_shift((-1, 2), (2, 6), (2, 11)), np.array([0.3, -7.0, 0, 0]))
     assert condition.shape == (3, HEIGHT, WIDTH) and condition.dtype == np.float32
-    for plane, value in zip(condition, (3 / 90 ** 0.5, 9 / 90 ** 0.5, 10)):
+    for plane, value in zip(condition, (3 / 90**0.5, 9 / 90**0.5, 10)):
         np.testing.assert_allclose(plane, value, rtol=1e-5)
 
 
@@ -133,8 +142,17 @@ def test_a_spot_is_spread_along_the_condition(direction):
         total = weight.sum()
         mean = np.array([(weight * x).sum(), (weight * y).sum()]) / total
         x, y = x - mean[0], y - mean[1]
-        return total, mean, np.array([[(weight * x * x).sum(), (weight * x * y).sum()],
-                                      [(weight * x * y).sum(), (weight * y * y).sum()]]) / total
+        return (
+            total,
+            mean,
+            np.array(
+                [
+                    [(weight * x * x).sum(), (weight * x * y).sum()],
+                    [(weight * x * y).sum(), (weight * y * y).sum()],
+                ]
+            )
+            / total,
+        )
 
     energy, centre, spread = moments(blurry)
     own_energy, own_centre, own_spread = moments(sharp)
@@ -164,7 +182,7 @@ def test_noise_is_in_the_blurry_frame_only():
     sensor = replace(CLEAN, linear=False, gamma=2.2, read_noise=0.03, shot_noise=0.08)
     blurry, sharp, _ = _exposed([layer], [np.zeros((3, 4))], sensor)
     assert (sharp == 128).all()
-    assert blurry.astype(float).std() / 255 == pytest.approx((0.03 ** 2 + 0.08 ** 2 / 2) ** 0.5, rel=0.03)
+    assert blurry.astype(float).std() / 255 == pytest.approx((0.03**2 + 0.08**2 / 2) ** 0.5, rel=0.03)
     assert blurry.astype(float).mean() == pytest.approx(127.5, abs=1)
     assert np.array_equal(blurry, _exposed([layer], [np.zeros((3, 4))], sensor)[0])
     assert not np.array_equal(blurry, _exposed([layer], [np.zeros((3, 4))], sensor, seed=1)[0])
@@ -227,8 +245,13 @@ def test_camera_path_has_the_wanted_speed():
     assert np.array_equal(camera.Path(shake, np.random.default_rng(3), 40)(times), path(times))
 
 
-def _clip(pictures: list[np.ndarray], preset: Preset, frames: int, objects: list[np.ndarray] | None = None,
-          seed: int = 0) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def _clip(
+    pictures: list[np.ndarray],
+    preset: Preset,
+    frames: int,
+    objects: list[np.ndarray] | None = None,
+    seed: int = 0,
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     rng = np.random.default_rng(seed)
     return list(render_clip(pictures, preset, frames, HEIGHT, WIDTH, rng, objects or ()))
 
@@ -298,8 +321,23 @@ def content(tmp_path_factory) -> Path:
 
 
 def _command(content: Path, out: Path, *more: str) -> list[str]:
-    return [str(ROOT / "scripts" / "make_synthetic_dataset.py"), "--preset", "source", "--clips", "2",
-            "--frames", "5", "--size", "96", "64", "--content", str(content), "--out", str(out), *more]
+    return [
+        str(ROOT / "scripts" / "make_synthetic_dataset.py"),
+        "--preset",
+        "source",
+        "--clips",
+        "2",
+        "--frames",
+        "5",
+        "--size",
+        "96",
+        "64",
+        "--content",
+        str(content),
+        "--out",
+        str(out),
+        *more,
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -307,9 +345,16 @@ def made(content, tmp_path_factory) -> dict[int, Path]:
     """The same data set made by one and by two processes, at the same time; jobs -> folder."""
     folders = {jobs: tmp_path_factory.mktemp("made") / "set" for jobs in (1, 2)}
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    started = [subprocess.Popen([sys.executable, *_command(content, folder, "--jobs", str(jobs))], text=True,
-                                env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-               for jobs, folder in folders.items()]
+    started = [
+        subprocess.Popen(
+            [sys.executable, *_command(content, folder, "--jobs", str(jobs))],
+            text=True,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        for jobs, folder in folders.items()
+    ]
     for process in started:
         errors = process.communicate(timeout=600)[1]
         assert process.returncode == 0, errors
@@ -317,8 +362,9 @@ def made(content, tmp_path_factory) -> dict[int, Path]:
 
 
 def _files(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes()
-            for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
 
 
 def test_files_do_not_depend_on_the_number_of_processes(made):
@@ -327,8 +373,11 @@ def test_files_do_not_depend_on_the_number_of_processes(made):
     first, second = ("wide", "tall") if "0000_wide/Condition/00000000.npy" in one else ("tall", "wide")
     videos = f"0000_{first}", f"0001_{second}"
     assert set(one) == {"dataset.json", "preview.png"} | {
-        f"{video}/{name}" for video in videos for index in range(5)
-        for name in (f"Blur/RGB/{index:08d}.png", f"Sharp/RGB/{index:08d}.png", f"Condition/{index:08d}.npy")}
+        f"{video}/{name}"
+        for video in videos
+        for index in range(5)
+        for name in (f"Blur/RGB/{index:08d}.png", f"Sharp/RGB/{index:08d}.png", f"Condition/{index:08d}.npy")
+    }
     # As many kinds of frames as frames: nothing is the same picture twice.
     assert len({data for name, data in one.items() if "/Blur/" in name}) == 10
 
@@ -336,8 +385,9 @@ def test_files_do_not_depend_on_the_number_of_processes(made):
 def test_interrupted_clip_is_made_again_alike(made, content, tmp_path):
     """And what is complete is left alone; another seed gives another clip."""
     threads = cv2.getNumThreads()
-    options = argparse.Namespace(preset="source", clips=2, frames=5, size=[96, 64], moving=False, seed=0,
-                                 jobs=1, out=tmp_path)
+    options = argparse.Namespace(
+        preset="source", clips=2, frames=5, size=[96, 64], moving=False, seed=0, jobs=1, out=tmp_path
+    )
     whole = {name: data for name, data in _files(made[1]).items() if name.startswith("0001")}
     for name, data in whole.items():
         if "Condition/00000003" not in name:

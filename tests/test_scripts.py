@@ -1,4 +1,5 @@
 """The small scripts: check_weights, export_weights, shell entry points."""
+
 import signal
 import subprocess
 import sys
@@ -11,9 +12,9 @@ from vectors import fill, manifest, values
 
 from BlurringModel.id_blau.diffusion import GaussianDiffusion, linear_betas
 from BlurringModel.id_blau.unet import UNet
-from common.runtime import interrupts
 from common.checkpoints import load_state, save_checkpoint
 from common.errors import UserError
+from common.runtime import interrupts
 from DeblurringModel.ESTRNN.model import ESTRNN
 from RSDM.bme.model import BlurMagnitudeEstimator
 from scripts import check_weights, export_weights
@@ -23,13 +24,24 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def test_check_weights_names_each_network(tmp_path):
     torch.save(BlurMagnitudeEstimator().state_dict(), tmp_path / "best_net.pth")
-    torch.save({"state_dict": {f"module.model.{key}": value for key, value in ESTRNN().state_dict().items()}},
-               tmp_path / "estrnn.tar")
+    torch.save(
+        {"state_dict": {f"module.model.{key}": value for key, value in ESTRNN().state_dict().items()}},
+        tmp_path / "estrnn.tar",
+    )
     diffusion = GaussianDiffusion(UNet(), linear_betas()).state_dict()
-    torch.save({"model_state": {key.replace("model.", "model.module.", 1) if key.startswith("model.") else key: value
-                                for key, value in diffusion.items()}}, tmp_path / "ID_Blau.pth")
-    raft = {f"module.{key}": torch.from_numpy(values(key, tuple(shape))).float() if shape else torch.tensor(0)
-            for key, shape in manifest("raft")["large"]["princeton"].items()}
+    torch.save(
+        {
+            "model_state": {
+                key.replace("model.", "model.module.", 1) if key.startswith("model.") else key: value
+                for key, value in diffusion.items()
+            }
+        },
+        tmp_path / "ID_Blau.pth",
+    )
+    raft = {
+        f"module.{key}": torch.from_numpy(values(key, tuple(shape))).float() if shape else torch.tensor(0)
+        for key, shape in manifest("raft")["large"]["princeton"].items()
+    }
     torch.save(raft, tmp_path / "raft-things.pth")
     found = {path.name: check_weights.identify(path) for path in tmp_path.iterdir()}
     assert found["best_net.pth"].startswith("BME (ResNet-50)")
@@ -50,8 +62,10 @@ def test_check_weights_knows_small_networks_by_their_stored_architecture(tmp_pat
 def test_export_keeps_the_schedule_exact_and_halves_the_rest(tmp_path, monkeypatch, capsys):
     network = fill(GaussianDiffusion(UNet(base_channels=8, num_res_blocks=1, time_dim=8), linear_betas()))
     network.betas.copy_(linear_betas())
-    save_checkpoint({"model_state": network.state_dict(), "architecture": {"base_channels": 8}, "step": 7},
-                    tmp_path / "best.pth")
+    save_checkpoint(
+        {"model_state": network.state_dict(), "architecture": {"base_channels": 8}, "step": 7},
+        tmp_path / "best.pth",
+    )
     monkeypatch.setattr(sys, "argv", ["export", str(tmp_path / "best.pth"), str(tmp_path / "small.pth")])
     export_weights.main()
     assert "SHA-256" in capsys.readouterr().out
@@ -76,7 +90,9 @@ def test_shell_scripts_parse(script):
 
 
 def test_run_pipeline_without_config_explains_itself():
-    result = subprocess.run(["bash", str(ROOT / "scripts" / "run_pipeline.sh")], capture_output=True, text=True)
+    result = subprocess.run(
+        ["bash", str(ROOT / "scripts" / "run_pipeline.sh")], capture_output=True, text=True
+    )
     assert result.returncode == 2
     assert "Usage" in result.stdout
 
@@ -85,11 +101,16 @@ def test_run_pipeline_without_config_explains_itself():
 def test_launch_ends_as_the_script_does(tmp_path, code):
     script = tmp_path / "script.py"
     # One write for each process: a print, unbuffered, may be torn by the other's.
-    script.write_text("import os, sys\n"
-                      "os.write(1, f\"{os.environ['RANK']} {sys.argv[1:]}\\n\".encode())\n"
-                      f"sys.exit({code})\n")
-    result = subprocess.run([sys.executable, str(ROOT / "scripts" / "launch.py"), "2", str(script), "--config", "x"],
-                            capture_output=True, text=True)
+    script.write_text(
+        "import os, sys\n"
+        "os.write(1, f\"{os.environ['RANK']} {sys.argv[1:]}\\n\".encode())\n"
+        f"sys.exit({code})\n"
+    )
+    result = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "launch.py"), "2", str(script), "--config", "x"],
+        capture_output=True,
+        text=True,
+    )
     assert result.returncode == code and "Traceback" not in result.stderr
     if code == 0:
         assert sorted(result.stdout.splitlines()) == ["0 ['--config', 'x']", "1 ['--config', 'x']"]
@@ -98,10 +119,15 @@ def test_launch_ends_as_the_script_does(tmp_path, code):
 def test_launch_that_is_asked_to_end_says_so(tmp_path):
     script, here = tmp_path / "script.py", tmp_path / "here"
     script.write_text(f"import pathlib, time\npathlib.Path({str(here)!r}).touch()\ntime.sleep(60)\n")
-    with subprocess.Popen([sys.executable, str(ROOT / "scripts" / "launch.py"), "2", str(script)], stderr=subprocess.PIPE,
-                          text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, str(ROOT / "scripts" / "launch.py"), "2", str(script)],
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
         while not here.exists() and process.poll() is None:
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
         said = process.communicate(timeout=60)[1]
-    assert process.returncode == 143 and said.splitlines()[-1] == interrupts.MESSAGE and "Traceback" not in said
+    assert (
+        process.returncode == 143 and said.splitlines()[-1] == interrupts.MESSAGE and "Traceback" not in said
+    )

@@ -1,8 +1,9 @@
 """Shift-Net against its stored vectors, and its behaviour on batches, small networks and wrong input."""
+
 import pytest
 import torch
-
 import vectors
+
 from DeblurringModel.Shift_Net.model import ShiftNet
 from DeblurringModel.Shift_Net.shift import FAR_OFFSETS, NEAR_OFFSETS, spatial_shift, temporal_shift
 
@@ -119,7 +120,8 @@ def test_spatial_shift_moves_each_group_by_its_offset(channels: int, far: int, n
     moved = spatial_shift(x)
     assert moved.shape == x.shape and len(offsets) == channels
     assert [tuple(position[1:].tolist()) for position in moved[0].nonzero()] == [
-        (8 + down, 9 + right) for down, right in offsets]
+        (8 + down, 9 + right) for down, right in offsets
+    ]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -167,22 +169,35 @@ def test_frames_reach_each_other(variant: str) -> None:
             assert (network(x) - network(y))[:, seen].abs().max() > 1e-4
 
 
-@pytest.mark.parametrize("variant, shape, message", [
-    ("plus", (3, 3, 16, 16), r"expected shape \(B, T, 3, H, W\), received \(3, 3, 16, 16\)"),
-    ("plus", (1, 3, 6, 16, 16), r"expected shape \(B, T, 3, H, W\), received \(1, 3, 6, 16, 16\)"),
-    ("plus", (1, 2, 3, 16, 16), "at least 3 frames, received 2"),
-    ("plus", (1, 3, 3, 16, 20), "multiples of 8, received 16 x 20"),
-    ("small", (1, 3, 3, 18, 20), "multiples of 4, received 18 x 20"),
-])
+@pytest.mark.parametrize(
+    "variant, shape, message",
+    [
+        ("plus", (3, 3, 16, 16), r"expected shape \(B, T, 3, H, W\), received \(3, 3, 16, 16\)"),
+        ("plus", (1, 3, 6, 16, 16), r"expected shape \(B, T, 3, H, W\), received \(1, 3, 6, 16, 16\)"),
+        ("plus", (1, 2, 3, 16, 16), "at least 3 frames, received 2"),
+        ("plus", (1, 3, 3, 16, 20), "multiples of 8, received 16 x 20"),
+        ("small", (1, 3, 3, 18, 20), "multiples of 4, received 18 x 20"),
+    ],
+)
 def test_wrong_clips_are_refused(variant: str, shape: tuple[int, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         tiny_network(variant)(torch.zeros(shape))
 
 
-@pytest.mark.parametrize("keyword, value", [
-    ("variant", "large"), ("past_frames", -1), ("future_frames", -1), ("width", 3), ("growth", -1),
-    ("fusion_width", 24), ("fusion_width", 0), ("shift_steps", 0), ("unets", 0),
-])
+@pytest.mark.parametrize(
+    "keyword, value",
+    [
+        ("variant", "large"),
+        ("past_frames", -1),
+        ("future_frames", -1),
+        ("width", 3),
+        ("growth", -1),
+        ("fusion_width", 24),
+        ("fusion_width", 0),
+        ("shift_steps", 0),
+        ("unets", 0),
+    ],
+)
 def test_impossible_configurations_are_refused(keyword: str, value: object) -> None:
     with pytest.raises(ValueError, match=f"{keyword}: expected .*, received {value!r}"):
         ShiftNet(**{"variant": "plus", **TINY, keyword: value})

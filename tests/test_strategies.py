@@ -1,4 +1,5 @@
 """Changes of a blur condition against the stored vectors."""
+
 import math
 import random
 
@@ -17,8 +18,9 @@ def maps(scale: float) -> torch.Tensor:
     return torch.cat([angle.cos(), angle.sin(), scale * image("strategy/magnitude", 1, 1, 4, 4)], dim=1)
 
 
-@pytest.mark.parametrize("index", range(len(CASE["strategies"])),
-                         ids=["+".join(strategy) for strategy in CASE["strategies"]])
+@pytest.mark.parametrize(
+    "index", range(len(CASE["strategies"])), ids=["+".join(strategy) for strategy in CASE["strategies"]]
+)
 def test_stored_changes(index):
     # The last strategy was recorded with fixed choices.
     last = index == len(CASE["strategies"]) - 1

@@ -1,11 +1,13 @@
 """Frames restored in tiles, and in smaller ones where memory does not suffice."""
+
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-
 import tiny
+import torch
+from tiny import one_thread  # noqa: F401, a fixture
+
 from common.config import Config, load_config
 from common.errors import UserError
 from common.runtime.memory import Splitter, halving, out_of_memory, peak_memory
@@ -14,17 +16,26 @@ from DeblurringModel import restoring
 from DeblurringModel.restoring import clips_of, restored_frames
 from DeblurringModel.setup import load_network, model_spec
 from DeblurringModel.tiles import blend, tiles
-from tiny import one_thread  # noqa: F401, a fixture
 
 
-@pytest.mark.parametrize("height, width, side, overlap, multiple", [
-    (100, 130, 48, 8, 4), (97, 131, 48, 12, 16), (64, 64, 40, 10, 8), (33, 300, 64, 0, 4), (48, 49, 48, 4, 4)])
+@pytest.mark.parametrize(
+    "height, width, side, overlap, multiple",
+    [
+        (100, 130, 48, 8, 4),
+        (97, 131, 48, 12, 16),
+        (64, 64, 40, 10, 8),
+        (33, 300, 64, 0, 4),
+        (48, 49, 48, 4, 4),
+    ],
+)
 def test_tiles_cover_and_overlap(height, width, side, overlap, multiple):
     places = tiles(height, width, side, overlap, multiple)
     covered = np.zeros((height, width), int)
     for r0, c0, r1, c1 in places:
         assert r0 % multiple == c0 % multiple == 0
-        assert 0 < r1 - r0 <= side + multiple and 0 < c1 - c0 <= side + multiple and r1 <= height and c1 <= width
+        assert (
+            0 < r1 - r0 <= side + multiple and 0 < c1 - c0 <= side + multiple and r1 <= height and c1 <= width
+        )
         covered[r0:r1, c0:c1] += 1
     assert covered.min() == 1 and len(set(places)) == len(places)
     rows = sorted({(r0, r1) for r0, _, r1, _ in places})
@@ -57,8 +68,14 @@ def stage(tmp_path_factory):
 
 def restored(stage, **settings) -> list[np.ndarray]:
     """The first video's frames with other settings of deblurring."""
-    changed = stage_of(load_config(Config, Path(stage.output.parent / "config.yaml"),
-                                   [f"deblurring.{key}={value}" for key, value in settings.items()]), None)
+    changed = stage_of(
+        load_config(
+            Config,
+            Path(stage.output.parent / "config.yaml"),
+            [f"deblurring.{key}={value}" for key, value in settings.items()],
+        ),
+        None,
+    )
     facts, video = model_spec(changed.config), changed.videos[0]
     network = load_network(changed, changed.config.deblurring.weights).eval()
     clips = clips_of(video, facts, 0, 0, "mirror")
@@ -68,7 +85,8 @@ def restored(stage, **settings) -> list[np.ndarray]:
 def test_tiles_give_what_whole_frames_give(stage):
     whole, parts = restored(stage), restored(stage, tile=48, tile_overlap=12)
     difference = np.abs(np.array(whole).astype(int) - np.array(parts))
-    # The attention of ESTRNN's fusion averages over what it is given, so a tile is not exactly a part of the frame.
+    # The attention of ESTRNN's fusion averages over what it is given, so a tile is not exactly a part of the
+    # frame.
     assert len(parts) == tiny.FRAMES and difference.max() <= 3 and difference.mean() < 0.3
 
 
@@ -88,8 +106,11 @@ def test_tiles_shrink_where_memory_does_not_suffice(stage, monkeypatch, capsys):
 
 
 def test_values_that_are_not_finite_are_refused(stage, monkeypatch):
-    monkeypatch.setattr(restoring.Restorer, "_tiled", lambda self, clip, height, width, side:
-                        torch.full((1, 3, height, width), torch.nan))
+    monkeypatch.setattr(
+        restoring.Restorer,
+        "_tiled",
+        lambda self, clip, height, width, side: torch.full((1, 3, height, width), torch.nan),
+    )
     with pytest.raises(UserError, match="ESTRNN returned values that are not finite"):
         restored(stage)
 
@@ -99,7 +120,9 @@ def test_halving():
 
     def work(size):
         if size > 3:
-            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+            raise RuntimeError(
+                "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+            )
         return f"done with {size}"
 
     assert halving(work, 12, 1, "batch", said.append) == ("done with 3", 3) and len(said) == 2
@@ -122,7 +145,11 @@ def test_batches_are_split_and_the_size_is_kept():
     split = Splitter("rsdm.batch_size", said.append)
     np.testing.assert_array_equal(split(work, [1, 2, 3, 4, 5]), [10, 20, 30, 40, 50])
     np.testing.assert_array_equal(split(work, [6, 7, 8]), [60, 70, 80])
-    assert sizes == [5, 2, 2, 1, 2, 1] and len(said) == 1 and "rsdm.batch_size: not enough memory with 5" in said[0]
+    assert (
+        sizes == [5, 2, 2, 1, 2, 1]
+        and len(said) == 1
+        and "rsdm.batch_size: not enough memory with 5" in said[0]
+    )
 
 
 def test_peak_memory_grows_with_what_is_used():

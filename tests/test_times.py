@@ -1,13 +1,14 @@
 """How long each stage has worked: summed, saved while the work runs, forgotten with the results."""
+
 import json
 import time
 
 import pytest
-
 import tiny
+from tiny import one_thread  # noqa: F401 (a fixture)
+
 from common.errors import UserError
 from common.runtime.times import counted, read_times
-from tiny import one_thread  # noqa: F401 (a fixture)
 
 
 def test_times_are_summed_per_work_and_others_kept(tmp_path):
@@ -61,11 +62,20 @@ def test_stages_record_their_work_once_and_anew_when_overwritten(tmp_path, monke
     monkeypatch.chdir(tmp_path)
     for stage in tiny.STAGES:
         tiny.run(stage, config)
-        assert capsys.readouterr().out.splitlines()[-1] == f"report: python {tiny.ROOT / 'scripts' / 'report.py'} out"
+        assert (
+            capsys.readouterr().out.splitlines()[-1]
+            == f"report: python {tiny.ROOT / 'scripts' / 'report.py'} out"
+        )
     times = tmp_path / "out" / "times.json"
     first = read_times(tmp_path / "out")
-    assert list(first) == ["stage 1, RSDM", "stage 2, DBCGM", "stage 3, ID-Blau", "stage 4, baseline ESTRNN",
-                           "stage 4, fine-tuning ESTRNN", "stage 4, adapted ESTRNN"]
+    assert list(first) == [
+        "stage 1, RSDM",
+        "stage 2, DBCGM",
+        "stage 3, ID-Blau",
+        "stage 4, baseline ESTRNN",
+        "stage 4, fine-tuning ESTRNN",
+        "stage 4, adapted ESTRNN",
+    ]
     written = times.stat().st_mtime_ns
     for stage in tiny.STAGES:
         tiny.run(stage, config)

@@ -1,4 +1,5 @@
 """Training: the loop, its exact resume, the three trainers killed and started again, and what they read."""
+
 import csv
 import json
 import math
@@ -21,21 +22,21 @@ import yaml
 from torch import Tensor, nn
 
 from BlurringModel.id_blau.dataset import normalise_condition, sharp_condition_blur
-from common.training import recipe
-from common.training.augmentation import Turn
 from common.checkpoints import load_checkpoint
 from common.config import DiffusionConfig
-from common.runtime.distributed import World, mixed_precision
 from common.errors import UserError
 from common.images import write_array, write_image
+from common.rendering.clips import render_clip
+from common.rendering.presets import PRESETS
+from common.runtime.distributed import World, mixed_precision
 from common.runtime.seeding import numpy_generator
-from common.training.source_domain import SourceDomain, Window
+from common.training import recipe
+from common.training.augmentation import Turn
 from common.training.loop import Plan, Task, cosine, fit
+from common.training.source_domain import SourceDomain, Window
 from RSDM.bme.dataset import blur_and_magnitude
 from RSDM.bme.train import magnitude_figures
 from RSDM.magnitude import rank_correlation
-from common.rendering.clips import render_clip
-from common.rendering.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parents[1]
 ALONE = World(0, 1, torch.device("cpu"))
@@ -49,9 +50,19 @@ def _refused(call: Callable, *arguments, **keywords) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("step, rate", [
-    (0, 0.25), (1, 0.5), (3, 1.0), (4, 1.0), (29, 0.1 + 0.45 * (1 + 0.5 ** 0.5)), (54, 0.55), (104, 0.1),
-    (200, 0.1)])
+@pytest.mark.parametrize(
+    "step, rate",
+    [
+        (0, 0.25),
+        (1, 0.5),
+        (3, 1.0),
+        (4, 1.0),
+        (29, 0.1 + 0.45 * (1 + 0.5**0.5)),
+        (54, 0.55),
+        (104, 0.1),
+        (200, 0.1),
+    ],
+)
 def test_cosine_after_a_warm_up(step, rate):
     assert cosine(step, 104, 1.0, 0.1, warmup=4) == pytest.approx(rate)
 
@@ -67,8 +78,13 @@ class Network(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(),
-                                    nn.Dropout(0.2), nn.Conv2d(6, 3, 3, padding=1))
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 6, 3, padding=1),
+            nn.BatchNorm2d(6),
+            nn.ReLU(),
+            nn.Dropout(0.2),
+            nn.Conv2d(6, 3, 3, padding=1),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)
@@ -100,12 +116,21 @@ def _validate(network: nn.Module) -> dict[str, float]:
     return {"figure": figure, "level": 2.0}
 
 
-PLAN = Plan(12, 4, lambda step: cosine(step, 12, 1e-2, 1e-3, 2), gradient_clip=0.5, workers=0,
-            validate_every=4, save_every=3, keep=lambda step: f"after_{step}.pth" if step in (5, 9) else None)
+PLAN = Plan(
+    12,
+    4,
+    lambda step: cosine(step, 12, 1e-2, 1e-3, 2),
+    gradient_clip=0.5,
+    workers=0,
+    validate_every=4,
+    save_every=3,
+    keep=lambda step: f"after_{step}.pth" if step in (5, 9) else None,
+)
 
 
 def _train(folder: Path, plan: Plan = PLAN, stop_before: int | None = None) -> tuple[Network, list[dict]]:
     """A training; with `stop_before`, preparing that step's batch fails."""
+
     def batch(items: list[int]) -> tuple[Tensor, Tensor]:
         if stop_before is not None and items[0] >= stop_before * plan.batch_size:
             raise Stopped
@@ -217,17 +242,25 @@ def test_logged_loss_is_the_mean_since_the_last_row(tmp_path):
     rows = fit(_network(), Task(_batch, loss), replace(PLAN, steps=10), tmp_path, ALONE, {})
     assert [row["step"] for row in rows] == [4, 8, 10]
     assert [row["loss"] for row in rows] == pytest.approx(
-        [np.mean(losses[start:stop]) for start, stop in ((0, 4), (4, 8), (8, 10))])
+        [np.mean(losses[start:stop]) for start, stop in ((0, 4), (4, 8), (8, 10))]
+    )
     assert not (tmp_path / "best.pth").exists()
 
 
 NAN = math.nan
 
 
-@pytest.mark.parametrize("higher, figures, steps", [
-    (True, [3, 5, 4, 5, 2], [1, 2, 2, 2, 2]), (False, [3, 5, 4, 2, 2], [1, 1, 1, 4, 4]),
-    (True, [NAN, 2, NAN, 3], [1, 2, 2, 4]), (False, [NAN, 2, NAN, 1], [1, 2, 2, 4]),
-    (False, [2, NAN, 3], [1, 1, 1]), (True, [2, NAN, 1], [1, 1, 1])])
+@pytest.mark.parametrize(
+    "higher, figures, steps",
+    [
+        (True, [3, 5, 4, 5, 2], [1, 2, 2, 2, 2]),
+        (False, [3, 5, 4, 2, 2], [1, 1, 1, 4, 4]),
+        (True, [NAN, 2, NAN, 3], [1, 2, 2, 4]),
+        (False, [NAN, 2, NAN, 1], [1, 2, 2, 4]),
+        (False, [2, NAN, 3], [1, 1, 1]),
+        (True, [2, NAN, 1], [1, 1, 1]),
+    ],
+)
 def test_best_checkpoint(tmp_path, higher, figures, steps):
     """The first of equals; NaN, from a training that fell apart, never takes the place of a number."""
     kept, states, coming = [], [], iter(figures)
@@ -273,8 +306,11 @@ def test_frozen_parameters_stay(tmp_path):
 def test_3d_convolutions_stay_in_full_precision_on_the_cpu():
     flat, deep = nn.Conv2d(3, 4, 3), nn.Conv3d(3, 4, 3)
     cpu = torch.device("cpu")
-    for network, precision, kind in ((flat, "bf16", torch.bfloat16), (deep, "bf16", torch.float32),
-                                     (flat, "fp32", torch.float32)):
+    for network, precision, kind in (
+        (flat, "bf16", torch.bfloat16),
+        (deep, "bf16", torch.float32),
+        (flat, "fp32", torch.float32),
+    ):
         with mixed_precision(network, cpu, precision):
             assert network(torch.zeros(1, 3, *(5,) * (network.weight.ndim - 2))).dtype == kind
 
@@ -302,24 +338,54 @@ def data(tmp_path_factory) -> Path:
 
 
 TRAINERS = {
-    "bme": ("RSDM/bme/train.py", {
-        "network": {"name": "resnet10_slim", "architecture": {"width": 4}, "batch_statistics": "fixed"}}),
-    "id_blau": ("BlurringModel/id_blau/train.py", {
-        "network": {"architecture": {"base_channels": 4, "channel_mults": [1, 1], "num_res_blocks": 1,
-                                     "time_dim": 8, "dropout": 0.1}},
-        "diffusion": {"num_timesteps": 20, "sampling_steps": 2, "beta_T": 0.5, "reverse_direction": True,
-                      "strategy": ["ALLM", "ALLO"]}}),
-    "estrnn": ("DeblurringModel/pretrain.py", {
-        "network": {"name": "ESTRNN", "architecture": {"n_features": 2, "n_blocks": 1}}}),
+    "bme": (
+        "RSDM/bme/train.py",
+        {"network": {"name": "resnet10_slim", "architecture": {"width": 4}, "batch_statistics": "fixed"}},
+    ),
+    "id_blau": (
+        "BlurringModel/id_blau/train.py",
+        {
+            "network": {
+                "architecture": {
+                    "base_channels": 4,
+                    "channel_mults": [1, 1],
+                    "num_res_blocks": 1,
+                    "time_dim": 8,
+                    "dropout": 0.1,
+                }
+            },
+            "diffusion": {
+                "num_timesteps": 20,
+                "sampling_steps": 2,
+                "beta_T": 0.5,
+                "reverse_direction": True,
+                "strategy": ["ALLM", "ALLO"],
+            },
+        },
+    ),
+    "estrnn": (
+        "DeblurringModel/pretrain.py",
+        {"network": {"name": "ESTRNN", "architecture": {"n_features": 2, "n_blocks": 1}}},
+    ),
 }
 
 
 def _recipe(folder: Path, data: Path, name: str) -> Path:
-    recipe = {"base": str(ROOT / "configs" / "train" / "default.yaml"), "output": "out",
-              "data": {"root": str(data), "validation": str(data)},
-              "schedule": {"steps": 5, "batch_size": 2, "crop_size": 32, "validate_every": 3, "save_every": 2,
-                           "gradient_clip": 1.0},
-              "runtime": {"workers": 2, "device": "cpu"}, **TRAINERS[name][1]}
+    recipe = {
+        "base": str(ROOT / "configs" / "train" / "default.yaml"),
+        "output": "out",
+        "data": {"root": str(data), "validation": str(data)},
+        "schedule": {
+            "steps": 5,
+            "batch_size": 2,
+            "crop_size": 32,
+            "validate_every": 3,
+            "save_every": 2,
+            "gradient_clip": 1.0,
+        },
+        "runtime": {"workers": 2, "device": "cpu"},
+        **TRAINERS[name][1],
+    }
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe))
     return path
@@ -341,8 +407,13 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 def _run(name: str, recipe: Path, killed: bool = False) -> subprocess.CompletedProcess:
     script = [str(ROOT / TRAINERS[name][0]), "--config", str(recipe)]
-    return subprocess.run([sys.executable, *(["-c", KILLED] if killed else []), *script], timeout=600,
-                          capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    return subprocess.run(
+        [sys.executable, *(["-c", KILLED] if killed else []), *script],
+        timeout=600,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
 
 
 def _whole_run(name: str, folder: Path, data: Path) -> Path:
@@ -371,8 +442,11 @@ def _killed_run(name: str, folder: Path, data: Path) -> Path:
 def runs(data, tmp_path_factory) -> dict[tuple[str, str], Future]:
     """All trainers, undisturbed and killed, two at a time; a run's own failure shows in its own test."""
     with ThreadPoolExecutor(2) as pool:
-        return {(name, kind): pool.submit(call, name, tmp_path_factory.mktemp(f"{name}_{kind}"), data)
-                for name in TRAINERS for kind, call in (("whole", _whole_run), ("killed", _killed_run))}
+        return {
+            (name, kind): pool.submit(call, name, tmp_path_factory.mktemp(f"{name}_{kind}"), data)
+            for name in TRAINERS
+            for kind, call in (("whole", _whole_run), ("killed", _killed_run))
+        }
 
 
 @pytest.mark.parametrize("name", TRAINERS)
@@ -404,31 +478,54 @@ def _exit(monkeypatch, capsys, name: str, recipe: Path, *overrides: str) -> str:
     return lines[-1]
 
 
-@pytest.mark.parametrize("name, override, message", [
-    ("bme", "network.name=resnet34", "backbone: expected one of resnet50, resnet18, resnet10_slim"),
-    ("bme", "network.architecture.depth=3", "network (name, architecture, initialise): "),
-    ("bme", "network.architecture.width=3", "width: expected a positive even number, received 3"),
-    ("bme", "schedule.crop_size=36", "schedule.crop_size: expected a multiple of 8, at least 24, found 36"),
-    ("bme", "schedule.crop_size=16", "schedule.crop_size: expected a multiple of 8, at least 24, found 16"),
-    ("bme", "schedule.crop_size=72", "frames of 96 x 64 pixels are smaller than schedule.crop_size 72"),
-    ("bme", "schedule.steps=0", "schedule.steps and schedule.epochs are both 0"),
-    ("bme", "network.weights=none.pth", "none.pth: "),
-    ("bme", "data.root=none", "none: no such data folder; scripts/make_synthetic_dataset.py"),
-    ("bme", "data.validation=", "data.validation is not set"),
-    ("bme", "output=", "output is not set"),
-    ("id_blau", "network.architecture.base_channels=3", "base_channels must be even and at least 2, got 3"),
-    ("id_blau", "network.architecture.channel_mults=2", "network (name, architecture, initialise): "),
-    ("id_blau", "schedule.crop_size=33", "crop_size: expected a multiple of 2, at least 2, found 33"),
-    ("id_blau", "schedule.crop_size=66", "frames of 96 x 64 pixels are smaller than schedule.crop_size 66"),
-    ("id_blau", "diffusion.strategy=[M70]", "diffusion.strategy: expected some of M20, "),
-    ("id_blau", "diffusion.sampling_steps=11", "expected at most half of num_timesteps (10), found 11"),
-    ("estrnn", "network.name=ESTNN", "expected ESTRNN, MMP_RNN, DSTNet, Shift_Net"),
-    ("estrnn", "network.architecture.blocks=3", "ESTRNN does not take these keywords"),
-    ("estrnn", "network.architecture.n_blocks=0", "n_blocks"),
-    ("estrnn", "network.initialise=identity", "n_features: expected at least 12 for an identity start"),
-    ("estrnn", "schedule.crop_size=34", "schedule.crop_size: expected a multiple of 4, at least 4, found 34"),
-    ("estrnn", "schedule.frames=7", "no video has 7 frames; lower schedule.frames"),
-])
+@pytest.mark.parametrize(
+    "name, override, message",
+    [
+        ("bme", "network.name=resnet34", "backbone: expected one of resnet50, resnet18, resnet10_slim"),
+        ("bme", "network.architecture.depth=3", "network (name, architecture, initialise): "),
+        ("bme", "network.architecture.width=3", "width: expected a positive even number, received 3"),
+        (
+            "bme",
+            "schedule.crop_size=36",
+            "schedule.crop_size: expected a multiple of 8, at least 24, found 36",
+        ),
+        (
+            "bme",
+            "schedule.crop_size=16",
+            "schedule.crop_size: expected a multiple of 8, at least 24, found 16",
+        ),
+        ("bme", "schedule.crop_size=72", "frames of 96 x 64 pixels are smaller than schedule.crop_size 72"),
+        ("bme", "schedule.steps=0", "schedule.steps and schedule.epochs are both 0"),
+        ("bme", "network.weights=none.pth", "none.pth: "),
+        ("bme", "data.root=none", "none: no such data folder; scripts/make_synthetic_dataset.py"),
+        ("bme", "data.validation=", "data.validation is not set"),
+        ("bme", "output=", "output is not set"),
+        (
+            "id_blau",
+            "network.architecture.base_channels=3",
+            "base_channels must be even and at least 2, got 3",
+        ),
+        ("id_blau", "network.architecture.channel_mults=2", "network (name, architecture, initialise): "),
+        ("id_blau", "schedule.crop_size=33", "crop_size: expected a multiple of 2, at least 2, found 33"),
+        (
+            "id_blau",
+            "schedule.crop_size=66",
+            "frames of 96 x 64 pixels are smaller than schedule.crop_size 66",
+        ),
+        ("id_blau", "diffusion.strategy=[M70]", "diffusion.strategy: expected some of M20, "),
+        ("id_blau", "diffusion.sampling_steps=11", "expected at most half of num_timesteps (10), found 11"),
+        ("estrnn", "network.name=ESTNN", "expected ESTRNN, MMP_RNN, DSTNet, Shift_Net"),
+        ("estrnn", "network.architecture.blocks=3", "ESTRNN does not take these keywords"),
+        ("estrnn", "network.architecture.n_blocks=0", "n_blocks"),
+        ("estrnn", "network.initialise=identity", "n_features: expected at least 12 for an identity start"),
+        (
+            "estrnn",
+            "schedule.crop_size=34",
+            "schedule.crop_size: expected a multiple of 4, at least 4, found 34",
+        ),
+        ("estrnn", "schedule.frames=7", "no video has 7 frames; lower schedule.frames"),
+    ],
+)
 def test_wrong_recipe(data, tmp_path, monkeypatch, capsys, name, override, message):
     monkeypatch.chdir(tmp_path)
     assert message in _exit(monkeypatch, capsys, name, _recipe(tmp_path, data, name), override)
@@ -444,8 +541,9 @@ def test_identity_start_is_for_estrnn(data, tmp_path, monkeypatch, capsys):
     assert "identity is a start for ESTRNN only" in _exit(monkeypatch, capsys, "estrnn", recipe)
 
 
-def _opened(monkeypatch, recipe: Path, *overrides: str, processes: int = 1,
-            overwrite: bool = False) -> recipe.Setup:
+def _opened(
+    monkeypatch, recipe: Path, *overrides: str, processes: int = 1, overwrite: bool = False
+) -> recipe.Setup:
     """`open_recipe` in the first of so many processes."""
     command = ["train.py", "--config", str(recipe), *(["--set", *overrides] if overrides else [])]
     monkeypatch.setattr(sys, "argv", command + ["--overwrite"] * overwrite)
@@ -456,8 +554,9 @@ def _opened(monkeypatch, recipe: Path, *overrides: str, processes: int = 1,
     return recipe.open_recipe("a trainer")
 
 
-@pytest.mark.parametrize("batch_size, processes, fits", [(8, 3, False), (2, 4, False), (8, 4, True),
-                                                         (3, 3, True)])
+@pytest.mark.parametrize(
+    "batch_size, processes, fits", [(8, 3, False), (2, 4, False), (8, 4, True), (3, 3, True)]
+)
 def test_batch_has_to_be_divisible(data, tmp_path, monkeypatch, batch_size, processes, fits):
     recipe, override = _recipe(tmp_path, data, "bme"), f"schedule.batch_size={batch_size}"
     if fits:
@@ -579,8 +678,9 @@ def test_samples_of_id_blau(data):
     condition = np.load(data / "one/Condition/1.npy")[:, :, 8:72]
     units = np.array([1, 1, 205])[:, None, None]
     for align in (True, False):
-        blurred, given = sharp_condition_blur([_whole("one", "1"), _whole("one", "1", turn)], domain,
-                                              DiffusionConfig(align_condition=align))
+        blurred, given = sharp_condition_blur(
+            [_whole("one", "1"), _whole("one", "1", turn)], domain, DiffusionConfig(align_condition=align)
+        )
         assert blurred.shape == (2, 3, 64, 64) and given.shape == (2, 6, 64, 64)
         for tensor, kind in ((blurred, "Blur/RGB"), (given[:, :3], "Sharp/RGB")):
             picture = domain.frame(kind, "one", "1")[:, 8:72]
@@ -595,8 +695,10 @@ def test_blur_has_no_arrow_of_time(data):
     """reverse_direction turns the vectors of about half of the samples round, and changes nothing else."""
     domain = SourceDomain(data)
     samples = [(Window("one", ("1",), 0, 0, 8), Turn(), np.random.default_rng(seed)) for seed in range(60)]
-    given = [sharp_condition_blur(list(samples), domain, DiffusionConfig(reverse_direction=flag))[1]
-             for flag in (False, True)]
+    given = [
+        sharp_condition_blur(list(samples), domain, DiffusionConfig(reverse_direction=flag))[1]
+        for flag in (False, True)
+    ]
     changed = [not torch.equal(*pair) for pair in zip(*given)]
     assert 15 < sum(changed) < 45
     for plain, reversed_ in zip(given[0][changed], given[1][changed]):
@@ -607,16 +709,20 @@ def test_blur_has_no_arrow_of_time(data):
 def test_strategies_change_about_half_of_the_conditions(data):
     domain = SourceDomain(data)
     samples = [(Window("one", ("1",), 0, 0, 8), Turn(), np.random.default_rng(seed)) for seed in range(60)]
-    plain, changed = (sharp_condition_blur(list(samples), domain, DiffusionConfig(strategy=strategy))[1]
-                      for strategy in ([], ["M40", "O"]))
+    plain, changed = (
+        sharp_condition_blur(list(samples), domain, DiffusionConfig(strategy=strategy))[1]
+        for strategy in ([], ["M40", "O"])
+    )
     assert 15 < sum(not torch.equal(*pair) for pair in zip(plain, changed)) < 45
     assert torch.equal(plain[:, :3], changed[:, :3])
 
 
 def test_normalised_condition():
     condition = torch.tensor([[0.6, -0.8, 102.5], [-1.0, 0.0, 410.0]]).reshape(2, 3, 1, 1)
-    assert normalise_condition(condition, 205.0).flatten(1).tolist() == condition.new_tensor(
-        [[0.6, -0.8, 0.5], [-1, 0, 1]]).tolist()
+    assert (
+        normalise_condition(condition, 205.0).flatten(1).tolist()
+        == condition.new_tensor([[0.6, -0.8, 0.5], [-1, 0, 1]]).tolist()
+    )
     assert normalise_condition(condition[0], 410.0)[2].item() == 0.25
 
 
@@ -625,14 +731,16 @@ def test_magnitude_figures():
     truths = [np.full((2, 1), 2.0), np.array([[2.0, 2.0, 6.0, 6.0]])]
     estimates = [np.full((2, 1), 3.0), np.array([[5.0, 5.0, 3.0, 9.0]])]
     assert magnitude_figures(truths, estimates) == pytest.approx(
-        {"error_px": (1 + 3) / 2, "constant_error_px": (0 + 2) / 2, "frame_rank_correlation": 1.0})
+        {"error_px": (1 + 3) / 2, "constant_error_px": (0 + 2) / 2, "frame_rank_correlation": 1.0}
+    )
 
 
 def test_magnitude_figures_of_a_perfect_and_a_constant_estimate():
     truths = [np.full((4, 4), value) for value in (1.0, 2.0, 4.0, 9.0, 3.0)]
     perfect = magnitude_figures(truths, truths)
-    assert perfect == pytest.approx({"error_px": 0.0, "constant_error_px": (2 + 1 + 1 + 6 + 0) / 5,
-                                     "frame_rank_correlation": 1.0})
+    assert perfect == pytest.approx(
+        {"error_px": 0.0, "constant_error_px": (2 + 1 + 1 + 6 + 0) / 5, "frame_rank_correlation": 1.0}
+    )
     constant = magnitude_figures(truths, [np.full((4, 4), 3.0)] * 5)
     assert constant["error_px"] == constant["constant_error_px"]
     assert constant["frame_rank_correlation"] == 0.0
@@ -640,10 +748,18 @@ def test_magnitude_figures_of_a_perfect_and_a_constant_estimate():
     assert opposite["frame_rank_correlation"] == pytest.approx(-1.0)
 
 
-@pytest.mark.parametrize("first, second, value", [
-    ([1, 2, 3], [10, 20, 15], 0.5), ([1, 2, 3, 4], [1, 8, 27, 64], 1.0), ([1, 2, 3, 4], [4, 3, 2, 1], -1.0),
-    ([86, 97, 99, 100, 101, 103, 106, 110, 112, 113], [2, 20, 28, 27, 50, 29, 7, 17, 6, 12], -29 / 165),
-    ([1, 1, 1], [1, 2, 3], 0.0), ([1, 2, 3], [5, 5, 5], 0.0), ([4], [2], 0.0)])
+@pytest.mark.parametrize(
+    "first, second, value",
+    [
+        ([1, 2, 3], [10, 20, 15], 0.5),
+        ([1, 2, 3, 4], [1, 8, 27, 64], 1.0),
+        ([1, 2, 3, 4], [4, 3, 2, 1], -1.0),
+        ([86, 97, 99, 100, 101, 103, 106, 110, 112, 113], [2, 20, 28, 27, 50, 29, 7, 17, 6, 12], -29 / 165),
+        ([1, 1, 1], [1, 2, 3], 0.0),
+        ([1, 2, 3], [5, 5, 5], 0.0),
+        ([4], [2], 0.0),
+    ],
+)
 def test_rank_correlation(first, second, value):
     """The fourth is the worked example of Spearman's coefficient in textbooks, rho = -29 / 165."""
     assert rank_correlation(np.array(first, float), np.array(second, float)) == pytest.approx(value)

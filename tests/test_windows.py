@@ -1,4 +1,5 @@
 """How videos are cut for inference, which rectangles are reblurred, and what fine-tuning reads."""
+
 import itertools
 import shutil
 from collections import Counter
@@ -10,10 +11,10 @@ import torch
 
 from BlurringModel.id_blau.diffusion import seeded_draws
 from BlurringModel.windows import SNAP, Box, context_window, merge_overlapping, window_draws
-from common.runtime.distributed import World
 from common.errors import UserError
 from common.images import write_image
 from common.regions_file import Region
+from common.runtime.distributed import World
 from common.videos import Video
 from DeblurringModel.pairs import Pairs, reblurred_pairs, true_pairs
 from DeblurringModel.windows import Clip, cut
@@ -21,15 +22,23 @@ from DeblurringModel.windows import Clip, cut
 
 def test_windows_of_the_released_code():
     """Five frames in, the middle one out, the first and last two frames left out."""
-    assert cut(7, 2, 2, 5, "drop") == [Clip((0, 1, 2, 3, 4), ((0, 2),)), Clip((1, 2, 3, 4, 5), ((0, 3),)),
-                                       Clip((2, 3, 4, 5, 6), ((0, 4),))]
+    assert cut(7, 2, 2, 5, "drop") == [
+        Clip((0, 1, 2, 3, 4), ((0, 2),)),
+        Clip((1, 2, 3, 4, 5), ((0, 3),)),
+        Clip((2, 3, 4, 5, 6), ((0, 4),)),
+    ]
 
 
 def test_mirror_stands_on_the_first_and_the_last_frame():
     """The frame itself is not repeated: ... 2 1 0 1 2 ..."""
     clips = cut(5, 2, 2, 5, "mirror")
-    assert [clip.inputs for clip in clips] == [(2, 1, 0, 1, 2), (1, 0, 1, 2, 3), (0, 1, 2, 3, 4),
-                                               (1, 2, 3, 4, 3), (2, 3, 4, 3, 2)]
+    assert [clip.inputs for clip in clips] == [
+        (2, 1, 0, 1, 2),
+        (1, 0, 1, 2, 3),
+        (0, 1, 2, 3, 4),
+        (1, 2, 3, 4, 3),
+        (2, 3, 4, 3, 2),
+    ]
     assert [clip.outputs for clip in clips] == [((0, position),) for position in range(5)]
 
 
@@ -37,8 +46,11 @@ def test_last_clip_is_moved_back():
     """As long as the others; frame 7 has its result already."""
     clips = cut(10, 0, 0, 4, "mirror")
     assert [clip.inputs for clip in clips] == [(0, 1, 2, 3), (4, 5, 6, 7), (6, 7, 8, 9)]
-    assert [clip.outputs for clip in clips] == [((0, 0), (1, 1), (2, 2), (3, 3)),
-                                                ((0, 4), (1, 5), (2, 6), (3, 7)), ((2, 8), (3, 9))]
+    assert [clip.outputs for clip in clips] == [
+        ((0, 0), (1, 1), (2, 2), (3, 3)),
+        ((0, 4), (1, 5), (2, 6), (3, 7)),
+        ((2, 8), (3, 9)),
+    ]
 
 
 def test_overlap_is_read_but_not_delivered():
@@ -70,7 +82,7 @@ def test_every_cut(borders, past, future):
             restored = len(clip.inputs) - past - future
             assert 0 < restored and len(clip.inputs) <= length
             start = clip.outputs[0][1] - clip.outputs[0][0]
-            assert list(clip.inputs) == line[start:start + past + restored + future].tolist()
+            assert list(clip.inputs) == line[start : start + past + restored + future].tolist()
             for index, position in clip.outputs:
                 assert clip.inputs[past + index] == position
                 assert index >= min(overlap, position - wanted[0])
@@ -79,11 +91,15 @@ def test_every_cut(borders, past, future):
             assert {len(clip.inputs) for clip in clips} == {length}
 
 
-@pytest.mark.parametrize("arguments, message", [
-    ((10, 2, 2, 4, "mirror"), "expected a clip length of at least 5, got 4"),
-    ((10, 0, 0, 0, "drop"), "expected a clip length of at least 1, got 0"),
-    ((10, 2, 2, 8, "drop", 2), "expected a clip length of at least 9, got 8"),
-    ((4, 2, 2, 5, "drop"), "expected more than 4 frames, got 4")])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ((10, 2, 2, 4, "mirror"), "expected a clip length of at least 5, got 4"),
+        ((10, 0, 0, 0, "drop"), "expected a clip length of at least 1, got 0"),
+        ((10, 2, 2, 8, "drop", 2), "expected a clip length of at least 9, got 8"),
+        ((4, 2, 2, 5, "drop"), "expected more than 4 frames, got 4"),
+    ],
+)
 def test_impossible_cuts(arguments, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         cut(*arguments)
@@ -98,17 +114,21 @@ def test_smallest_possible_cuts():
     assert cut(1, 2, 2, 5, "mirror") == [Clip((0,) * 5, ((0, 0),))]
 
 
-@pytest.mark.parametrize("boxes, merged", [
-    ([], []),
-    ([(0, 0, 4, 4)], [(0, 0, 4, 4)]),
-    ([(0, 0, 4, 4), (0, 0, 4, 4)], [(0, 0, 4, 4)]),
-    ([(0, 0, 4, 4), (3, 3, 6, 8)], [(0, 0, 6, 8)]),
-    ([(0, 0, 9, 9), (3, 3, 4, 4)], [(0, 0, 9, 9)]),
-    # Maxima are exclusive: these touch and share no pixel.
-    ([(0, 0, 4, 4), (0, 4, 4, 8), (4, 0, 8, 4)], [(0, 0, 4, 4), (0, 4, 4, 8), (4, 0, 8, 4)]),
-    # A chain; and a box that only the bounding box of two others reaches.
-    ([(0, 0, 4, 4), (6, 6, 9, 9), (3, 3, 7, 7)], [(0, 0, 9, 9)]),
-    ([(0, 0, 10, 2), (8, 0, 10, 10), (1, 7, 3, 9)], [(0, 0, 10, 10)])])
+@pytest.mark.parametrize(
+    "boxes, merged",
+    [
+        ([], []),
+        ([(0, 0, 4, 4)], [(0, 0, 4, 4)]),
+        ([(0, 0, 4, 4), (0, 0, 4, 4)], [(0, 0, 4, 4)]),
+        ([(0, 0, 4, 4), (3, 3, 6, 8)], [(0, 0, 6, 8)]),
+        ([(0, 0, 9, 9), (3, 3, 4, 4)], [(0, 0, 9, 9)]),
+        # Maxima are exclusive: these touch and share no pixel.
+        ([(0, 0, 4, 4), (0, 4, 4, 8), (4, 0, 8, 4)], [(0, 0, 4, 4), (0, 4, 4, 8), (4, 0, 8, 4)]),
+        # A chain; and a box that only the bounding box of two others reaches.
+        ([(0, 0, 4, 4), (6, 6, 9, 9), (3, 3, 7, 7)], [(0, 0, 9, 9)]),
+        ([(0, 0, 10, 2), (8, 0, 10, 10), (1, 7, 3, 9)], [(0, 0, 10, 10)]),
+    ],
+)
 def test_overlapping_boxes(boxes, merged):
     for order in itertools.permutations(boxes):
         assert sorted(merge_overlapping(order)) == merged
@@ -118,8 +138,10 @@ def test_merged_boxes_are_disjoint_and_no_larger_than_needed():
     rng = np.random.default_rng(0)
     for _ in range(50):
         low = rng.integers(0, 50, (8, 2))
-        boxes: list[Box] = [(int(r), int(c), int(r + h), int(c + w))
-                            for (r, c), (h, w) in zip(low, rng.integers(1, 14, (8, 2)))]
+        boxes: list[Box] = [
+            (int(r), int(c), int(r + h), int(c + w))
+            for (r, c), (h, w) in zip(low, rng.integers(1, 14, (8, 2)))
+        ]
         merged = merge_overlapping(boxes)
         painted = np.zeros((70, 70), int)
         for r0, c0, r1, c1 in merged:
@@ -141,8 +163,9 @@ def test_context_windows_lie_in_the_frame_and_hold_the_box():
     rng = np.random.default_rng(0)
     for _ in range(500):
         height, width = (int(side) for side in rng.integers(20, 300, 2))
-        (r0, r1), (c0, c1) = (sorted(rng.choice(side + 1, 2, replace=False).tolist())
-                              for side in (height, width))
+        (r0, r1), (c0, c1) = (
+            sorted(rng.choice(side + 1, 2, replace=False).tolist()) for side in (height, width)
+        )
         margin = int(rng.integers(0, 50))
         top, left, bottom, right = context_window((r0, c0, r1, c1), margin, height, width)
         for start, stop, low, high, size in ((r0, r1, top, bottom, height), (c0, c1, left, right, width)):
@@ -167,8 +190,9 @@ def test_noise_of_a_window_is_a_part_of_the_frame():
             whole = window_draws([seed], [(0, 0, 40, 50)], 40, 50)(k, torch.Size((1, 3, 40, 50)))
             assert torch.equal(whole, frame)
     # Two windows of one frame that overlap agree where they do.
-    first, second = (window_draws([3], [window], 40, 50)(0, torch.Size((1, 3, 16, 20)))
-                     for window in WINDOWS[:2])
+    first, second = (
+        window_draws([3], [window], 40, 50)(0, torch.Size((1, 3, 16, 20))) for window in WINDOWS[:2]
+    )
     assert torch.equal(first[..., 5:, 7:], second[..., :11, :13])
 
 
@@ -179,8 +203,9 @@ def test_noise_does_not_depend_on_the_batch():
         draw = window_draws([seeds[i] for i in order], [WINDOWS[i] for i in order], 40, 50)
         assert torch.equal(draw(4, shape), together[list(order)])
     for i in range(3):
-        assert torch.equal(window_draws([seeds[i]], [WINDOWS[i]], 40, 50)(4, torch.Size((1, 3, 16, 20)))[0],
-                           together[i])
+        assert torch.equal(
+            window_draws([seeds[i]], [WINDOWS[i]], 40, 50)(4, torch.Size((1, 3, 16, 20)))[0], together[i]
+        )
     assert not torch.equal(window_draws(seeds, WINDOWS, 40, 50)(5, shape), together)
     assert not torch.equal(window_draws([11, 12, 14], WINDOWS, 40, 50)(4, shape)[2], together[2])
 
@@ -213,9 +238,13 @@ def videos(tmp_path_factory) -> tuple[Path, dict[str, Video]]:
 
 def _regions(videos: dict[str, Video]) -> list[Region]:
     """Five regions; one is just as large as a crop."""
-    return [Region(videos["a"], 2, (0, 0, 30, 40)), Region(videos["a"], 5, (34, 54, 50, 70)),
-            Region(videos["b"], 3, (10, 20, 50, 60)), Region(videos["a"], 3, (7, 0, 23, 70)),
-            Region(videos["b"], 4, (0, 0, 50, 70))]
+    return [
+        Region(videos["a"], 2, (0, 0, 30, 40)),
+        Region(videos["a"], 5, (34, 54, 50, 70)),
+        Region(videos["b"], 3, (10, 20, 50, 60)),
+        Region(videos["a"], 3, (7, 0, 23, 70)),
+        Region(videos["b"], 4, (0, 0, 50, 70)),
+    ]
 
 
 @pytest.fixture
@@ -250,8 +279,18 @@ def test_window_and_target(videos, pairs):
         assert r0 <= rows.min() and rows.max() < r1 and c0 <= columns.min() and columns.max() < c1
         corners.add((mark, rows.min(), columns.min()))
         # Which of the eight flips and turns: the coordinates run along or across, up or down.
-        orientations.add(tuple(np.sign([rows[-1, 0] - rows[0, 0], rows[0, -1] - rows[0, 0],
-                                        columns[-1, 0] - columns[0, 0], columns[0, -1] - columns[0, 0]])))
+        orientations.add(
+            tuple(
+                np.sign(
+                    [
+                        rows[-1, 0] - rows[0, 0],
+                        rows[0, -1] - rows[0, 0],
+                        columns[-1, 0] - columns[0, 0],
+                        columns[0, -1] - columns[0, 0],
+                    ]
+                )
+            )
+        )
         assert len(np.unique(rows * WIDTH + columns)) == CROP * CROP
     assert len(orientations) == 8
     assert len(corners) > 40
@@ -262,7 +301,8 @@ def test_crops_reach_every_edge_of_a_region(videos):
     _, sharp = Pairs(reblurred_pairs([region], videos[0]), CROP, 7, 0.1).batch(list(range(100)), 1)
     values = _values(sharp)
     assert {(int(target[1].min()), int(target[2].min())) for (target,) in values} == set(
-        itertools.product((3, 4, 5), (5, 6)))
+        itertools.product((3, 4, 5), (5, 6))
+    )
 
 
 def test_sample_depends_on_its_number_alone(videos, pairs):
@@ -327,14 +367,16 @@ def test_region_at_the_end_of_a_video(videos, position):
 def test_region_smaller_than_the_crop(videos):
     for box in ((0, 0, 15, 30), (0, 0, 30, 15)):
         message = _refused([Region(videos[1]["a"], 2, box)], videos[0])
-        assert message.startswith("deblurring.crop_size: 16 is larger than a region of a/5 "
-                                  f"({box[3]} x {box[2]} pixels)")
+        assert message.startswith(
+            f"deblurring.crop_size: 16 is larger than a region of a/5 ({box[3]} x {box[2]} pixels)"
+        )
 
 
 def test_missing_and_wrong_frames(videos, tmp_path):
     regions = _regions(videos[1])[:1]
-    assert _refused(regions, tmp_path) == (f"{tmp_path}: no reblurred frame of a/5; "
-                                           "run python BlurringModel/main.py first")
+    assert _refused(regions, tmp_path) == (
+        f"{tmp_path}: no reblurred frame of a/5; run python BlurringModel/main.py first"
+    )
     shutil.copytree(videos[0], tmp_path, dirs_exist_ok=True)
     path = tmp_path / "a" / "reblur" / "5.png"
     write_image(path, _picture(0)[:-1])

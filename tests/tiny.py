@@ -2,6 +2,7 @@
 
 The four stages run on it in seconds. Nothing is learned well; every path through the stages is taken.
 """
+
 import argparse
 import importlib
 import sys
@@ -12,13 +13,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import vectors
 import yaml
 
-import vectors
 from BlurringModel.id_blau.diffusion import GaussianDiffusion, linear_betas
 from BlurringModel.id_blau.unet import UNet
-from common.runtime import locks
 from common.images import pad_to_multiple, to_tensor, write_image
+from common.runtime import locks
 from common.videos import sorted_frames
 from DeblurringModel.ESTRNN.identity import start_as_identity
 from DeblurringModel.ESTRNN.model import ESTRNN
@@ -75,13 +76,29 @@ def write_config(folder: Path, name: str = "config.yaml", **sections: Mapping) -
         "base": str(ROOT / "configs" / "default.yaml"),
         "output": "out",
         "dataset": {"root": "data"},
-        "rsdm": {"weights": "weights/bme.pth", **BME, "ratio": 0.25, "min_size": 32, "border": 2,
-                 "batch_size": 1},
+        "rsdm": {
+            "weights": "weights/bme.pth",
+            **BME,
+            "ratio": 0.25,
+            "min_size": 32,
+            "border": 2,
+            "batch_size": 1,
+        },
         "dbcgm": {"flow": "dis", "magnitude_offset": 1.0},
-        "blurring": {"weights": "weights/id_blau.pth", "architecture": UNET, "steps": 3, "margin": 4,
-                     "batch_size": 1},
-        "deblurring": {"weights": "weights/estrnn.tar", "architecture": ESTRNN_SMALL, "epochs": 2,
-                       "batch_size": 2, "crop_size": 32},
+        "blurring": {
+            "weights": "weights/id_blau.pth",
+            "architecture": UNET,
+            "steps": 3,
+            "margin": 4,
+            "batch_size": 1,
+        },
+        "deblurring": {
+            "weights": "weights/estrnn.tar",
+            "architecture": ESTRNN_SMALL,
+            "epochs": 2,
+            "batch_size": 2,
+            "crop_size": 32,
+        },
         "runtime": {"device": "cpu", "workers": 1},
     }
     for section, changes in sections.items():
@@ -114,7 +131,7 @@ def write_video(folder: Path, size: tuple[int, int] = SIZE, number: int = 0, fra
     for index in range(frames):
         length = BLUR_LENGTHS[index % len(BLUR_LENGTHS)]
         moments = range(2 * index, 2 * index + length)
-        exposures = np.stack([scene[t:t + height, slope * t:slope * t + width] for t in moments])
+        exposures = np.stack([scene[t : t + height, slope * t : slope * t + width] for t in moments])
         name = f"{8 + index}.png"
         write_image(folder / "Blur" / "RGB" / name, exposures.mean(axis=0).round().astype(np.uint8))
         write_image(folder / "Sharp" / "RGB" / name, exposures[length // 2])
@@ -122,6 +139,7 @@ def write_video(folder: Path, size: tuple[int, int] = SIZE, number: int = 0, fra
 
 def texture(name: str, height: int, width: int) -> np.ndarray:
     """A coloured picture uint8 (height, width, 3) with detail at several scales, the finest in places."""
+
     def noise(cell: int, channels: int) -> np.ndarray:
         coarse = vectors.normal(f"{name}/{cell}", height // cell + 2, width // cell + 2, channels).numpy()
         return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -136,9 +154,10 @@ def write_weights(folder: Path, frames: Sequence[Path]) -> None:
     for the `frames`."""
     folder.mkdir(parents=True, exist_ok=True)
     torch.save(estimator(frames).state_dict(), folder / "bme.pth")
-    torch.save({"model_state": diffusion_state(),
-                "args": argparse.Namespace(device=torch.device("cuda"), epoch=3)},
-               folder / "id_blau.pth")
+    torch.save(
+        {"model_state": diffusion_state(), "args": argparse.Namespace(device=torch.device("cuda"), epoch=3)},
+        folder / "id_blau.pth",
+    )
     torch.manual_seed(2)
     network = ESTRNN(**ESTRNN_SMALL)
     start_as_identity(network)
@@ -147,17 +166,24 @@ def write_weights(folder: Path, frames: Sequence[Path]) -> None:
 
 def authors_layout(name: str, state: Mapping[str, torch.Tensor]) -> dict:
     """What ESTRNN's and MMP-RNN's authors store: weights behind two wrappers, the name as `model`."""
-    return {"epoch": 1, "model": name,
-            "state_dict": {f"module.model.{key}": value for key, value in state.items()},
-            "register_dict": {"train": {"loss": [0.5]}}, "optimizer": {}, "scheduler": {}}
+    return {
+        "epoch": 1,
+        "model": name,
+        "state_dict": {f"module.model.{key}": value for key, value in state.items()},
+        "register_dict": {"train": {"loss": [0.5]}},
+        "optimizer": {},
+        "scheduler": {},
+    }
 
 
 def diffusion_state() -> dict[str, torch.Tensor]:
     """Random ID-Blau of 100 steps; the U-Net's keys start with `model.module.`, the schedule's are bare."""
     torch.manual_seed(1)
     diffusion = GaussianDiffusion(UNet(**UNET), linear_betas(100, beta_T=0.1))
-    return {key.replace("model.", "model.module.", 1) if key.startswith("model.") else key: value
-            for key, value in diffusion.state_dict().items()}
+    return {
+        key.replace("model.", "model.module.", 1) if key.startswith("model.") else key: value
+        for key, value in diffusion.state_dict().items()
+    }
 
 
 def estimator(frames: Sequence[Path]) -> BlurMagnitudeEstimator:
@@ -172,14 +198,15 @@ def estimator(frames: Sequence[Path]) -> BlurMagnitudeEstimator:
         for layer in (fusion.conv0, fusion.conv0_1x1, fusion.conv0_out, join, network.Up, network.classifier):
             layer.bias.zero_()
             layer.weight.fill_(1)
-        fusion.conv0_1x1.weight[:, BME["width"]:] = 0
+        fusion.conv0_1x1.weight[:, BME["width"] :] = 0
         join.weight[:, :half] = 0
         network.Up.weight.copy_(ramp.outer(ramp).expand_as(network.Up.weight))
         for block in network.decoder_0.main:
             block.main[4].weight.zero_()
             block.main[4].bias.zero_()
-        output = network(pad_to_multiple(torch.stack([to_tensor(cv2.imread(str(path))) for path in frames]),
-                                         8))
+        output = network(
+            pad_to_multiple(torch.stack([to_tensor(cv2.imread(str(path))) for path in frames]), 8)
+        )
         scale = -0.1 / output.std()
         network.classifier.weight *= scale
         network.classifier.bias.copy_(0.3 - scale * output.mean())

@@ -4,6 +4,7 @@ Two implementations of one network that use the same parameter names and shapes 
 `fill`, so outputs can be compared without a checkpoint file. `numpy.random.RandomState` is used because its
 stream is frozen across NumPy releases.
 """
+
 import json
 import zlib
 from pathlib import Path
@@ -33,7 +34,8 @@ def values(name: str, shape: tuple[int, ...], gain: float = 1.0) -> np.ndarray:
 
 
 def fill(module: torch.nn.Module, gain: float = 1.0, skip: tuple[str, ...] = ()) -> torch.nn.Module:
-    """Overwrite every floating-point state-dict entry of `module` whose name does not start with one of `skip`."""
+    """Overwrite every floating-point state-dict entry of `module` whose name does not start with one of
+    `skip`."""
     with torch.no_grad():
         for name, tensor in module.state_dict().items():
             if tensor.is_floating_point() and not any(name.startswith(prefix) for prefix in skip):
@@ -42,11 +44,13 @@ def fill(module: torch.nn.Module, gain: float = 1.0, skip: tuple[str, ...] = ())
 
 
 def image(name: str, *shape: int) -> torch.Tensor:
-    """Smooth float32 test tensor in [0, 1], upsampled low-frequency noise; the last two dimensions are H, W."""
+    """Smooth float32 test tensor in [0, 1], upsampled low-frequency noise; the last two dimensions are H,
+    W."""
     *lead, height, width = shape
     coarse = _random(name).rand(int(np.prod(lead or [1])), 1, max(2, height // 8), max(2, width // 8))
-    smooth = torch.nn.functional.interpolate(torch.from_numpy(coarse.astype(np.float32)), size=(height, width),
-                                             mode="bilinear", align_corners=True)
+    smooth = torch.nn.functional.interpolate(
+        torch.from_numpy(coarse.astype(np.float32)), size=(height, width), mode="bilinear", align_corners=True
+    )
     return smooth.reshape(*lead, height, width)
 
 

@@ -7,6 +7,7 @@ Random numbers come from outside. A `Draw` is a function draw(k, shape) that ret
 tensor of a run: k = 0 is the initial noise, which the caller draws and passes to the sampler; the samplers
 take k = 1, 2, ... in the order of their steps.
 """
+
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -32,8 +33,10 @@ def ddim_timesteps(num_timesteps: int, steps: int) -> list[tuple[int, int]]:
     Raises ValueError unless 1 <= steps <= num_timesteps // 2.
     """
     if not 1 <= steps <= num_timesteps // 2:
-        raise ValueError(f"expected 1 to {num_timesteps // 2} DDIM steps "
-                         f"(half of the {num_timesteps} timesteps), got {steps}")
+        raise ValueError(
+            f"expected 1 to {num_timesteps // 2} DDIM steps "
+            f"(half of the {num_timesteps} timesteps), got {steps}"
+        )
     stride = num_timesteps // steps
     visited = [1 + index * stride for index in range(steps)]
     return list(zip(reversed(visited), reversed([0, *visited[:-1]])))
@@ -50,8 +53,10 @@ def seeded_draws(seeds: Sequence[int]) -> Draw:
     def draw(k: int, shape: torch.Size) -> Tensor:
         if shape[0] != len(seeds):
             raise ValueError(f"expected a batch of {len(seeds)}, one item per seed, got {shape[0]}")
-        items = [np.random.default_rng((seed, k)).standard_normal(tuple(shape[1:]), dtype=np.float32)
-                 for seed in seeds]
+        items = [
+            np.random.default_rng((seed, k)).standard_normal(tuple(shape[1:]), dtype=np.float32)
+            for seed in seeds
+        ]
         return torch.from_numpy(np.stack(items))
 
     return draw
@@ -62,10 +67,12 @@ class GaussianDiffusion(nn.Module):
 
     `unet` maps x (B, 9, H, W), the noisy image and its condition, and steps (B,) to its prediction
     (B, 3, H, W): the noise (published), or with `prediction="image"` the blurred image, from which the noise
-    follows. At the noisiest steps an error of the predicted noise is amplified a hundredfold in the image, one
-    of the predicted image is not, which suits small networks and short trainings. `betas` (T,) are the noise
-    variances of the steps. The derived quantities are computed in float64, stored in float32 and part of the
-    state dict: loading a checkpoint made with as many steps replaces them. Raises ValueError for another prediction or shape.
+    follows. At the noisiest steps an error of the predicted noise is amplified a hundredfold in the image,
+    one of the predicted image is not, which suits small networks and short trainings. `betas` (T,) are the
+    noise variances of the steps. The derived quantities are computed in float64, stored in float32 and part
+    of the
+    state dict: loading a checkpoint made with as many steps replaces them. Raises ValueError for another
+    prediction or shape.
     """
 
     betas: Tensor
@@ -114,22 +121,31 @@ class GaussianDiffusion(nn.Module):
         """
         predicted = self._predict(self.q_sample(image, timesteps, noise), condition, timesteps)
         target = noise if self.prediction == "noise" else image
-        return ((predicted - target).square() + CHARBONNIER_EPS ** 2).sqrt().mean()
+        return ((predicted - target).square() + CHARBONNIER_EPS**2).sqrt().mean()
 
     def q_sample(self, image: Tensor, timesteps: Tensor, noise: Tensor) -> Tensor:
         """The noisy image of each step in `timesteps` (B,): forward process, (B, 3, H, W)."""
-        return (_per_sample(self.sqrt_alphas_cumprod, timesteps) * image
-                + _per_sample(self.sqrt_one_minus_alphas_cumprod, timesteps) * noise)
+        return (
+            _per_sample(self.sqrt_alphas_cumprod, timesteps) * image
+            + _per_sample(self.sqrt_one_minus_alphas_cumprod, timesteps) * noise
+        )
 
     def remove_noise(self, noisy: Tensor, condition: Tensor, timesteps: Tensor) -> Tensor:
         """The mean of the image one ancestral step before `timesteps` (B,), (B, 3, H, W)."""
         predicted = self._predict_noise(noisy, condition, timesteps)
-        return ((noisy - _per_sample(self.remove_noise_coeff, timesteps) * predicted)
-                * _per_sample(self.reciprocal_sqrt_alphas, timesteps))
+        return (noisy - _per_sample(self.remove_noise_coeff, timesteps) * predicted) * _per_sample(
+            self.reciprocal_sqrt_alphas, timesteps
+        )
 
     @torch.no_grad()
-    def ddim_sample(self, condition: Tensor, noise: Tensor, steps: int = 20, eta: float = 0.0,
-                    generator: torch.Generator | Draw | None = None) -> Tensor:
+    def ddim_sample(
+        self,
+        condition: Tensor,
+        noise: Tensor,
+        steps: int = 20,
+        eta: float = 0.0,
+        generator: torch.Generator | Draw | None = None,
+    ) -> Tensor:
         """Blurred images (B, 3, H, W) for conditions (B, 6, H, W) from initial noise (B, 3, H, W), by DDIM.
 
         Nothing is clamped: the caller clamps the result to [-0.5, 0.5]. `eta` in [0, 1] scales the noise
@@ -153,8 +169,9 @@ class GaussianDiffusion(nn.Module):
         return x
 
     @torch.no_grad()
-    def ddpm_sample(self, condition: Tensor, noise: Tensor,
-                    generator: torch.Generator | Draw | None = None) -> Tensor:
+    def ddpm_sample(
+        self, condition: Tensor, noise: Tensor, generator: torch.Generator | Draw | None = None
+    ) -> Tensor:
         """Blurred images (B, 3, H, W) for conditions (B, 6, H, W) by ancestral sampling over all T steps.
 
         `noise`, `generator` and the unclamped result are as in `ddim_sample`. Raises ValueError for wrong
@@ -177,8 +194,9 @@ class GaussianDiffusion(nn.Module):
         predicted = self._predict(noisy, condition, timesteps)
         if self.prediction == "noise":
             return predicted
-        return ((noisy - _per_sample(self.sqrt_alphas_cumprod, timesteps) * predicted)
-                / _per_sample(self.sqrt_one_minus_alphas_cumprod, timesteps))
+        return (noisy - _per_sample(self.sqrt_alphas_cumprod, timesteps) * predicted) / _per_sample(
+            self.sqrt_one_minus_alphas_cumprod, timesteps
+        )
 
     @staticmethod
     def _same_step(step: int, x: Tensor) -> Tensor:
@@ -192,8 +210,10 @@ def _per_sample(coefficients: Tensor, timesteps: Tensor) -> Tensor:
 def _check_shapes(condition: Tensor, noise: Tensor) -> None:
     batch, _, height, width = condition.shape
     if condition.shape[1] != 6 or noise.shape != (batch, 3, height, width):
-        raise ValueError(f"expected condition (B, 6, H, W) and noise (B, 3, H, W), "
-                         f"got {tuple(condition.shape)} and {tuple(noise.shape)}")
+        raise ValueError(
+            f"expected condition (B, 6, H, W) and noise (B, 3, H, W), "
+            f"got {tuple(condition.shape)} and {tuple(noise.shape)}"
+        )
 
 
 def _as_draw(generator: torch.Generator | Draw | None, like: Tensor) -> Draw:

@@ -1,5 +1,6 @@
-"""An initialisation of the U-Net that already is a fair predictor: of noise where noise dominates, of the blurred
-image where there is little blur."""
+"""An initialisation of the U-Net that already is a fair predictor: of noise where noise dominates, of the
+blurred image where there is little blur."""
+
 import torch
 from torch import nn
 
@@ -8,12 +9,14 @@ from BlurringModel.id_blau.unet import UNet
 
 @torch.no_grad()
 def start_from_input(unet: UNet, prediction: str = "noise") -> None:
-    """Set weights so that the untrained network returns a part of its input, and every residual block its shortcut.
+    """Set weights so that the untrained network returns a part of its input, and every residual block its
+    shortcut.
 
     A noise predictor returns the noisy image, which at most timesteps is nearly all noise; an image predictor
-    returns the sharp image, so that its training learns what blur adds to it. A short training then spends nothing
-    on learning to pass these through. They go through the last activation unharmed because silu(z) - silu(-z) = z:
-    the first six channels carry the image and its negative. Raises ValueError for fewer than six base channels.
+    returns the sharp image, so that its training learns what blur adds to it. A short training then spends
+    nothing on learning to pass these through. They go through the last activation unharmed because silu(z) -
+    silu(-z) = z: the first six channels carry the image and its negative. Raises ValueError for fewer than
+    six base channels.
     """
     channels = unet.init_conv.out_channels
     if channels < 6:

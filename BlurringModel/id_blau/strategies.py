@@ -4,6 +4,7 @@ code.
 A strategy is a list of tokens. Magnitude: M10, M20, M30, M40, M60, M80, or ALLM (one of them, M10 excepted).
 Orientation: O (flip, or one axis direction), RO, 60O, 30O (rotation), or ALLO (one of five changes).
 """
+
 import math
 import random
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ class MagnitudeChange:
     Another one is replaced by a constant (`constant`) or multiplied with a draw from the first of `factors`
     whose bound is below the mean.
     """
+
     low: float
     inverted: Range
     constant_low: Range
@@ -33,24 +35,42 @@ class MagnitudeChange:
 
 ANY_MEAN = -math.inf
 MAGNITUDE_CHANGES = {
-    "M10": MagnitudeChange(0.1, (0.1, 0.2), (0.03, 0.12), (0.03, 0.12),
-                           ((0.3, (0.1, 0.3)), (ANY_MEAN, (0.2, 0.4)))),
-    "M20": MagnitudeChange(0.075, (0.15, 0.2), (0.075, 0.15), (0.05, 0.2),
-                           ((0.3, (0.1, 0.9)), (ANY_MEAN, (0.5, 2)))),
-    "M40": MagnitudeChange(0.1, (0.2, 0.3), (0.2, 0.3), (0.2, 0.4),
-                           ((0.4, (0.8, 1.2)), (0.2, (1.2, 1.5)), (ANY_MEAN, (1.5, 2.5)))),
-    "M60": MagnitudeChange(0.1, (0.35, 0.45), (0.3, 0.5), (0.3, 0.5),
-                           ((0.4, (0.8, 1.2)), (0.2, (1.5, 2)), (ANY_MEAN, (2.5, 4.5)))),
-    "M80": MagnitudeChange(0.1, (0.5, 0.7), (0.5, 0.7), (0.5, 0.7),
-                           ((0.4, (1.2, 1.5)), (0.2, (2, 3)), (ANY_MEAN, (4, 6)))),
+    "M10": MagnitudeChange(
+        0.1, (0.1, 0.2), (0.03, 0.12), (0.03, 0.12), ((0.3, (0.1, 0.3)), (ANY_MEAN, (0.2, 0.4)))
+    ),
+    "M20": MagnitudeChange(
+        0.075, (0.15, 0.2), (0.075, 0.15), (0.05, 0.2), ((0.3, (0.1, 0.9)), (ANY_MEAN, (0.5, 2)))
+    ),
+    "M40": MagnitudeChange(
+        0.1,
+        (0.2, 0.3),
+        (0.2, 0.3),
+        (0.2, 0.4),
+        ((0.4, (0.8, 1.2)), (0.2, (1.2, 1.5)), (ANY_MEAN, (1.5, 2.5))),
+    ),
+    "M60": MagnitudeChange(
+        0.1,
+        (0.35, 0.45),
+        (0.3, 0.5),
+        (0.3, 0.5),
+        ((0.4, (0.8, 1.2)), (0.2, (1.5, 2)), (ANY_MEAN, (2.5, 4.5))),
+    ),
+    "M80": MagnitudeChange(
+        0.1, (0.5, 0.7), (0.5, 0.7), (0.5, 0.7), ((0.4, (1.2, 1.5)), (0.2, (2, 3)), (ANY_MEAN, (4, 6)))
+    ),
 }
 MAGNITUDE_ORDER = ("M20", "M40", "M60", "M80", "M30", "M10")
 ALLM_CHOICES = ("M20", "M40", "M60", "M80", "M30")
 TOKENS = (*MAGNITUDE_ORDER, "ALLM", "O", "RO", "60O", "30O", "ALLO")
 
 
-def set_condition(condition: Tensor, strategy: Sequence[str], choice_num: int | None = None,
-                  change_base: int = 0, rng: random.Random | ModuleType = random) -> Tensor:
+def set_condition(
+    condition: Tensor,
+    strategy: Sequence[str],
+    choice_num: int | None = None,
+    change_base: int = 0,
+    rng: random.Random | ModuleType = random,
+) -> Tensor:
     """A changed copy of condition maps (B, 3, H, W): unit vector x, y and normalised magnitude.
 
     One change, drawn from `rng`, holds for the whole batch. `choice_num` fixes the choices of ALLM and ALLO

@@ -5,6 +5,7 @@ Writes   output/{last,best}.pth, log.csv, sample.png (sharp, reblurred, true blu
 Usage    python BlurringModel/id_blau/train.py --config configs/train/id_blau_demo.yaml
          torchrun --nproc_per_node=4 BlurringModel/id_blau/train.py --config configs/train/id_blau_gopro.yaml
 """
+
 import sys
 from pathlib import Path
 
@@ -26,12 +27,12 @@ from BlurringModel.id_blau.initial import start_from_input
 from BlurringModel.id_blau.strategies import TOKENS
 from BlurringModel.id_blau.unet import UNet
 from BlurringModel.id_blau.validation import fixed_crops, reblur, reblurring_figures
-from common.runtime.entry import run
 from common.config import DiffusionConfig
 from common.errors import UserError
 from common.images import write_image
-from common.training.recipe import Setup, build, check_crop, open_recipe, train
+from common.runtime.entry import run
 from common.training.loop import Task
+from common.training.recipe import Setup, build, check_crop, open_recipe, train
 
 
 def main() -> None:
@@ -43,44 +44,52 @@ def main() -> None:
     if unknown:
         raise UserError(f"diffusion.strategy: expected some of {', '.join(TOKENS)}, found {unknown[0]!r}")
     if recipe.sampling_steps > recipe.num_timesteps // 2:
-        raise UserError(f"diffusion.sampling_steps: expected at most half of num_timesteps "
-                        f"({recipe.num_timesteps // 2}), found {recipe.sampling_steps}")
+        raise UserError(
+            f"diffusion.sampling_steps: expected at most half of num_timesteps "
+            f"({recipe.num_timesteps // 2}), found {recipe.sampling_steps}"
+        )
     betas = linear_betas(recipe.num_timesteps, recipe.beta_1, recipe.beta_T)
     network = build(lambda: GaussianDiffusion(UNet(**architecture), betas, recipe.prediction))
     check_crop(setup, network.model.multiple, network.model.multiple)
     samples = fixed_crops(setup.validation, setup.config.schedule.crop_size)
     if setup.config.network.initialise == "identity":
         start_from_input(network.model, recipe.prediction)
-    task = Task(lambda items: sharp_condition_blur([setup.draw(item, 1) for item in items], setup.train, recipe),
-                lambda net, batch: diffusion_loss(net, batch, recipe),
-                lambda net: validate(net, setup, samples), best="psnr_reblurred")
+    task = Task(
+        lambda items: sharp_condition_blur([setup.draw(item, 1) for item in items], setup.train, recipe),
+        lambda net, batch: diffusion_loss(net, batch, recipe),
+        lambda net: validate(net, setup, samples),
+        best="psnr_reblurred",
+    )
     train(setup, network, task, architecture, "ID-Blau", prediction=recipe.prediction)
 
 
 def diffusion_loss(network: nn.Module, batch: tuple[Tensor, ...], recipe: DiffusionConfig) -> Tensor:
     """Charbonnier distance between prediction and truth (noise or image) at a random timestep per sample.
 
-    With a timestep_power above 1 small timesteps are drawn more often: there a noise predictor has to amplify noise
-    that is hidden in the picture, which a short training learns last, while the large ones are learnt at once.
+    With a timestep_power above 1 small timesteps are drawn more often: there a noise predictor has to amplify
+    noise that is hidden in the picture, which a short training learns last, while the large ones are learnt
+    at once.
     """
     blurred, given = batch
     uniform = torch.rand(len(blurred), device=blurred.device)
-    timesteps = (uniform ** recipe.timestep_power * network.num_timesteps).long().clamp(max=network.num_timesteps - 1)
+    timesteps = (
+        (uniform**recipe.timestep_power * network.num_timesteps).long().clamp(max=network.num_timesteps - 1)
+    )
     return network.loss(blurred, given, timesteps, training_noise(blurred, recipe.offset_noise))
 
 
 def training_noise(like: Tensor, offset: float) -> Tensor:
     """White noise of the shape of `like` (B, 3, H, W), plus smooth noise of deviation `offset`.
 
-    White noise hardly changes a picture's large areas, so a network trained with it alone learns to read them off
-    the noisy image, and keeps the wrong colours that the first steps of sampling leave there. With smooth noise in
-    the training it has to take them from the sharp image.
+    White noise hardly changes a picture's large areas, so a network trained with it alone learns to read them
+    off the noisy image, and keeps the wrong colours that the first steps of sampling leave there. With smooth
+    noise in the training it has to take them from the sharp image.
     """
     noise = torch.randn_like(like)
     if offset:
         constant = torch.randn(*like.shape[:2], 1, 1, device=like.device)
         coarse = torch.randn(*like.shape[:2], 4, 4, device=like.device)
-        noise = noise + offset * (constant + F.interpolate(coarse, like.shape[2:], mode="bicubic")) / 2 ** 0.5
+        noise = noise + offset * (constant + F.interpolate(coarse, like.shape[2:], mode="bicubic")) / 2**0.5
     return noise
 
 

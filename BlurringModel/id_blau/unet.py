@@ -1,5 +1,6 @@
 """The noise predictor of ID-Blau: a U-Net without normalisation or attention. Source: ID-Blau's released
 code."""
+
 import math
 from collections.abc import Sequence
 
@@ -26,8 +27,11 @@ class ResidualBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, time_dim: int, dropout: float) -> None:
         super().__init__()
         self.layer1 = nn.Sequential(nn.SiLU(), nn.Conv2d(in_channels, out_channels, 3, padding=1))
-        self.layer2 = nn.Sequential(nn.SiLU(), nn.Dropout(dropout) if dropout else nn.Identity(),
-                                    nn.Conv2d(out_channels, out_channels, 3, padding=1))
+        self.layer2 = nn.Sequential(
+            nn.SiLU(),
+            nn.Dropout(dropout) if dropout else nn.Identity(),
+            nn.Conv2d(out_channels, out_channels, 3, padding=1),
+        )
         self.time_layer = nn.Sequential(nn.SiLU(), nn.Linear(time_dim, out_channels))
         same = in_channels == out_channels
         self.shortcut = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1)
@@ -53,8 +57,9 @@ class Up(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.upsample = nn.Sequential(nn.Upsample(scale_factor=2, mode="nearest"),
-                                      nn.Conv2d(channels, channels, 3, padding=1))
+        self.upsample = nn.Sequential(
+            nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(channels, channels, 3, padding=1)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.upsample(x)
@@ -68,9 +73,15 @@ class UNet(nn.Module):
     unbounded. H and W must be multiples of `multiple` = 2 ** (len(channel_mults) - 1), otherwise ValueError.
     """
 
-    def __init__(self, img_channels: int = 9, base_channels: int = 64,
-                 channel_mults: Sequence[int] = (1, 2, 3), num_res_blocks: int = 2,
-                 time_dim: int = 256, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        img_channels: int = 9,
+        base_channels: int = 64,
+        channel_mults: Sequence[int] = (1, 2, 3),
+        num_res_blocks: int = 2,
+        time_dim: int = 256,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         if base_channels < 2 or base_channels % 2:
             raise ValueError(f"base_channels must be even and at least 2, got {base_channels}")
@@ -80,9 +91,12 @@ class UNet(nn.Module):
         self.img_channels = img_channels
         self.multiple = 2 ** (len(widths) - 1)
 
-        self.time_embedding = nn.Sequential(SinusoidalEmbedding(base_channels),
-                                            nn.Linear(base_channels, time_dim), nn.SiLU(),
-                                            nn.Linear(time_dim, time_dim))
+        self.time_embedding = nn.Sequential(
+            SinusoidalEmbedding(base_channels),
+            nn.Linear(base_channels, time_dim),
+            nn.SiLU(),
+            nn.Linear(time_dim, time_dim),
+        )
         self.init_conv = nn.Conv2d(img_channels, base_channels, 3, padding=1)
 
         self.downblocks = nn.ModuleList()
@@ -113,8 +127,10 @@ class UNet(nn.Module):
         if x.ndim != 4 or x.shape[1] != self.img_channels:
             raise ValueError(f"expected input (B, {self.img_channels}, H, W), got {tuple(x.shape)}")
         if x.shape[2] % self.multiple or x.shape[3] % self.multiple:
-            raise ValueError(f"expected height and width that are multiples of {self.multiple}, "
-                             f"got {x.shape[2]} x {x.shape[3]}")
+            raise ValueError(
+                f"expected height and width that are multiples of {self.multiple}, "
+                f"got {x.shape[2]} x {x.shape[3]}"
+            )
         if time.shape != (x.shape[0],):
             raise ValueError(f"expected one step index per sample, ({x.shape[0]},), got {tuple(time.shape)}")
         embedding = self.time_embedding(time)

@@ -1,4 +1,5 @@
 """Depthwise 3x3 convolutions whose kernels are computed from their own input."""
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -57,7 +58,7 @@ def apply_pixel_kernels(x: Tensor, kernels: Tensor) -> Tensor:
     result = torch.zeros_like(x)
     for index, tap in enumerate(taps):
         row, column = divmod(index, 3)
-        result = result + tap * padded[..., row:row + height, column:column + width]
+        result = result + tap * padded[..., row : row + height, column : column + width]
     return result
 
 

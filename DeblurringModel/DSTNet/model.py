@@ -1,4 +1,5 @@
 """DSTNet: deep discriminative spatial and temporal network for video deblurring."""
+
 from collections import OrderedDict
 from collections.abc import Iterable
 

@@ -1,4 +1,5 @@
 """Haar analysis and synthesis with the kernels kept as a parameter, as published weight files hold them."""
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,8 +15,14 @@ class HaarWavelet(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        kernels = torch.tensor([[[1.0, 1.0], [1.0, 1.0]], [[1.0, -1.0], [1.0, -1.0]],
-                                [[1.0, 1.0], [-1.0, -1.0]], [[1.0, -1.0], [-1.0, 1.0]]])
+        kernels = torch.tensor(
+            [
+                [[1.0, 1.0], [1.0, 1.0]],
+                [[1.0, -1.0], [1.0, -1.0]],
+                [[1.0, 1.0], [-1.0, -1.0]],
+                [[1.0, -1.0], [-1.0, 1.0]],
+            ]
+        )
         self.channels = channels
         self.haar_weights = nn.Parameter(kernels.repeat(channels, 1, 1).unsqueeze(1), requires_grad=False)
 
@@ -23,7 +30,7 @@ class HaarWavelet(nn.Module):
         """(N, C, H, W) -> low (N, C, H / 2, W / 2) and high (N, 3C, H / 2, W / 2)."""
         bands = F.conv2d(x, self.haar_weights, stride=2, groups=self.channels) / 4
         bands = bands.unflatten(1, (self.channels, 4)).transpose(1, 2).flatten(1, 2)
-        return bands[:, :self.channels], bands[:, self.channels:]
+        return bands[:, : self.channels], bands[:, self.channels :]
 
     def inverse(self, low: Tensor, high: Tensor) -> Tensor:
         """low (N, C, H / 2, W / 2) and high (N, 3C, H / 2, W / 2) -> (N, C, H, W)."""

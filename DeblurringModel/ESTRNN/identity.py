@@ -3,6 +3,7 @@
 The network predicts the frame itself, not a correction, so from PyTorch's default weights it first spends
 thousands of steps on learning to copy. Not part of the published method.
 """
+
 import torch
 from torch import nn
 
@@ -54,8 +55,12 @@ def start_as_identity(network: ESTRNN, noise: float = 0.1) -> None:
         _carry(network.recons.model[2], colours, noise)
 
 
-def _carry(layer: nn.Conv2d | nn.ConvTranspose2d, routes: list[tuple[int, int, int, int]], noise: float,
-           weight: float = 1.0) -> None:
+def _carry(
+    layer: nn.Conv2d | nn.ConvTranspose2d,
+    routes: list[tuple[int, int, int, int]],
+    noise: float,
+    weight: float = 1.0,
+) -> None:
     """Make `layer` copy inputs to outputs along `routes` (output, input, kernel row, kernel column).
 
     Of the inputs on a route a copying output sees its own alone; the weights of the rest are scaled by
@@ -72,14 +77,22 @@ def _carry(layer: nn.Conv2d | nn.ConvTranspose2d, routes: list[tuple[int, int, i
 
 def _gather(channels: int) -> list[tuple[int, int, int, int]]:
     """Routes of a 5x5 convolution of stride 2: the 2 x 2 pixels under each output become channels."""
-    return [(_folded(channels, c, y, x), c, CENTRE_5X5 + y, CENTRE_5X5 + x)
-            for c in range(channels) for y in range(2) for x in range(2)]
+    return [
+        (_folded(channels, c, y, x), c, CENTRE_5X5 + y, CENTRE_5X5 + x)
+        for c in range(channels)
+        for y in range(2)
+        for x in range(2)
+    ]
 
 
 def _spread(channels: int) -> list[tuple[int, int, int, int]]:
     """Routes of the 3x3 transposed convolution of stride 2 (padding 1) that undoes `_gather`."""
-    return [(c, _folded(channels, c, y, x), 1 + y, 1 + x)
-            for c in range(channels) for y in range(2) for x in range(2)]
+    return [
+        (c, _folded(channels, c, y, x), 1 + y, 1 + x)
+        for c in range(channels)
+        for y in range(2)
+        for x in range(2)
+    ]
 
 
 def _folded(channels: int, channel: int, y: int, x: int) -> int:

@@ -2,11 +2,20 @@
 
 Parameter names and shapes are those of the released code, so published checkpoints load directly.
 """
+
 import torch
 from torch import Tensor, nn
 
-from DeblurringModel.blocks import (ACTIVATIONS, DenseDownsampling, ResidualDenseBlock, ResidualDenseChain,
-                                    check_at_least, check_clip, check_size, frame_head)
+from DeblurringModel.blocks import (
+    ACTIVATIONS,
+    DenseDownsampling,
+    ResidualDenseBlock,
+    ResidualDenseChain,
+    check_at_least,
+    check_clip,
+    check_size,
+    frame_head,
+)
 
 STRIDE = 4  # the encoder halves height and width twice
 
@@ -54,8 +63,9 @@ class Fusion(nn.Module):
         super().__init__()
         self.reference = reference
         pair = 2 * channels
-        self.F_f = nn.Sequential(nn.Linear(pair, 2 * pair), ACTIVATIONS[activation](),
-                                 nn.Linear(2 * pair, pair), nn.Sigmoid())
+        self.F_f = nn.Sequential(
+            nn.Linear(pair, 2 * pair), ACTIVATIONS[activation](), nn.Linear(2 * pair, pair), nn.Sigmoid()
+        )
         self.F_p = nn.Sequential(_conv(pair, 2 * pair, 1), _conv(2 * pair, pair, 1))
         self.condense = _conv(pair, channels, 1)
         self.fusion = _conv(frames * channels, frames * channels, 1)
@@ -75,7 +85,7 @@ class Fusion(nn.Module):
     def forward(self, window: list[Tensor]) -> Tensor:
         """One window, `frames` features (B, C, h, w) in temporal order -> (B, frames * C, h, w)."""
         reference = window[self.reference]
-        others = window[:self.reference] + window[self.reference + 1:]
+        others = window[: self.reference] + window[self.reference + 1 :]
         means = torch.stack([feature.mean(dim=(2, 3)) for feature in others], dim=1)
         reference_mean = reference.mean(dim=(2, 3)).unsqueeze(1).expand_as(means)
         matrices, offsets = self._pair_maps(torch.cat([reference_mean, means], dim=2))
@@ -83,8 +93,10 @@ class Fusion(nn.Module):
         flat = reference.flatten(2)
         # The reference's share of all pairs is one product, since it is the same feature in each of them.
         shared = torch.baddbmm(offsets.flatten(1).unsqueeze(2), on_reference.flatten(1, 2), flat)
-        fused = [torch.baddbmm(share, on_other[:, i], feature.flatten(2))
-                 for i, (feature, share) in enumerate(zip(others, shared.chunk(len(others), dim=1)))]
+        fused = [
+            torch.baddbmm(share, on_other[:, i], feature.flatten(2))
+            for i, (feature, share) in enumerate(zip(others, shared.chunk(len(others), dim=1)))
+        ]
         return self.fusion(torch.cat([*fused, flat], dim=1).unflatten(2, reference.shape[2:]))
 
 
@@ -104,8 +116,14 @@ class ESTRNN(nn.Module):
     frames.
     """
 
-    def __init__(self, n_features: int = 16, n_blocks: int = 15, future_frames: int = 2, past_frames: int = 2,
-                 activation: str = "gelu") -> None:
+    def __init__(
+        self,
+        n_features: int = 16,
+        n_blocks: int = 15,
+        future_frames: int = 2,
+        past_frames: int = 2,
+        activation: str = "gelu",
+    ) -> None:
         super().__init__()
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation: expected one of {', '.join(ACTIVATIONS)}, received {activation!r}")
@@ -140,8 +158,9 @@ class ESTRNN(nn.Module):
         """
         channels = 4 * self.n_features
         if encoded.ndim != 5 or encoded.shape[2] != channels:
-            raise ValueError(f"encoded: expected shape (B, T, {channels}, h, w), "
-                             f"received {tuple(encoded.shape)}")
+            raise ValueError(
+                f"encoded: expected shape (B, T, {channels}, h, w), received {tuple(encoded.shape)}"
+            )
         if encoded.shape[1] < self.window:
             raise ValueError(f"encoded: expected at least {self.window} frames, received {encoded.shape[1]}")
         batch, _, _, height, width = encoded.shape
@@ -149,7 +168,7 @@ class ESTRNN(nn.Module):
         window, restored = [], []
         for frame in encoded.unbind(dim=1):
             feature, state = self.cell(frame, state)
-            window = [*window, feature][-self.window:]
+            window = [*window, feature][-self.window :]
             if len(window) == self.window:
                 restored.append(self.recons(self.fusion(window)))
         return torch.stack(restored, dim=1)

@@ -1,4 +1,5 @@
 """MMP-RNN: recurrent video deblurring guided by estimated motion magnitude."""
+
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 
@@ -6,8 +7,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from DeblurringModel.blocks import (ACTIVATIONS, DenseDownsampling, ResidualDenseBlock, ResidualDenseChain,
-                                    check_at_least, check_clip, frame_head)
+from DeblurringModel.blocks import (
+    ACTIVATIONS,
+    DenseDownsampling,
+    ResidualDenseBlock,
+    ResidualDenseChain,
+    check_at_least,
+    check_clip,
+    frame_head,
+)
 from DeblurringModel.MMP_RNN.prior import MotionMagnitudePrior
 
 
@@ -38,9 +46,11 @@ class _Cell(nn.Module):
         self.F_B1 = DenseDownsampling(features, features, 2 * features, activation)
         self.F_B2 = DenseDownsampling(2 * features, 3 * features // 2, 2 * features, activation)
         self.F_R = ResidualDenseChain(5 * features, 2 * features, blocks, activation)
-        self.F_h = nn.Sequential(nn.Conv2d(5 * features, features, 3, padding=1),
-                                 ResidualDenseBlock(features, features, activation),
-                                 nn.Conv2d(features, features, 3, padding=1))
+        self.F_h = nn.Sequential(
+            nn.Conv2d(5 * features, features, 3, padding=1),
+            ResidualDenseBlock(features, features, activation),
+            nn.Conv2d(features, features, 3, padding=1),
+        )
 
     def forward(self, frame: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         hidden, encoded_before = state
@@ -58,8 +68,16 @@ class _Fusion(nn.Module):
         super().__init__()
         joined = window * channels
         self.gate = gate
-        self.ca = nn.Sequential(OrderedDict(conv_du=nn.Sequential(
-            nn.Conv2d(joined, joined // 16, 1), nn.ReLU(), nn.Conv2d(joined // 16, joined, 1), nn.Sigmoid())))
+        self.ca = nn.Sequential(
+            OrderedDict(
+                conv_du=nn.Sequential(
+                    nn.Conv2d(joined, joined // 16, 1),
+                    nn.ReLU(),
+                    nn.Conv2d(joined // 16, joined, 1),
+                    nn.Sigmoid(),
+                )
+            )
+        )
         # Without the gate its entries are still part of every published file; frozen, so that distributed
         # training does not wait for gradients that never come.
         self.ca.requires_grad_(gate)
@@ -112,9 +130,18 @@ class MMPRNN(nn.Module):
         ValueError: for an unknown activation or impossible numbers.
     """
 
-    def __init__(self, n_features: int = 18, n_blocks_a: int = 9, n_blocks_b: int = 10, past_frames: int = 2,
-                 future_frames: int = 2, activation: str = "gelu", do_skip: bool = True,
-                 fusion_gate: bool = True, prior_batch_statistics: bool = True) -> None:
+    def __init__(
+        self,
+        n_features: int = 18,
+        n_blocks_a: int = 9,
+        n_blocks_b: int = 10,
+        past_frames: int = 2,
+        future_frames: int = 2,
+        activation: str = "gelu",
+        do_skip: bool = True,
+        fusion_gate: bool = True,
+        prior_batch_statistics: bool = True,
+    ) -> None:
         super().__init__()
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation: expected one of {', '.join(ACTIVATIONS)}, received {activation!r}")
@@ -145,8 +172,10 @@ class MMPRNN(nn.Module):
         window = self.past_frames + 1 + self.future_frames
         check_clip(clip, multiple=4, frames=window, smallest=16)
         batch, frames, _, height, width = clip.shape
-        state = (clip.new_zeros(batch, self.n_features, height // 4, width // 4),
-                 clip.new_zeros(batch, 2 * self.n_features, height // 4, width // 4))
+        state = (
+            clip.new_zeros(batch, self.n_features, height // 4, width // 4),
+            clip.new_zeros(batch, 2 * self.n_features, height // 4, width // 4),
+        )
         features: deque[Tensor] = deque(maxlen=window)
         restored = []
         for index in range(frames):

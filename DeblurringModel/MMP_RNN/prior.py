@@ -1,4 +1,5 @@
 """MMP-Net, the motion magnitude prior of MMP-RNN."""
+
 from collections import OrderedDict
 
 import torch
@@ -14,8 +15,12 @@ class _DoubleConv(nn.Module):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.double_conv = nn.Sequential(
-            nn.Conv2d(in_channels, out_channels, 3, padding=1), nn.BatchNorm2d(out_channels), nn.ReLU(),
-            nn.Conv2d(out_channels, out_channels, 3, padding=1), nn.BatchNorm2d(out_channels), nn.ReLU(),
+            nn.Conv2d(in_channels, out_channels, 3, padding=1),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(),
+            nn.Conv2d(out_channels, out_channels, 3, padding=1),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -76,8 +81,10 @@ class MotionMagnitudePrior(nn.Module):
             ValueError: for another number of dimensions or channels, or a side below 16.
         """
         if frame.ndim != 4 or frame.shape[1] != 3 or min(frame.shape[2:]) < 16:
-            raise ValueError("expected frames of shape (B, 3, H, W) with H and W at least 16, received "
-                             f"{tuple(frame.shape)}")
+            raise ValueError(
+                "expected frames of shape (B, 3, H, W) with H and W at least 16, received "
+                f"{tuple(frame.shape)}"
+            )
         level1 = self.inc(self.conv9x9(frame))
         level2 = self.down1(level1)
         level3 = self.down2(level2)

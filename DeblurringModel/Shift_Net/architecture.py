@@ -1,4 +1,5 @@
 """The numbers that tell the two published Shift-Net networks apart."""
+
 from dataclasses import dataclass
 
 
@@ -45,10 +46,34 @@ class Architecture:
 
 
 ARCHITECTURES = {
-    "plus": Architecture(width=24, growth=12, fusion_width=80, reduction=4, group_width=8, shift_steps=8,
-                         cyclic=False, unets_built=5, unets_run=5, encoder_blocks=2, shift_encoder=False,
-                         decoder_blocks=(3, 2, 2), joined_head=True),
-    "small": Architecture(width=14, growth=4, fusion_width=64, reduction=1, group_width=1, shift_steps=4,
-                          cyclic=True, unets_built=5, unets_run=3, encoder_blocks=3, shift_encoder=True,
-                          decoder_blocks=(3, 3), joined_head=False),
+    "plus": Architecture(
+        width=24,
+        growth=12,
+        fusion_width=80,
+        reduction=4,
+        group_width=8,
+        shift_steps=8,
+        cyclic=False,
+        unets_built=5,
+        unets_run=5,
+        encoder_blocks=2,
+        shift_encoder=False,
+        decoder_blocks=(3, 2, 2),
+        joined_head=True,
+    ),
+    "small": Architecture(
+        width=14,
+        growth=4,
+        fusion_width=64,
+        reduction=1,
+        group_width=1,
+        shift_steps=4,
+        cyclic=True,
+        unets_built=5,
+        unets_run=3,
+        encoder_blocks=3,
+        shift_encoder=True,
+        decoder_blocks=(3, 3),
+        joined_head=False,
+    ),
 }

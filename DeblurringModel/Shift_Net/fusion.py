@@ -1,4 +1,5 @@
 """The fusion stage of Shift-Net: a U-Net at half the size, in which frames exchange features by shifts."""
+
 from collections import OrderedDict
 
 import torch
@@ -26,8 +27,13 @@ class FusionStage(nn.Module):
             return ChannelAttentionBlock(channels, architecture.reduction, self.act)
 
         def shifts() -> ShiftBlock:
-            return ShiftBlock(deep, architecture.reduction, architecture.group_width,
-                              architecture.shift_steps, architecture.cyclic)
+            return ShiftBlock(
+                deep,
+                architecture.reduction,
+                architecture.group_width,
+                architecture.shift_steps,
+                architecture.cyclic,
+            )
 
         self.concat = attention(width)
         self.down01 = nn.Sequential(nn.Conv2d(width, deep, 2, stride=2, bias=False), nn.PReLU())
@@ -43,8 +49,9 @@ class FusionStage(nn.Module):
             self.add_module(f"skip_attn{level}", attention(deep))
         self.upsample0 = nn.Sequential(OrderedDict(upsample_conv=nn.Conv2d(deep, 4 * width, 3, padding=1)))
         self.skip_conv = attention(width)
-        self.conv_hr0 = nn.Conv2d(2 * width if self.joined_head else width, width, 3, padding=1,
-                                  bias=self.joined_head)
+        self.conv_hr0 = nn.Conv2d(
+            2 * width if self.joined_head else width, width, 3, padding=1, bias=self.joined_head
+        )
         self.out_conv = attention(width)
 
     def forward(self, x: Tensor, frames: int) -> Tensor:

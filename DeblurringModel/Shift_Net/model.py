@@ -1,4 +1,5 @@
 """Shift-Net: video restoration by grouped spatial-temporal shift."""
+
 from dataclasses import replace
 
 import torch
@@ -35,28 +36,47 @@ class ShiftNet(nn.Module):
         ValueError: for an unknown variant or impossible numbers.
     """
 
-    def __init__(self, variant: str = "plus", past_frames: int = 2, future_frames: int = 2, *,
-                 width: int | None = None, growth: int | None = None, fusion_width: int | None = None,
-                 shift_steps: int | None = None, unets: int | None = None) -> None:
+    def __init__(
+        self,
+        variant: str = "plus",
+        past_frames: int = 2,
+        future_frames: int = 2,
+        *,
+        width: int | None = None,
+        growth: int | None = None,
+        fusion_width: int | None = None,
+        shift_steps: int | None = None,
+        unets: int | None = None,
+    ) -> None:
         super().__init__()
         if variant not in ARCHITECTURES:
             raise ValueError(f"variant: expected one of {', '.join(ARCHITECTURES)}, received {variant!r}")
-        changes = dict(width=width, growth=growth, fusion_width=fusion_width, shift_steps=shift_steps,
-                       unets_built=unets, unets_run=unets)
-        architecture = replace(ARCHITECTURES[variant],
-                               **{name: value for name, value in changes.items() if value is not None})
+        changes = dict(
+            width=width,
+            growth=growth,
+            fusion_width=fusion_width,
+            shift_steps=shift_steps,
+            unets_built=unets,
+            unets_run=unets,
+        )
+        architecture = replace(
+            ARCHITECTURES[variant], **{name: value for name, value in changes.items() if value is not None}
+        )
         check_at_least(0, past_frames=past_frames, future_frames=future_frames, growth=architecture.growth)
         check_at_least(1, shift_steps=architecture.shift_steps, unets=architecture.unets_run)
         check_at_least(architecture.reduction, width=architecture.width)
         if architecture.fusion_width < 16 or architecture.fusion_width % 16:
-            raise ValueError("fusion_width: expected a positive multiple of 16, received "
-                             f"{architecture.fusion_width}")
+            raise ValueError(
+                f"fusion_width: expected a positive multiple of 16, received {architecture.fusion_width}"
+            )
         width = architecture.width
         self.past_frames = past_frames
         self.future_frames = future_frames
         self.architecture = architecture
-        self.feat_extract = nn.Sequential(nn.Conv2d(3, width, 3, padding=1),
-                                          ChannelAttentionBlock(width, architecture.reduction, nn.PReLU()))
+        self.feat_extract = nn.Sequential(
+            nn.Conv2d(3, width, 3, padding=1),
+            ChannelAttentionBlock(width, architecture.reduction, nn.PReLU()),
+        )
         self.conv_trans = nn.Conv2d(width, width, 3, padding=1)
         self.stage1 = FusionStage(architecture)
         self.rconcat = nn.Conv2d(3 * width, width, 3, padding=1)
@@ -78,14 +98,14 @@ class ShiftNet(nn.Module):
         batch, frames = clips.shape[:2]
 
         def restored_frames(x: Tensor) -> Tensor:
-            return x.unflatten(0, (batch, frames))[:, past:frames - future].flatten(0, 1)
+            return x.unflatten(0, (batch, frames))[:, past : frames - future].flatten(0, 1)
 
         features = self.feat_extract(clips.flatten(0, 1))
         refined = self._unets("orb", features) + features
         fused = self.stage1(self.conv_trans(refined), frames)
         joined = self.rconcat(torch.cat([restored_frames(x) for x in (features, refined, fused)], dim=1))
         residual = self.conv_last(self._unets("rorb", joined) + joined)
-        return residual.unflatten(0, (batch, -1)) + clips[:, past:frames - future]
+        return residual.unflatten(0, (batch, -1)) + clips[:, past : frames - future]
 
     def _unets(self, name: str, x: Tensor) -> Tensor:
         for number in range(1, self.architecture.unets_run + 1):

@@ -1,4 +1,5 @@
 """Grouped spatial-temporal shift: the only part of Shift-Net in which frames meet."""
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,8 +8,24 @@ from DeblurringModel.blocks import ChannelLayerNorm
 from DeblurringModel.Shift_Net.unet import ChannelAttention
 
 REACH = 8
-FAR_OFFSETS = ((8, 8), (8, 4), (8, 0), (8, -4), (8, -8), (-8, 8), (-8, 4), (-8, 0), (-8, -4), (-8, -8),
-               (4, 8), (4, -8), (0, 8), (0, -8), (-4, 8), (-4, -8))
+FAR_OFFSETS = (
+    (8, 8),
+    (8, 4),
+    (8, 0),
+    (8, -4),
+    (8, -8),
+    (-8, 8),
+    (-8, 4),
+    (-8, 0),
+    (-8, -4),
+    (-8, -8),
+    (4, 8),
+    (4, -8),
+    (0, 8),
+    (0, -8),
+    (-4, 8),
+    (-4, -8),
+)
 NEAR_OFFSETS = ((4, 4), (4, 0), (4, -4), (0, 4), (0, -4), (-4, 4), (-4, 0), (-4, -4))
 
 
@@ -47,8 +64,10 @@ def spatial_shift(x: Tensor) -> Tensor:
     far = (per_offset - 1) // 2
     sizes = [far] * len(FAR_OFFSETS) + [per_offset - 2 * far] * len(NEAR_OFFSETS)
     groups = F.pad(x, (REACH, REACH, REACH, REACH)).split(sizes, dim=1)
-    moved = [group[..., REACH - down:REACH - down + height, REACH - right:REACH - right + width]
-             for group, (down, right) in zip(groups, FAR_OFFSETS + NEAR_OFFSETS)]
+    moved = [
+        group[..., REACH - down : REACH - down + height, REACH - right : REACH - right + width]
+        for group, (down, right) in zip(groups, FAR_OFFSETS + NEAR_OFFSETS)
+    ]
     return torch.cat(moved, dim=1)
 
 
@@ -133,8 +152,9 @@ class ShiftBlock(nn.Module):
         super().__init__()
         self.cyclic = cyclic
         for step in range(steps):
-            units = nn.ModuleList((FusingUnit(channels, reduction, group_width),
-                                   PlainUnit(channels, reduction, group_width)))
+            units = nn.ModuleList(
+                (FusingUnit(channels, reduction, group_width), PlainUnit(channels, reduction, group_width))
+            )
             self.add_module(numbered("encoder_level1", step), units)
 
     def forward(self, x: Tensor, frames: int) -> Tensor:

@@ -1,4 +1,5 @@
 """Frame-wise parts of Shift-Net: channel attention, its residual block, changes of size, the small U-Net."""
+
 from collections import OrderedDict
 
 import torch.nn.functional as F
@@ -11,8 +12,12 @@ class ChannelAttention(nn.Module):
     def __init__(self, channels: int, reduction: int) -> None:
         super().__init__()
         hidden = channels // reduction
-        self.conv_du = nn.Sequential(nn.Conv2d(channels, hidden, 1, bias=False), nn.ReLU(),
-                                     nn.Conv2d(hidden, channels, 1, bias=False), nn.Sigmoid())
+        self.conv_du = nn.Sequential(
+            nn.Conv2d(channels, hidden, 1, bias=False),
+            nn.ReLU(),
+            nn.Conv2d(hidden, channels, 1, bias=False),
+            nn.Sigmoid(),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.conv_du(x.mean(dim=(2, 3), keepdim=True))
@@ -26,8 +31,11 @@ class ChannelAttentionBlock(nn.Module):
 
     def __init__(self, channels: int, reduction: int, activation: nn.PReLU) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), activation,
-                                  nn.Conv2d(channels, channels, 3, padding=1, bias=False))
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            activation,
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+        )
         self.CA = ChannelAttention(channels, reduction)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,15 +1,17 @@
 """Training samples of the Blur Magnitude Estimator."""
+
 import numpy as np
 import torch
 
-from common.training.augmentation import Turn
 from common.constants import MAGNITUDE_SCALE
 from common.images import to_tensor
+from common.training.augmentation import Turn
 from common.training.source_domain import SourceDomain, Window
 
 
-def blur_and_magnitude(samples: list[tuple[Window, Turn, np.random.Generator]], domain: SourceDomain) \
-        -> tuple[torch.Tensor, torch.Tensor]:
+def blur_and_magnitude(
+    samples: list[tuple[Window, Turn, np.random.Generator]], domain: SourceDomain
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Blurry crops (B, 3, s, s), BGR in [0, 1], and their magnitudes (B, 1, s, s) in units of 205 pixels."""
     images = np.stack([turn.image(domain.images("Blur/RGB", window)[0]) for window, turn, _ in samples])
     magnitudes = np.stack([turn.plane(domain.condition_crop(window)[2:]) for window, turn, _ in samples])

@@ -3,6 +3,7 @@
 Parameter names and shapes of the `resnet50` backbone are those of the released code (ECCV 2024), so the
 published checkpoint loads directly.
 """
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -39,8 +40,13 @@ def _stages(backbone: str) -> list[nn.Module]:
     if backbone == "resnet10_slim":
         return _slim_stages()
     trunk = {"resnet18": resnet18, "resnet50": resnet50}[backbone](weights=None)
-    return [nn.Sequential(trunk.conv1, trunk.bn1, trunk.relu), nn.Sequential(trunk.maxpool, trunk.layer1),
-            trunk.layer2, trunk.layer3, trunk.layer4]
+    return [
+        nn.Sequential(trunk.conv1, trunk.bn1, trunk.relu),
+        nn.Sequential(trunk.maxpool, trunk.layer1),
+        trunk.layer2,
+        trunk.layer3,
+        trunk.layer4,
+    ]
 
 
 def _up(features: Tensor, factor: int) -> Tensor:
@@ -55,7 +61,7 @@ def _down(features: Tensor, factor: int) -> Tensor:
     size picks other pixels when the size is no multiple of the factor.
     """
     height, width = features.shape[-2:]
-    return features[..., :height // factor * factor:factor, :width // factor * factor:factor]
+    return features[..., : height // factor * factor : factor, : width // factor * factor : factor]
 
 
 def _difference(target: Tensor, actual: Tensor) -> tuple[int, int]:
@@ -120,8 +126,13 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.main = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1), nn.BatchNorm2d(channels), nn.LeakyReLU(LEAKY_SLOPE),
-            nn.Conv2d(channels, channels, 3, padding=1), nn.BatchNorm2d(channels), nn.LeakyReLU(LEAKY_SLOPE))
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.BatchNorm2d(channels),
+            nn.LeakyReLU(LEAKY_SLOPE),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.BatchNorm2d(channels),
+            nn.LeakyReLU(LEAKY_SLOPE),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.main(x)
@@ -213,5 +224,7 @@ def _check_image(image: Tensor) -> None:
     if image.ndim != 4 or image.shape[1] != 3:
         raise ValueError(f"image: expected shape (B, 3, H, W), received {tuple(image.shape)}")
     if any(size < SMALLEST_SIZE or size % 8 not in (0, 7) for size in image.shape[2:]):
-        raise ValueError(f"height and width: expected at least {SMALLEST_SIZE} and 0 or 7 modulo 8, "
-                         f"received {image.shape[2]} x {image.shape[3]}")
+        raise ValueError(
+            f"height and width: expected at least {SMALLEST_SIZE} and 0 or 7 modulo 8, "
+            f"received {image.shape[2]} x {image.shape[3]}"
+        )

@@ -5,6 +5,7 @@ Writes   output/{last,best}.pth, log.csv, sample.png (blurry, true and estimated
 Usage    python RSDM/bme/train.py --config configs/train/bme_demo.yaml
          torchrun --nproc_per_node=2 RSDM/bme/train.py --config configs/train/bme_gopro.yaml
 """
+
 import sys
 from pathlib import Path
 
@@ -19,12 +20,12 @@ import numpy as np
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from common.runtime.entry import run
 from common.condition_view import magnitude_picture
 from common.constants import MAGNITUDE_SCALE
 from common.images import write_image
-from common.training.recipe import Setup, build, check_crop, open_recipe, train, validation_frames
+from common.runtime.entry import run
 from common.training.loop import Task
+from common.training.recipe import Setup, build, check_crop, open_recipe, train, validation_frames
 from RSDM.bme.dataset import blur_and_magnitude
 from RSDM.bme.model import BlurMagnitudeEstimator
 from RSDM.magnitude import estimate, rank_correlation
@@ -51,8 +52,13 @@ def main() -> None:
             keep_statistics(net)
         return magnitude_loss(net, batch)
 
-    task = Task(lambda items: blur_and_magnitude([setup.draw(item, 1) for item in items], setup.train),
-                loss, lambda net: validate(net, setup), best="error_px", higher_is_better=False)
+    task = Task(
+        lambda items: blur_and_magnitude([setup.draw(item, 1) for item in items], setup.train),
+        loss,
+        lambda net: validate(net, setup),
+        best="error_px",
+        higher_is_better=False,
+    )
     train(setup, network, task, architecture, "BME")
 
 
@@ -63,8 +69,8 @@ def magnitude_loss(network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
 
 
 def validate(network: nn.Module, setup: Setup) -> dict[str, float]:
-    """Mean absolute error in pixels and rank correlation of the frames' means over whole held-out frames; beside
-    it the error of the best constant (the median of all true magnitudes)."""
+    """Mean absolute error in pixels and rank correlation of the frames' means over whole held-out frames;
+    beside it the error of the best constant (the median of all true magnitudes)."""
     truths, estimates, pictures = [], [], []
     for video, position in validation_frames(setup.validation, VALIDATION_FRAMES):
         frame = setup.validation.videos[video][position]
@@ -72,29 +78,38 @@ def validate(network: nn.Module, setup: Setup) -> dict[str, float]:
         truths.append(np.array(setup.validation.condition(video, frame)[2]))
         estimates.append(estimate(network, image[None], setup.world.device)[0] * MAGNITUDE_SCALE)
         if len(pictures) < 4:
-            pictures.append(np.concatenate([image, magnitude_picture(truths[-1]), magnitude_picture(estimates[-1])],
-                                           axis=1))
+            pictures.append(
+                np.concatenate(
+                    [image, magnitude_picture(truths[-1]), magnitude_picture(estimates[-1])], axis=1
+                )
+            )
     same_size = [picture for picture in pictures if picture.shape == pictures[0].shape]
     write_image(setup.folder / "sample.png", np.concatenate(same_size))
     return magnitude_figures(truths, estimates)
 
 
 def magnitude_figures(truths: list[np.ndarray], estimates: list[np.ndarray]) -> dict[str, float]:
-    """Figures of magnitude maps (H, W) in pixels: mean absolute error, that of the best constant, and Spearman's
-    rank correlation of the frames' mean magnitudes."""
+    """Figures of magnitude maps (H, W) in pixels: mean absolute error, that of the best constant, and
+    Spearman's rank correlation of the frames' mean magnitudes."""
     median = np.median(np.concatenate([truth.ravel() for truth in truths]))
     means = np.array([[truth.mean(), estimated.mean()] for truth, estimated in zip(truths, estimates)])
-    return {"error_px": float(np.mean([np.abs(e - t).mean() for t, e in zip(truths, estimates)])),
-            "constant_error_px": float(np.mean([np.abs(t - median).mean() for t in truths])),
-            "frame_rank_correlation": rank_correlation(means[:, 1], means[:, 0])}
+    return {
+        "error_px": float(np.mean([np.abs(e - t).mean() for t, e in zip(truths, estimates)])),
+        "constant_error_px": float(np.mean([np.abs(t - median).mean() for t in truths])),
+        "frame_rank_correlation": rank_correlation(means[:, 1], means[:, 0]),
+    }
 
 
 def measure_statistics(network: nn.Module, setup: Setup) -> None:
     """Set the batch normalisation's statistics to those of the present weights on training crops."""
     size = setup.config.schedule.batch_size
-    batches = ([setup.draw(-1 - number, 1) for number in range(start, start + size)]
-               for start in range(0, STATISTICS_BATCHES * size, size))
-    update_bn((blur_and_magnitude(batch, setup.train)[0] for batch in batches), network, device=setup.world.device)
+    batches = (
+        [setup.draw(-1 - number, 1) for number in range(start, start + size)]
+        for start in range(0, STATISTICS_BATCHES * size, size)
+    )
+    update_bn(
+        (blur_and_magnitude(batch, setup.train)[0] for batch in batches), network, device=setup.world.device
+    )
 
 
 def keep_statistics(network: nn.Module) -> None:

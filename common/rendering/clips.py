@@ -1,4 +1,6 @@
-"""One clip: content from photographs or video frames, a camera path, moving objects, exposed frame by frame."""
+"""One clip: content from photographs or video frames, a camera path, moving objects, exposed frame by
+frame."""
+
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -15,13 +17,19 @@ OVERSAMPLING = 1.25
 _OBJECT_SHAKE = Shake(1.0, 0.5, (0.03, 0.10), (0.0, np.pi), 0.008, 0.0, 0.6, 0.0)
 
 
-def render_clip(pictures: Sequence[np.ndarray], preset: Preset, frames: int, height: int, width: int,
-                rng: np.random.Generator, objects: Sequence[np.ndarray] = ()) \
-        -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def render_clip(
+    pictures: Sequence[np.ndarray],
+    preset: Preset,
+    frames: int,
+    height: int,
+    width: int,
+    rng: np.random.Generator,
+    objects: Sequence[np.ndarray] = (),
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Yield blurry uint8 (H, W, 3), sharp uint8 (H, W, 3) and condition float32 (3, H, W) for each frame.
 
-    pictures: uint8 RGB background; one still for the whole clip, or one picture per frame (real video whose own
-    motion then comes on top of the shake and is not part of the condition). objects: stills that moving
+    pictures: uint8 RGB background; one still for the whole clip, or one picture per frame (real video whose
+    own motion then comes on top of the shake and is not part of the condition). objects: stills that moving
     foreground pieces are cut from. All randomness comes from `rng`.
     """
     if len(pictures) not in (1, frames):
@@ -31,7 +39,9 @@ def render_clip(pictures: Sequence[np.ndarray], preset: Preset, frames: int, hei
     camera = Path(replace(preset.shake, speed=speed), rng, frames)
     scale = _fit_scale(pictures[0].shape, height, width, camera.extent())
     layers = [_cut_out(picture, height, width, rng) for picture in objects]
-    own_paths = [Path(replace(_OBJECT_SHAKE, speed=speed * rng.uniform(0.3, 1.0)), rng, frames) for _ in objects]
+    own_paths = [
+        Path(replace(_OBJECT_SHAKE, speed=speed * rng.uniform(0.3, 1.0)), rng, frames) for _ in objects
+    ]
     offsets = np.linspace(-0.5, 0.5, preset.sensor.samples) * exposure
     centre = ((width - 1) / 2, (height - 1) / 2)
 
@@ -44,8 +54,15 @@ def render_clip(pictures: Sequence[np.ndarray], preset: Preset, frames: int, hei
     for frame in range(frames):
         if background is None or len(pictures) > 1:
             background = _background(pictures[frame if len(pictures) > 1 else 0], scale, height, width)
-        yield expose([background, *layers], matrices(frame + offsets), list(matrices(np.array([float(frame)]))[:, 0]),
-                     preset.sensor, height, width, rng)
+        yield expose(
+            [background, *layers],
+            matrices(frame + offsets),
+            list(matrices(np.array([float(frame)]))[:, 0]),
+            preset.sensor,
+            height,
+            width,
+            rng,
+        )
 
 
 def _fit_scale(shape: tuple[int, ...], height: int, width: int, extent: float) -> float:
@@ -60,8 +77,13 @@ def _background(picture: np.ndarray, scale: float, height: int, width: int) -> L
     if reduction > 1:
         picture = cv2.resize(picture, None, fx=1 / reduction, fy=1 / reduction, interpolation=cv2.INTER_AREA)
         scale = OVERSAMPLING
-    place = np.array([[scale, 0, (picture.shape[1] - 1) / 2 - scale * (width - 1) / 2],
-                      [0, scale, (picture.shape[0] - 1) / 2 - scale * (height - 1) / 2], [0, 0, 1]])
+    place = np.array(
+        [
+            [scale, 0, (picture.shape[1] - 1) / 2 - scale * (width - 1) / 2],
+            [0, scale, (picture.shape[0] - 1) / 2 - scale * (height - 1) / 2],
+            [0, 0, 1],
+        ]
+    )
     return Layer(picture.astype(np.float32) / 255, None, place)
 
 
@@ -69,12 +91,16 @@ def _cut_out(picture: np.ndarray, height: int, width: int, rng: np.random.Genera
     """A foreground piece with a soft irregular outline, placed somewhere in the frame."""
     size = int(rng.uniform(0.22, 0.45) * min(height, width))
     scale = min(1.0, 1.6 * size / min(picture.shape[:2]))
-    picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else picture
+    picture = (
+        cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else picture
+    )
     top, left = (int(rng.integers(0, max(1, side - size))) for side in picture.shape[:2])
-    piece = picture[top:top + size, left:left + size].astype(np.float32) / 255
+    piece = picture[top : top + size, left : left + size].astype(np.float32) / 255
     h, w = piece.shape[:2]
     angles = np.linspace(0, 2 * np.pi, 64, endpoint=False)
-    radius = 0.36 + sum(rng.uniform(-0.05, 0.05) * np.cos(k * angles + rng.uniform(0, 2 * np.pi)) for k in (2, 3, 5))
+    radius = 0.36 + sum(
+        rng.uniform(-0.05, 0.05) * np.cos(k * angles + rng.uniform(0, 2 * np.pi)) for k in (2, 3, 5)
+    )
     outline = np.column_stack([w / 2 + w * radius * np.cos(angles), h / 2 + h * radius * np.sin(angles)])
     alpha = np.zeros((h, w), np.float32)
     cv2.fillPoly(alpha, [outline.round().astype(np.int32)], 1.0)

@@ -1,4 +1,5 @@
 """The C library's memory allocator, told that large blocks come back."""
+
 import ctypes
 import sys
 
@@ -7,11 +8,13 @@ _LARGEST = 2**31 - 1
 
 
 def keep_freed_memory() -> None:
-    """Keep the memory of freed tensors for the next ones, for the rest of the process (glibc; elsewhere nothing).
+    """Keep the memory of freed tensors for the next ones, for the rest of the process (glibc; elsewhere
+    nothing).
 
-    By default glibc gives every large block back to the system at once, and the next tensor waits for its pages to be
-    zeroed anew: up to a tenth of the time of a convolutional network on the CPU. Values do not change. The peak grows
-    by what lies between blocks in use.
+    By default glibc gives every large block back to the system at once, and the next tensor waits for its
+    pages to be
+    zeroed anew: up to a tenth of the time of a convolutional network on the CPU. Values do not change. The
+    peak grows by what lies between blocks in use.
     """
     if not sys.platform.startswith("linux"):
         return

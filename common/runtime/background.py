@@ -1,4 +1,5 @@
 """Reading ahead of a computation and writing behind it, in worker threads with bounded memory."""
+
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,11 +11,13 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def ahead(make: Callable[[Item], Result], items: Iterable[Item], workers: int, waiting: int = 2) -> Iterator[Result]:
+def ahead(
+    make: Callable[[Item], Result], items: Iterable[Item], workers: int, waiting: int = 2
+) -> Iterator[Result]:
     """`make(item)` for every item, in order, made by `workers` threads while the results before are in use.
 
-    At most `waiting` results are made or being made beyond the one in use. An error of `make` is raised where its result
-    would have come. With 0 workers everything is made when it is asked for.
+    At most `waiting` results are made or being made beyond the one in use. An error of `make` is raised where
+    its result would have come. With 0 workers everything is made when it is asked for.
     """
     if workers == 0:
         yield from map(make, items)
@@ -34,9 +37,9 @@ def ahead(make: Callable[[Item], Result], items: Iterable[Item], workers: int, w
 class Writer:
     """Runs `write(...)` calls behind the computation, in `workers` threads (0: at once); a context manager.
 
-    At most `waiting` calls are outstanding; a further one waits, so that memory stays bounded. The first error is raised
-    by a later call or at the end of the block. When the block fails, calls that have not started are dropped and those
-    that have are waited for.
+    At most `waiting` calls are outstanding; a further one waits, so that memory stays bounded. The first
+    error is raised by a later call or at the end of the block. When the block fails, calls that have not
+    started are dropped and those that have are waited for.
     """
 
     def __init__(self, workers: int, waiting: int = 4) -> None:
@@ -67,9 +70,9 @@ class Writer:
 def _threads(workers: int) -> ThreadPoolExecutor:
     """Worker threads that compute with one thread each, whatever the main thread computes with.
 
-    Otherwise each gets a team of OpenMP threads of its own. There are then more of them than cores, even while they have
-    nothing to do, and all teams go to sleep between two operations instead of waiting for the next, which networks with
-    many small layers pay for at every step of their training.
+    Otherwise each gets a team of OpenMP threads of its own. There are then more of them than cores, even
+    while they have nothing to do, and all teams go to sleep between two operations instead of waiting for the
+    next, which networks with many small layers pay for at every step of their training.
     """
     torch.get_num_threads()  # The main thread's own number is settled before another thread sets one.
     return ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))

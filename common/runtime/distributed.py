@@ -1,4 +1,5 @@
 """One process or many: the same code, read from torchrun's environment."""
+
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ _VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 @dataclass(frozen=True)
 class World:
     """This process among all: `rank` of `size`, computing on `device`."""
+
     rank: int
     size: int
     device: torch.device
@@ -29,7 +31,7 @@ class World:
 
     def share(self, items: Sequence[Item]) -> list[Item]:
         """This process's part of `items`: every size-th, starting at rank."""
-        return list(items[self.rank::self.size])
+        return list(items[self.rank :: self.size])
 
     def barrier(self) -> None:
         """Wait until every process has come here."""
@@ -48,18 +50,22 @@ class World:
 def start(device: str = "auto", tf32: bool = False) -> World:
     """Join the process group if torchrun started this process, and choose the device.
 
-    `device`: auto (CUDA where there is one), cpu or cuda. tf32: let CUDA round the factors of float32 products to 10
-    bits of mantissa. Raises UserError when CUDA is asked for where there is
+    `device`: auto (CUDA where there is one), cpu or cuda. tf32: let CUDA round the factors of float32
+    products to 10 bits of mantissa. Raises UserError when CUDA is asked for where there is
     none, or when only a part of torchrun's variables is set.
     """
     present = [name for name in _VARIABLES if os.environ.get(name)]
     if present and len(present) < len(_VARIABLES):
         missing = ", ".join(name for name in _VARIABLES if name not in present)
-        raise UserError(f"distributed environment half set: {', '.join(present)} without {missing}; "
-                        "start with torchrun, or unset them")
+        raise UserError(
+            f"distributed environment half set: {', '.join(present)} without {missing}; "
+            "start with torchrun, or unset them"
+        )
     cuda = torch.cuda.is_available()
     if device == "cuda" and not cuda:
-        raise UserError("runtime.device: cuda asked for, but PyTorch finds no CUDA device here; use auto or cpu")
+        raise UserError(
+            "runtime.device: cuda asked for, but PyTorch finds no CUDA device here; use auto or cpu"
+        )
     use_cuda = cuda and device != "cpu"
     if use_cuda:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
@@ -72,10 +78,14 @@ def start(device: str = "auto", tf32: bool = False) -> World:
     try:
         rank, local_rank, size = (int(os.environ[name]) for name in _VARIABLES[:3])
     except ValueError:
-        raise UserError("distributed environment: RANK, LOCAL_RANK and WORLD_SIZE have to be whole numbers") from None
+        raise UserError(
+            "distributed environment: RANK, LOCAL_RANK and WORLD_SIZE have to be whole numbers"
+        ) from None
     if use_cuda and local_rank >= torch.cuda.device_count():
-        raise UserError(f"{local_rank + 1} processes on this machine but {torch.cuda.device_count()} CUDA devices; "
-                        "use a smaller --nproc_per_node")
+        raise UserError(
+            f"{local_rank + 1} processes on this machine but {torch.cuda.device_count()} CUDA devices; "
+            "use a smaller --nproc_per_node"
+        )
     if use_cuda:
         torch.cuda.set_device(local_rank)
     if size > 1 and not torch.distributed.is_initialized():
@@ -84,16 +94,20 @@ def start(device: str = "auto", tf32: bool = False) -> World:
 
 
 def place(network: nn.Module, device: torch.device) -> nn.Module:
-    """The network on `device`, in the layout that is fastest for images. Weights of three-dimensional convolutions
-    have no such layout; a network with any of them stays as it is."""
-    return network.to(device, memory_format=torch.preserve_format if _has_3d(network) else torch.channels_last)
+    """The network on `device`, in the layout that is fastest for images. Weights of three-dimensional
+    convolutions have no such layout; a network with any of them stays as it is."""
+    return network.to(
+        device, memory_format=torch.preserve_format if _has_3d(network) else torch.channels_last
+    )
 
 
 def mixed_precision(network: nn.Module, device: torch.device, precision: str) -> torch.autocast:
-    """bf16 autocast for `network` on `device` where `precision` is "bf16"; else a context that changes nothing.
+    """bf16 autocast for `network` on `device` where `precision` is "bf16"; else a context that changes
+    nothing.
 
-    On the CPU a network with three-dimensional convolutions stays in float32: their backward pass in bf16 with few
-    channels writes outside its memory (seen with PyTorch 2.14 on a processor with AMX) and ends the process.
+    On the CPU a network with three-dimensional convolutions stays in float32: their backward pass in bf16
+    with few channels writes outside its memory (seen with PyTorch 2.14 on a processor with AMX) and ends the
+    process.
     """
     safe = device.type != "cpu" or not _has_3d(network)
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16" and safe)
@@ -105,7 +119,8 @@ def precision_record(device: torch.device, precision: str, tf32: bool, compile: 
 
 
 def compiled(network: nn.Module, enabled: bool) -> nn.Module:
-    """The network itself, its forward pass compiled by torch.compile where `enabled`; keys of its state stay."""
+    """The network itself, its forward pass compiled by torch.compile where `enabled`; keys of its state
+    stay."""
     if enabled:
         network.compile()
     return network

@@ -1,14 +1,15 @@
 """Entry points: a user's mistake becomes one line and exit code 2."""
+
 import sys
 from collections.abc import Callable
 
-from common.runtime import distributed, interrupts, locks
 from common.errors import UserError
+from common.runtime import distributed, interrupts, locks
 
 
 def run(main: Callable[[], None]) -> None:
-    """Call `main` and end the process: 0 when it returns, 2 with one line for a UserError or what the system refuses
-    (a full disk, a file without permission), 130 with one line for Ctrl-C and 143 for SIGTERM."""
+    """Call `main` and end the process: 0 when it returns, 2 with one line for a UserError or what the system
+    refuses (a full disk, a file without permission), 130 with one line for Ctrl-C and 143 for SIGTERM."""
     failure = None
     interrupts.raise_in_work()
     try:
@@ -27,8 +28,8 @@ def run(main: Callable[[], None]) -> None:
         locks.release()
         interrupts.restore()
     if failure is not None:
-        # Not in the except block: the frames that the exception holds, and their progress bar, have to be gone, or the
-        # bar would share the line.
+        # Not in the except block: the frames that the exception holds, and their progress bar, have to be
+        # gone, or the bar would share the line.
         code, line = failure
         # A file name may hold line breaks.
         print(" ".join(line.splitlines()), file=sys.stderr)

@@ -1,4 +1,5 @@
 """Files that appear whole or not at all, and JSON."""
+
 import atexit
 import errno
 import json
@@ -12,14 +13,24 @@ from typing import Any
 
 from common.errors import UserError
 
-
 _TEMPORARY = ".tmp-"
 
 _unfinished: set[Path] = set()
 """Temporary files that are being written."""
 
-_REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO, errno.ESTALE,
-             errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR}
+_REFUSALS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EFBIG,
+    errno.EIO,
+    errno.ESTALE,
+    errno.ENAMETOOLONG,
+    errno.EISDIR,
+    errno.ENOTDIR,
+}
 
 
 @contextmanager
@@ -34,8 +45,9 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{path.parent}: cannot create this folder ({error.strerror}); "
-                        "choose another one") from error
+        raise UserError(
+            f"{path.parent}: cannot create this folder ({error.strerror}); choose another one"
+        ) from error
     # The token keeps writers apart that share a process number: two machines on one network folder.
     temporary = path.with_name(f"{_TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
     _unfinished.add(temporary)
@@ -48,8 +60,10 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and (error.errno in _REFUSALS or not path.parent.is_dir()):
-            raise UserError(f"{path}: cannot be written ({error.strerror}); see to the disk, then start again to go on "
-                            "where it stopped") from error
+            raise UserError(
+                f"{path}: cannot be written ({error.strerror}); see to the disk, then start again to go on "
+                "where it stopped"
+            ) from error
         raise
     finally:
         _unfinished.discard(temporary)
@@ -71,7 +85,8 @@ def is_leftover(path: Path) -> bool:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete the temporary files that killed writers left in `folder` and below it; nobody may be writing there."""
+    """Delete the temporary files that killed writers left in `folder` and below it; nobody may be writing
+    there."""
     for path in folder.rglob(f"{_TEMPORARY}*"):
         path.unlink(missing_ok=True)
 
@@ -110,8 +125,9 @@ def read_json(path: str | Path) -> Any:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     except json.JSONDecodeError as error:
-        raise UserError(f"{path}: not valid JSON (line {error.lineno}: {error.msg}); "
-                        "remake or correct it") from error
+        raise UserError(
+            f"{path}: not valid JSON (line {error.lineno}: {error.msg}); remake or correct it"
+        ) from error
     # A number of more digits than Python reads is a ValueError.
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON ({type(error).__name__}); remake or correct it") from error

@@ -1,4 +1,6 @@
-"""SIGTERM and Ctrl-C: one line and an exit code of their own, whether they come during imports or during work."""
+"""SIGTERM and Ctrl-C: one line and an exit code of their own, whether they come during imports or during
+work."""
+
 import os
 import signal
 import threading
@@ -12,7 +14,8 @@ CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 MESSAGE = "interrupted: start again to go on where it stopped"
 
 _REPEATED = 2.0
-"""Seconds within which another signal is the same wish: Ctrl-C reaches a whole group, and torchrun passes it on."""
+"""Seconds within which another signal is the same wish: Ctrl-C reaches a whole group, and torchrun passes it
+on."""
 
 
 _before: dict[int, object] = {}
@@ -28,6 +31,7 @@ class Interrupted(KeyboardInterrupt):
 
 def end_at_once() -> None:
     """For the time of the imports, which take seconds: nothing is begun yet, so the process may just end."""
+
     def handle(number: int, frame: FrameType | None) -> None:
         os.write(2, f"{MESSAGE}\n".encode())
         os._exit(CODES[number])
@@ -36,7 +40,8 @@ def end_at_once() -> None:
 
 
 def raise_in_work() -> None:
-    """From now on a signal raises Interrupted in the main thread, once; a second one after two seconds ends at once."""
+    """From now on a signal raises Interrupted in the main thread, once; a second one after two seconds ends
+    at once."""
     first: list[float] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -52,8 +57,9 @@ def raise_in_work() -> None:
 
 
 def restore() -> None:
-    """What was before `raise_in_work`. In a script, whose work is done, signals are ignored from now on: while Python
-    takes itself down nothing could answer them, and the process would end as if it had failed."""
+    """What was before `raise_in_work`. In a script, whose work is done, signals are ignored from now on:
+    while Python takes itself down nothing could answer them, and the process would end as if it had
+    failed."""
     while _before:
         number, handler = _before.popitem()
         if getattr(handler, "__module__", None) == __name__:
@@ -79,5 +85,3 @@ def _install(handle: object) -> None:
     if threading.current_thread() is threading.main_thread():
         for number in CODES:
             signal.signal(number, handle)
-
-

@@ -1,9 +1,10 @@
 """One process at a time writes into a result folder.
 
-The lock is the system's on the file `<folder>/.lock`, so it ends with the process however that ends, SIGKILL included.
-The file itself only says who holds it; it is removed on release, and one that a killed process left is taken over.
-On systems without POSIX locks (Windows) nothing is checked.
+The lock is the system's on the file `<folder>/.lock`, so it ends with the process however that ends, SIGKILL
+included. The file itself only says who holds it; it is removed on release, and one that a killed process left
+is taken over. On systems without POSIX locks (Windows) nothing is checked.
 """
+
 import errno
 import os
 from contextlib import suppress
@@ -26,7 +27,8 @@ _held: dict[Path, int] = {}
 def hold(folder: Path) -> None:
     """Keep `folder` (created when absent) for this process until `release`; at once where it has it already.
 
-    Raises UserError naming the folder and the process that has it, and OSError where the folder cannot be made. A
+    Raises UserError naming the folder and the process that has it, and OSError where the folder cannot be
+    made. A
     folder that cannot be written to is not locked: whoever tries to write there is told so.
     """
     path = folder.resolve() / LOCK
@@ -48,8 +50,10 @@ def hold(folder: Path) -> None:
             if error.errno not in _TAKEN:
                 # A network folder whose server keeps no locks.
                 return
-            raise UserError(f"{folder}: in use by another run (process {holder or 'unknown'}); wait for its end, or "
-                            "choose another output folder") from None
+            raise UserError(
+                f"{folder}: in use by another run (process {holder or 'unknown'}); wait for its end, or "
+                "choose another output folder"
+            ) from None
         # Whoever held it before may have removed the file between the opening and the locking.
         if _is_file(descriptor, path):
             break
@@ -64,8 +68,9 @@ def hold(folder: Path) -> None:
 
 
 def hold_below(folder: Path) -> None:
-    """Take over the locks that killed processes left below `folder`, so that `release` removes them: for a run whose
-    work there may be done already, so that it claims none of these folders. UserError where one of them is in use."""
+    """Take over the locks that killed processes left below `folder`, so that `release` removes them: for a
+    run whose work there may be done already, so that it claims none of these folders. UserError where one of
+    them is in use."""
     for path in list(folder.rglob(LOCK)):
         hold(path.parent)
 

@@ -1,4 +1,5 @@
 """Doing with less memory, and saying how much was used."""
+
 import sys
 from collections.abc import Callable
 from typing import TypeVar
@@ -25,12 +26,14 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _CPU_ALLOCATOR)
 
 
-def halving(work: Callable[[int], Result], size: int, least: int, name: str, say: Callable[[str], None]
-            ) -> tuple[Result, int]:
-    """`work(size)`, with `size` halved for as long as memory does not suffice: (its result, the size that did).
+def halving(
+    work: Callable[[int], Result], size: int, least: int, name: str, say: Callable[[str], None]
+) -> tuple[Result, int]:
+    """`work(size)`, with `size` halved for as long as memory does not suffice: (its result, the size that
+    did).
 
-    least: smallest size to try. name: what the size is, for the line that is said at each halving. Raises UserError
-    where even `least` needs too much; any other error of `work` passes through.
+    least: smallest size to try. name: what the size is, for the line that is said at each halving. Raises
+    UserError where even `least` needs too much; any other error of `work` passes through.
     """
     while True:
         try:
@@ -42,15 +45,18 @@ def halving(work: Callable[[int], Result], size: int, least: int, name: str, say
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         if size <= least:
-            raise UserError(f"{name}: not enough memory even with {size}; close other programs, use smaller frames or "
-                            "another device (runtime.device)")
+            raise UserError(
+                f"{name}: not enough memory even with {size}; close other programs, use smaller frames or "
+                "another device (runtime.device)"
+            )
         smaller = max(least, size // 2)
         say(f"{name}: not enough memory with {size}, going on with {smaller}")
         size = smaller
 
 
 class Splitter:
-    """Batches in parts where memory does not suffice for the whole; a size that sufficed is kept for the batches after.
+    """Batches in parts where memory does not suffice for the whole; a size that sufficed is kept for the
+    batches after.
 
     name: the setting that batches come from, say: where to tell of a halving; see `halving`.
     """
@@ -62,20 +68,28 @@ class Splitter:
     def __call__(self, work: Callable[[Items], np.ndarray], batch: Items) -> np.ndarray:
         """`work(batch)`, an array with one row an item, from as many calls as are needed."""
         size = min(self._most or len(batch), len(batch))
-        rows, used = halving(lambda size: np.concatenate([work(batch[start:start + size])
-                                                          for start in range(0, len(batch), size)]),
-                             size, 1, self._name, self._say)
+        rows, used = halving(
+            lambda size: np.concatenate(
+                [work(batch[start : start + size]) for start in range(0, len(batch), size)]
+            ),
+            size,
+            1,
+            self._name,
+            self._say,
+        )
         if used < size:
             self._most = used
         return rows
 
 
 def peak_memory(device: torch.device) -> float | None:
-    """Largest memory used so far in GiB: what PyTorch allocated on a GPU, this process's resident memory on a CPU
-    (None where the system does not tell)."""
+    """Largest memory used so far in GiB: what PyTorch allocated on a GPU, this process's resident memory on a
+    CPU (None where the system does not tell)."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     if resource is None:
         return None
     # Kilobytes, on macOS bytes.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 2**30
+    return (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 2**30
+    )

@@ -1,4 +1,5 @@
 """How a result was made: written beside it, and compared before anything is added to it."""
+
 import platform
 import shutil
 import subprocess
@@ -10,17 +11,28 @@ from typing import Any
 import yaml
 
 from common.config import as_dict
-from common.runtime.distributed import World
 from common.errors import UserError
+from common.runtime.distributed import World
 from common.runtime.files import read_json, remove_leftovers, write_json, write_text
 from common.runtime.locks import LOCK, hold
 
 SETTINGS, CONFIG, RUN = "settings.json", "config.yaml", "run.json"
-_LIBRARIES = ("torch", "torchvision", "numpy", "opencv-python-headless", "opencv-python", "scikit-image", "pillow")
+_LIBRARIES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "opencv-python-headless",
+    "opencv-python",
+    "scikit-image",
+    "pillow",
+)
 
 
-def claim_together(world: World, folder: Path, settings: dict[str, Any], config: Any, overwrite: bool = False) -> bool:
-    """`claim_folder` in the main process; its answer, and a refusal as the same UserError, reach every process."""
+def claim_together(
+    world: World, folder: Path, settings: dict[str, Any], config: Any, overwrite: bool = False
+) -> bool:
+    """`claim_folder` in the main process; its answer, and a refusal as the same UserError, reach every
+    process."""
     problem, empty = None, False
     if world.main:
         try:
@@ -36,19 +48,21 @@ def claim_together(world: World, folder: Path, settings: dict[str, Any], config:
 def claim_folder(folder: Path, settings: dict[str, Any], config: Any, overwrite: bool = False) -> bool:
     """Make `folder` the place for results with these `settings`, or refuse; whether it holds no results yet.
 
-    A folder without results is claimed; one with results of equal settings is continued; one with results of others
-    raises UserError listing what differs, or is emptied with `overwrite`. One that another process is at work in is
-    refused (`common.runtime.locks`: this process has it from now on). Claiming writes config.yaml (everything resolved; not
-    for a script without a configuration) and run.json (command line, code and library versions); continuing changes
-    no file. What killed writers left behind is removed.
+    A folder without results is claimed; one with results of equal settings is continued; one with results of
+    others raises UserError listing what differs, or is emptied with `overwrite`. One that another process is
+    at work in is refused (`common.runtime.locks`: this process has it from now on). Claiming writes
+    config.yaml (everything resolved; not for a script without a configuration) and run.json (command line,
+    code and library versions); continuing changes no file. What killed writers left behind is removed.
     """
     stored = folder / SETTINGS
     try:
         hold(folder)
         if overwrite and folder.exists():
             if not stored.exists() and _has_results(folder):
-                raise UserError(f"{folder}: not emptied by --overwrite, because it holds no {SETTINGS} of an earlier "
-                                "run; empty it yourself, or choose another output folder")
+                raise UserError(
+                    f"{folder}: not emptied by --overwrite, because it holds no {SETTINGS} of an earlier "
+                    "run; empty it yourself, or choose another output folder"
+                )
             _empty(folder)
         remove_leftovers(folder)
         if stored.exists():
@@ -56,13 +70,23 @@ def claim_folder(folder: Path, settings: dict[str, Any], config: Any, overwrite:
             if not differing:
                 return not _has_results(folder)
             if _has_results(folder):
-                raise UserError(f"{folder}: made with other settings: {'; '.join(differing[:8])}; "
-                                "use --overwrite to make it again, or another output folder")
+                raise UserError(
+                    f"{folder}: made with other settings: {'; '.join(differing[:8])}; "
+                    "use --overwrite to make it again, or another output folder"
+                )
         folder.mkdir(parents=True, exist_ok=True)
         if config is not None:
             write_text(folder / CONFIG, yaml.safe_dump(as_dict(config), sort_keys=False))
-        write_json(folder / RUN, {"command": sys.argv, "code": code_version(), "python": sys.version.split()[0],
-                                  "machine": platform.machine(), "libraries": library_versions()})
+        write_json(
+            folder / RUN,
+            {
+                "command": sys.argv,
+                "code": code_version(),
+                "python": sys.version.split()[0],
+                "machine": platform.machine(),
+                "libraries": library_versions(),
+            },
+        )
         # Last, because the others are taken to be there when this one is.
         write_json(stored, settings)
         return True
@@ -89,19 +113,30 @@ def differences(before: Any, now: Any, prefix: str = "") -> list[str]:
     """What differs between two settings, as `key: before -> now` lines."""
     if isinstance(before, dict) and isinstance(now, dict):
         names = dict.fromkeys([*before, *now])
-        return [line for name in names
-                for line in differences(before.get(name), now.get(name), f"{prefix}.{name}" if prefix else name)]
+        return [
+            line
+            for name in names
+            for line in differences(before.get(name), now.get(name), f"{prefix}.{name}" if prefix else name)
+        ]
     return [] if before == now else [f"{prefix}: {before!r} -> {now!r}"]
 
 
 def code_version() -> str:
-    """Commit of the checkout this file is in, with `+changes` where files differ from it; "unknown" without git."""
+    """Commit of the checkout this file is in, with `+changes` where files differ from it; "unknown" without
+    git."""
     root = Path(__file__).resolve().parents[1]
     try:
-        commit = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-        # Without a lock on the index: a run that is killed here would leave it behind, and git refuse to work after it.
-        changed = subprocess.run(["git", "--no-optional-locks", "-C", str(root), "status", "--porcelain", "-uno"],
-                                 capture_output=True, text=True, check=True)
+        commit = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        )
+        # Without a lock on the index: a run that is killed here would leave it behind, and git refuse to work
+        # after it.
+        changed = subprocess.run(
+            ["git", "--no-optional-locks", "-C", str(root), "status", "--porcelain", "-uno"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return commit.stdout.strip() + ("+changes" if changed.stdout.strip() else "")

@@ -1,4 +1,6 @@
-"""Random streams that depend on what is drawn for, never on when: order, process and restart do not matter."""
+"""Random streams that depend on what is drawn for, never on when: order, process and restart do not
+matter."""
+
 import hashlib
 import random
 

@@ -1,4 +1,5 @@
 """How long each stage has worked: <output>/times.json, seconds by name of the work, summed over restarts."""
+
 import math
 import threading
 import time
@@ -22,17 +23,20 @@ def read_times(output: Path) -> dict[str, float]:
     if not path.exists():
         return {}
     times = read_json(path)
-    if not isinstance(times, dict) or not all(type(value) in (int, float) and math.isfinite(value) and value >= 0
-                                              for value in times.values()):
+    if not isinstance(times, dict) or not all(
+        type(value) in (int, float) and math.isfinite(value) and value >= 0 for value in times.values()
+    ):
         raise UserError(f"{path}: expected seconds by name of the work; remove the file, it only informs")
     return times
 
 
 @contextmanager
 def counted(output: Path, work: str, anew: bool = False) -> Iterator[None]:
-    """Add the seconds that the block takes to those of `work` (to zero where it begins `anew`), in the end and every
-    half minute: a run that is killed outright loses no more than that. So does one that ends with a UserError, because
-    wrong input is to leave no trace. A record that is damaged or cannot be written stops no work."""
+    """Add the seconds that the block takes to those of `work` (to zero where it begins `anew`), in the end
+    and every
+    half minute: a run that is killed outright loses no more than that. So does one that ends with a
+    UserError, because wrong input is to leave no trace. A record that is damaged or cannot be written stops
+    no work."""
     started, ended = time.monotonic(), threading.Event()
     before = 0.0 if anew else _kept(output).get(work, 0.0)
 

@@ -1,4 +1,5 @@
 """Flips and quarter turns that move images and blur conditions together."""
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -6,7 +7,9 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Turn:
-    """Mirror left-right, mirror up-down, then turn counter-clockwise on the screen by `quarters` times 90 degrees."""
+    """Mirror left-right, mirror up-down, then turn counter-clockwise on the screen by `quarters` times 90
+    degrees."""
+
     mirror_x: bool = False
     mirror_y: bool = False
     quarters: int = 0
@@ -28,7 +31,10 @@ class Turn:
 
     def vectors(self, condition: np.ndarray) -> np.ndarray:
         """The condition (3, H, W) with its direction vectors turned, the map left where it is."""
-        x, y = (-1.0 if self.mirror_x else 1.0) * condition[0], (-1.0 if self.mirror_y else 1.0) * condition[1]
+        x, y = (
+            (-1.0 if self.mirror_x else 1.0) * condition[0],
+            (-1.0 if self.mirror_y else 1.0) * condition[1],
+        )
         for _ in range(self.quarters % 4):
             # y points down: a counter-clockwise quarter turn takes right (1, 0) to up (0, -1).
             x, y = y, -x
@@ -39,6 +45,6 @@ class Turn:
         return self.plane(self.vectors(condition))
 
     def condition_as_published(self, condition: np.ndarray) -> np.ndarray:
-        """What ID-Blau's published training does (specification, section 5): the map is not moved, and quarter
-        turns take the vectors the other way round than the picture. For faithful training only."""
+        """What ID-Blau's published training does (specification, section 5): the map is not moved, and
+        quarter turns take the vectors the other way round than the picture. For faithful training only."""
         return Turn(self.mirror_x, self.mirror_y, -self.quarters).vectors(condition)

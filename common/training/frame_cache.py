@@ -1,4 +1,5 @@
 """Decoded frames in memory, up to a limit."""
+
 from pathlib import Path
 
 import numpy as np

@@ -1,9 +1,11 @@
-"""One training loop for all networks: mixed precision, gradient clipping, exact resume, one or many processes.
+"""One training loop for all networks: mixed precision, gradient clipping, exact resume, one or many
+processes.
 
-Nothing here draws from a stream that a restart would lose: the batch of step k, the noise in it and the learning
-rate depend on (seed, k) alone, so a run that was killed and started again ends with the same weights as one that
-was not (on the CPU, bit for bit).
+Nothing here draws from a stream that a restart would lose: the batch of step k, the noise in it and the
+learning rate depend on (seed, k) alone, so a run that was killed and started again ends with the same weights
+as one that was not (on the CPU, bit for bit).
 """
+
 import csv
 import io
 import math
@@ -18,14 +20,14 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from common.runtime.background import ahead
 from common.checkpoints import load_checkpoint, load_state_into, save_checkpoint
-from common.runtime.distributed import World, compiled, mixed_precision, place
-from common.training.divergence import CHECK_EVERY, Divergence
 from common.errors import UserError
-from common.runtime.files import write_text
 from common.images import on_device
+from common.runtime.background import ahead
+from common.runtime.distributed import World, compiled, mixed_precision, place
+from common.runtime.files import write_text
 from common.runtime.seeding import derive_seed, seed_everything
+from common.training.divergence import CHECK_EVERY, Divergence
 
 Batch = tuple[torch.Tensor, ...]
 
@@ -39,6 +41,7 @@ class Task:
     validate: network -> figures by name; called in the main process every `validate_every` steps.
     best: name of the figure that chooses best.pth, or "" for none; higher_is_better says which way.
     """
+
     batch: Callable[[list[int]], Batch]
     loss: Callable[[nn.Module, Batch], torch.Tensor]
     validate: Callable[[nn.Module], dict[str, float]] | None = None
@@ -49,9 +52,11 @@ class Task:
 @dataclass(frozen=True)
 class Plan:
     """How it is trained. learning_rate: step -> rate. gradient_clip: largest gradient norm, 0 for none.
-    validate_first: validate before the first step too, so that best.pth may be what the training started from. keep: step
-    -> file name of a checkpoint to keep after that many steps, or None. section: the configuration's section that holds
-    learning_rate and gradient_clip, for messages."""
+    validate_first: validate before the first step too, so that best.pth may be what the training started
+    from. keep: step
+    -> file name of a checkpoint to keep after that many steps, or None. section: the configuration's section
+    that holds learning_rate and gradient_clip, for messages."""
+
     steps: int
     batch_size: int
     learning_rate: Callable[[int], float]
@@ -69,7 +74,8 @@ class Plan:
 
 
 def cosine(step: float, steps: float, highest: float, lowest: float, warmup: int = 0) -> float:
-    """Learning rate after `step` of `steps`: linear warm-up, then half a cosine from `highest` to `lowest`."""
+    """Learning rate after `step` of `steps`: linear warm-up, then half a cosine from `highest` to
+    `lowest`."""
     if step < warmup:
         return highest * (step + 1) / warmup
     part = min(1.0, (step - warmup) / max(1, steps - warmup))
@@ -77,7 +83,8 @@ def cosine(step: float, steps: float, highest: float, lowest: float, warmup: int
 
 
 class _WithLoss(nn.Module):
-    """Network and loss as one module, so that DistributedDataParallel sees a forward call for any kind of loss."""
+    """Network and loss as one module, so that DistributedDataParallel sees a forward call for any kind of
+    loss."""
 
     def __init__(self, network: nn.Module, loss: Callable[[nn.Module, Batch], torch.Tensor]) -> None:
         super().__init__()
@@ -87,13 +94,15 @@ class _WithLoss(nn.Module):
         return self.loss(self.network, batch)
 
 
-def fit(network: nn.Module, task: Task, plan: Plan, folder: Path, world: World, facts: dict[str, Any]) -> list[dict]:
+def fit(
+    network: nn.Module, task: Task, plan: Plan, folder: Path, world: World, facts: dict[str, Any]
+) -> list[dict]:
     """Train `network` in place and return the log rows.
 
-    Writes folder/last.pth (all that a restart needs), best.pth (weights with the best validation figure), kept
-    checkpoints, and log.csv. `facts` (network name, architecture, settings) go into every checkpoint. Starts from
-    folder/last.pth where there is one. Raises UserError, and leaves the last good state on disk, where the training
-    diverges (see `common.training.divergence`).
+    Writes folder/last.pth (all that a restart needs), best.pth (weights with the best validation figure),
+    kept checkpoints, and log.csv. `facts` (network name, architecture, settings) go into every checkpoint.
+    Starts from folder/last.pth where there is one. Raises UserError, and leaves the last good state on disk,
+    where the training diverges (see `common.training.divergence`).
     """
     compiled(place(network, world.device), plan.compile).train()
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
@@ -103,8 +112,8 @@ def fit(network: nn.Module, task: Task, plan: Plan, folder: Path, world: World, 
     state = _resume(network, optimizer, folder / "last.pth", world)
     if world.size > 1:
         devices = [world.device] if world.device.type == "cuda" else None
-        # The layout that is fastest for convolutions is not the one that buckets of gradients have; copying them is
-        # a small part of a step and nothing that a user could change.
+        # The layout that is fastest for convolutions is not the one that buckets of gradients have; copying
+        # them is a small part of a step and nothing that a user could change.
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         module = DistributedDataParallel(module, device_ids=devices)
     losses = state["losses"]
@@ -113,8 +122,15 @@ def fit(network: nn.Module, task: Task, plan: Plan, folder: Path, world: World, 
             state["log"].append({"step": 0} | _validated(network, task, plan, state, folder, facts, 0))
         world.barrier()
     # The bar is closed before an error is reported, or it would be drawn once more below it.
-    with tqdm(total=plan.steps, initial=state["step"], desc=plan.label, unit="step", disable=not world.main,
-              mininterval=1.0, dynamic_ncols=True) as progress:
+    with tqdm(
+        total=plan.steps,
+        initial=state["step"],
+        desc=plan.label,
+        unit="step",
+        disable=not world.main,
+        mininterval=1.0,
+        dynamic_ncols=True,
+    ) as progress:
         for step, batch in _batches(task.batch, plan, state["step"], world):
             seed_everything(derive_seed(plan.seed, "step", step, world.rank))
             rate = plan.learning_rate(step)
@@ -122,7 +138,10 @@ def fit(network: nn.Module, task: Task, plan: Plan, folder: Path, world: World, 
                 group["lr"] = rate
             done = step + 1
             last, kept = done == plan.steps, plan.keep(done)
-            validates, saves = done % plan.validate_every == 0 or last, kept or last or done % plan.save_every == 0
+            validates, saves = (
+                done % plan.validate_every == 0 or last,
+                kept or last or done % plan.save_every == 0,
+            )
             optimizer.zero_grad(set_to_none=True)
             batch = tuple(on_device(item, world.device) for item in batch)
             start_loss = None
@@ -151,9 +170,15 @@ def fit(network: nn.Module, task: Task, plan: Plan, folder: Path, world: World, 
                 state["log"].append(row)
                 world.barrier()
             if world.main and saves:
-                payload = {"model_state": network.state_dict(), "optimizer_state": optimizer.state_dict(),
-                           "step": done, "best": state["best"], "log": state["log"], "losses": list(losses),
-                           **facts}
+                payload = {
+                    "model_state": network.state_dict(),
+                    "optimizer_state": optimizer.state_dict(),
+                    "step": done,
+                    "best": state["best"],
+                    "log": state["log"],
+                    "losses": list(losses),
+                    **facts,
+                }
                 if kept:
                     save_checkpoint(payload, folder / kept)
                 write_text(folder / "log.csv", _as_csv(state["log"]))
@@ -170,19 +195,30 @@ def _resume(network: nn.Module, optimizer: torch.optim.Optimizer, path: Path, wo
         load_state_into(network, stored["model_state"], str(path))
         try:
             optimizer.load_state_dict(stored["optimizer_state"])
-            if not isinstance(stored["step"], int) or not all(isinstance(stored[name], list) for name in ("log", "losses")):
+            if not isinstance(stored["step"], int) or not all(
+                isinstance(stored[name], list) for name in ("log", "losses")
+            ):
                 raise TypeError("step, log or losses")
             state = {name: stored[name] for name in state}
         except (KeyError, ValueError, TypeError, AttributeError) as error:
-            raise UserError(f"{path}: not a state that this training can go on from ({type(error).__name__}: {error}); remove "
-                            "it, or start again with --overwrite") from None
+            raise UserError(
+                f"{path}: not a state that this training can go on from ({type(error).__name__}: {error}); remove "
+                "it, or start again with --overwrite"
+            ) from None
         if world.main:
             print(f"going on after step {state['step']} ({path})")
     return state
 
 
-def _validated(network: nn.Module, task: Task, plan: Plan, state: dict[str, Any], folder: Path,
-               facts: dict[str, Any], step: int) -> dict[str, float]:
+def _validated(
+    network: nn.Module,
+    task: Task,
+    plan: Plan,
+    state: dict[str, Any],
+    folder: Path,
+    facts: dict[str, Any],
+    step: int,
+) -> dict[str, float]:
     network.eval()
     device = next(network.parameters()).device
     with torch.inference_mode(), mixed_precision(network, device, plan.precision):
@@ -194,13 +230,18 @@ def _validated(network: nn.Module, task: Task, plan: Plan, state: dict[str, Any]
         # NaN is better than nothing but than no number: comparisons with it are false both ways.
         if best is None or best != best or (value > best if task.higher_is_better else value < best):
             state["best"] = value
-            save_checkpoint({"model_state": network.state_dict(), "step": step, "figures": figures, **facts},
-                            folder / "best.pth")
+            save_checkpoint(
+                {"model_state": network.state_dict(), "step": step, "figures": figures, **facts},
+                folder / "best.pth",
+            )
     return figures
 
 
-def _batches(make: Callable[[list[int]], Batch], plan: Plan, first: int, world: World) -> Iterator[tuple[int, Batch]]:
+def _batches(
+    make: Callable[[list[int]], Batch], plan: Plan, first: int, world: World
+) -> Iterator[tuple[int, Batch]]:
     """(step, this process's part of the batch) from step `first` on, prepared ahead in worker threads."""
+
     def build(step: int) -> Batch:
         return make(world.share([step * plan.batch_size + i for i in range(plan.batch_size)]))
 

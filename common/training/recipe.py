@@ -1,4 +1,6 @@
-"""What the three trainers do alike: read the recipe, open the data, start the loop, record how it was made."""
+"""What the three trainers do alike: read the recipe, open the data, start the loop, record how it was
+made."""
+
 import argparse
 import math
 from collections.abc import Callable
@@ -8,22 +10,23 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from common.runtime import distributed
-from common.training.augmentation import Turn
 from common.checkpoints import load_into
 from common.config import TrainConfig, as_dict, load_config, require
-from common.runtime.distributed import World
 from common.errors import UserError
+from common.runtime import distributed
+from common.runtime.distributed import World
 from common.runtime.precision import settled
 from common.runtime.provenance import claim_together
 from common.runtime.seeding import numpy_generator, seed_everything
-from common.training.source_domain import SourceDomain, Window
+from common.training.augmentation import Turn
 from common.training.loop import Plan, Task, cosine, fit
+from common.training.source_domain import SourceDomain, Window
 
 
 @dataclass(frozen=True)
 class Setup:
     """A trainer's opened recipe. `folder` is where everything goes."""
+
     config: TrainConfig
     world: World
     train: SourceDomain
@@ -40,22 +43,36 @@ class Setup:
 
 
 def open_recipe(description: str) -> Setup:
-    """Parse `--config FILE [--set section.key=value ...] [--overwrite]`, join the process group, open the data."""
+    """Parse `--config FILE [--set section.key=value ...] [--overwrite]`, join the process group, open the
+    data."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--config", type=Path, required=True, help="recipe, see configs/train/")
-    parser.add_argument("--set", dest="overrides", nargs="+", action="extend", default=[], metavar="section.key=value",
-                        help="change single keys")
-    parser.add_argument("--overwrite", action="store_true", help="start anew in a folder that holds another training")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="section.key=value",
+        help="change single keys",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="start anew in a folder that holds another training"
+    )
     options = parser.parse_args()
     config = load_config(TrainConfig, options.config, options.overrides)
     world = distributed.start(config.runtime.device, config.runtime.tf32)
     config = settled(config, world)
     hint = "scripts/make_synthetic_dataset.py makes one"
     train = SourceDomain(require(config.data.root, "data.root", hint), config.runtime.cache_gib)
-    validation = SourceDomain(require(config.data.validation, "data.validation", hint), config.runtime.cache_gib)
+    validation = SourceDomain(
+        require(config.data.validation, "data.validation", hint), config.runtime.cache_gib
+    )
     if config.schedule.batch_size % world.size:
-        raise UserError(f"schedule.batch_size: {config.schedule.batch_size} cannot be divided among "
-                        f"{world.size} processes")
+        raise UserError(
+            f"schedule.batch_size: {config.schedule.batch_size} cannot be divided among "
+            f"{world.size} processes"
+        )
     folder = require(config.output, "output", "folder for checkpoints and log")
     settings = {name: value for name, value in as_dict(config).items() if name not in ("output", "runtime")}
     runtime = config.runtime
@@ -78,26 +95,41 @@ def check_crop(setup: Setup, multiple: int, minimum: int) -> None:
     """UserError unless the network can take the recipe's crops."""
     size = setup.config.schedule.crop_size
     if size % multiple or size < minimum:
-        raise UserError(f"schedule.crop_size: expected a multiple of {multiple}, at least {minimum}, found {size}")
+        raise UserError(
+            f"schedule.crop_size: expected a multiple of {multiple}, at least {minimum}, found {size}"
+        )
 
 
 def train(setup: Setup, network: nn.Module, task: Task, architecture: dict, name: str, **more: str) -> None:
-    """Run the recipe's schedule on `network` and say where the result lies. `more`: facts for its checkpoints."""
+    """Run the recipe's schedule on `network` and say where the result lies. `more`: facts for its
+    checkpoints."""
     config, schedule = setup.config, setup.config.schedule
     steps = schedule.steps or schedule.epochs * math.ceil(len(setup.train) / schedule.batch_size)
     if steps < 1:
         raise UserError("schedule.steps and schedule.epochs are both 0: set one of them")
     if config.network.weights is not None:
         load_into(network, config.network.weights)
-    plan = Plan(steps, schedule.batch_size,
-                lambda step: cosine(step, steps, schedule.learning_rate, schedule.min_learning_rate,
-                                    schedule.warmup_steps),
-                schedule.gradient_clip, config.runtime.precision, config.runtime.seed, config.runtime.workers,
-                schedule.validate_every, schedule.save_every, label=name, compile=config.runtime.compile)
+    plan = Plan(
+        steps,
+        schedule.batch_size,
+        lambda step: cosine(
+            step, steps, schedule.learning_rate, schedule.min_learning_rate, schedule.warmup_steps
+        ),
+        schedule.gradient_clip,
+        config.runtime.precision,
+        config.runtime.seed,
+        config.runtime.workers,
+        schedule.validate_every,
+        schedule.save_every,
+        label=name,
+        compile=config.runtime.compile,
+    )
     facts = {"network": name, "architecture": architecture, **more}
     rows = fit(network, task, plan, setup.folder, setup.world, facts)
     if setup.world.main:
-        figures = ", ".join(f"{key} {value:.4g}" for key, value in rows[-1].items()) if rows else "nothing to do"
+        figures = (
+            ", ".join(f"{key} {value:.4g}" for key, value in rows[-1].items()) if rows else "nothing to do"
+        )
         print(f"{figures}\nweights: {setup.folder / 'best.pth'}, all states: {setup.folder / 'last.pth'}")
 
 
@@ -107,9 +139,13 @@ def mean_figures(rows: list[dict[str, float]]) -> dict[str, float]:
 
 
 def validation_frames(domain: SourceDomain, count: int, margin: int = 0) -> list[tuple[str, int]]:
-    """A fixed, even selection of (video, frame position), `margin` frames away from both ends of each video."""
-    every = [(video, position) for video, frames in domain.videos.items()
-             for position in range(margin, len(frames) - margin)]
+    """A fixed, even selection of (video, frame position), `margin` frames away from both ends of each
+    video."""
+    every = [
+        (video, position)
+        for video, frames in domain.videos.items()
+        for position in range(margin, len(frames) - margin)
+    ]
     if not every:
         raise UserError(f"{domain.root}: no video has {2 * margin + 1} frames for the validation")
     chosen = np.linspace(0, len(every) - 1, min(count, len(every))).round().astype(int)

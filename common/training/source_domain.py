@@ -1,12 +1,14 @@
-"""A training data set on disk: `<root>/<video>/{Blur/RGB,Sharp/RGB}/<frame>.png` and `Condition/<frame>.npy`."""
+"""A training data set on disk: `<root>/<video>/{Blur/RGB,Sharp/RGB}/<frame>.png` and
+`Condition/<frame>.npy`."""
+
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from common.errors import UserError
-from common.training.frame_cache import FrameCache
 from common.images import open_array
+from common.training.frame_cache import FrameCache
 from common.videos import check_name, sorted_frames
 
 HINT = "scripts/make_synthetic_dataset.py or scripts/prepare_gopro.py makes the layout"
@@ -15,6 +17,7 @@ HINT = "scripts/make_synthetic_dataset.py or scripts/prepare_gopro.py makes the 
 @dataclass(frozen=True)
 class Window:
     """A crop of successive frames: `frames` are file stems of `video`; rows and columns from (top, left)."""
+
     video: str
     frames: tuple[str, ...]
     top: int
@@ -52,40 +55,49 @@ class SourceDomain:
         index = int(np.searchsorted(np.cumsum(counts), position, side="right"))
         video = names[index]
         start = position - int(counts[:index].sum())
-        chosen = tuple(self.videos[video][start:start + frames])
+        chosen = tuple(self.videos[video][start : start + frames])
         height, width = self.frame("Blur/RGB", video, chosen[0]).shape[:2]
         if min(height, width) < size:
-            raise UserError(f"{self.root / video}: frames of {width} x {height} pixels are smaller than "
-                            f"schedule.crop_size {size}")
-        return Window(video, chosen, int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1)), size)
+            raise UserError(
+                f"{self.root / video}: frames of {width} x {height} pixels are smaller than "
+                f"schedule.crop_size {size}"
+            )
+        return Window(
+            video, chosen, int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1)), size
+        )
 
     def frame(self, kind: str, video: str, frame: str) -> np.ndarray:
         """One whole frame, uint8 RGB (H, W, 3); `kind` is "Blur/RGB" or "Sharp/RGB"."""
         return self._frames(self.root / video / kind / f"{frame}.png")
 
     def images(self, kind: str, window: Window) -> np.ndarray:
-        """The window's crops, uint8 RGB (T, size, size, 3). UserError where a frame has not the size of the first blurry
-        one."""
+        """The window's crops, uint8 RGB (T, size, size, 3). UserError where a frame has not the size of the
+        first blurry one."""
         expected, crops = self.frame("Blur/RGB", window.video, window.frames[0]).shape, []
         for frame in window.frames:
             whole = self.frame(kind, window.video, frame)
             if whole.shape != expected:
-                raise UserError(f"{self.root / window.video / kind / frame}.png: is {whole.shape[1]} x {whole.shape[0]} "
-                                f"pixels, {window.frames[0]} is {expected[1]} x {expected[0]}; all frames of a video "
-                                "need one size")
-            crops.append(whole[window.top:window.top + window.size, window.left:window.left + window.size])
+                raise UserError(
+                    f"{self.root / window.video / kind / frame}.png: is {whole.shape[1]} x {whole.shape[0]} "
+                    f"pixels, {window.frames[0]} is {expected[1]} x {expected[0]}; all frames of a video "
+                    "need one size"
+                )
+            crops.append(
+                whole[window.top : window.top + window.size, window.left : window.left + window.size]
+            )
         return np.stack(crops)
 
     def condition(self, video: str, frame: str) -> np.ndarray:
         """The whole condition (3, H, W) float32: unit direction x, y and magnitude in pixels.
 
-        UserError for a file that is missing, damaged, has not the size of the frame, or values that are not finite.
+        UserError for a file that is missing, damaged, has not the size of the frame, or values that are not
+        finite.
         """
         return self._finite(self._mapped(video, frame), video, frame)
 
     def condition_crop(self, window: Window, index: int = 0) -> np.ndarray:
-        """The crop (3, size, size) of the condition of the window's frame number `index`; no more is read of the file,
-        or checked."""
+        """The crop (3, size, size) of the condition of the window's frame number `index`; no more is read of
+        the file, or checked."""
         video, frame = window.video, window.frames[index]
         whole = self._mapped(video, frame)
         rows, columns = (slice(start, start + window.size) for start in (window.top, window.left))
@@ -98,12 +110,15 @@ class SourceDomain:
         array = open_array(self._condition_path(video, frame), 3, HINT)
         expected = (3, *self.frame("Blur/RGB", video, frame).shape[:2])
         if array.shape != expected:
-            raise UserError(f"{self._condition_path(video, frame)}: is {array.shape}, the frame needs {expected}; "
-                            f"{HINT}")
+            raise UserError(
+                f"{self._condition_path(video, frame)}: is {array.shape}, the frame needs {expected}; {HINT}"
+            )
         return array
 
     def _finite(self, part: np.ndarray, video: str, frame: str) -> np.ndarray:
         part = np.array(part)
         if not np.isfinite(part).all():
-            raise UserError(f"{self._condition_path(video, frame)}: contains values that are not finite; {HINT}")
+            raise UserError(
+                f"{self._condition_path(video, frame)}: contains values that are not finite; {HINT}"
+            )
         return part

@@ -1,4 +1,6 @@
-"""Stages really run, as a user runs them: the demo, a short clip with the published networks, growing data sets."""
+"""Stages really run, as a user runs them: the demo, a short clip with the published networks, growing data
+sets."""
+
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,42 +14,68 @@ from common.metrics import psnr
 from scripts.benchmarking import content, measure
 from scripts.benchmarking.workload import QUICK, Workload
 
-STAGES = {"stage 1, RSDM": ("RSDM/main.py",), "stage 2, DBCGM": ("DBCGM/main.py",),
-          "stage 3, ID-Blau": ("BlurringModel/main.py",),
-          "stage 4, fine-tuning": ("DeblurringModel/deblur_finetune_DDP.py",),
-          "stage 4, inference": ("DeblurringModel/deblur_inference.py", "--variant", "adapted")}
+STAGES = {
+    "stage 1, RSDM": ("RSDM/main.py",),
+    "stage 2, DBCGM": ("DBCGM/main.py",),
+    "stage 3, ID-Blau": ("BlurringModel/main.py",),
+    "stage 4, fine-tuning": ("DeblurringModel/deblur_finetune_DDP.py",),
+    "stage 4, inference": ("DeblurringModel/deblur_inference.py", "--variant", "adapted"),
+}
 CLIP_REGIONS, CLIP_STEPS = 2, 10
 Said = Callable[[str], object]
 
 
 def write_case(folder: Path, workload: Workload, videos: int, frames: int) -> Path:
-    """Videos, weights and a configuration in `folder`; returns the configuration. Two regions a video at places drawn by
-    seed (random weights find none), so the threshold search is not part of it."""
+    """Videos, weights and a configuration in `folder`; returns the configuration. Two regions a video at
+    places drawn by seed (random weights find none), so the threshold search is not part of it."""
     for number in range(videos):
         content.video(folder / "data" / f"video{number}", workload, frames)
     content.write_weights(folder / "weights", workload)
     config: dict[str, Any] = {
-        "base": str(measure.ROOT / "configs" / "default.yaml"), "output": "output", "dataset": {"root": "data"},
-        "rsdm": {"weights": "weights/bme.pth", **workload.bme, "patches": "random", "min_size": workload.box,
-                 # In so few frames the usual border leaves two, and both regions fell into one: nothing to divide.
-                 "border": 2, "ratio": (CLIP_REGIONS + 0.5) / frames, "batch_size": 2},
+        "base": str(measure.ROOT / "configs" / "default.yaml"),
+        "output": "output",
+        "dataset": {"root": "data"},
+        "rsdm": {
+            "weights": "weights/bme.pth",
+            **workload.bme,
+            "patches": "random",
+            "min_size": workload.box,
+            # In so few frames the usual border leaves two, and both regions fell into one: nothing to divide.
+            "border": 2,
+            "ratio": (CLIP_REGIONS + 0.5) / frames,
+            "batch_size": 2,
+        },
         "dbcgm": {"weights": "weights/raft.pth", "flow": workload.flow, "iterations": workload.updates},
-        "blurring": {"weights": "weights/diffusion.pth", "architecture": workload.unet, "margin": workload.margin,
-                     "steps": min(CLIP_STEPS, workload.steps), "batch_size": 1},
-        "deblurring": {"weights": "weights/estrnn.pth", "architecture": workload.estrnn, "crop_size": workload.crop,
-                       "batch_size": workload.windows, "epochs": 2}}
+        "blurring": {
+            "weights": "weights/diffusion.pth",
+            "architecture": workload.unet,
+            "margin": workload.margin,
+            "steps": min(CLIP_STEPS, workload.steps),
+            "batch_size": 1,
+        },
+        "deblurring": {
+            "weights": "weights/estrnn.pth",
+            "architecture": workload.estrnn,
+            "crop_size": workload.crop,
+            "batch_size": workload.windows,
+            "epochs": 2,
+        },
+    }
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(config, sort_keys=False))
     return path
 
 
-def stages(config: Path, processes: int, threads: int, device: str, output: Path, said: Said) -> dict[str, dict[str, float]]:
+def stages(
+    config: Path, processes: int, threads: int, device: str, output: Path, said: Said
+) -> dict[str, dict[str, float]]:
     """All stages in order; seconds and GiB of each."""
     results = {}
     for name, (script, *more) in STAGES.items():
         said(f"{name}, {processes} process(es)")
-        results[name] = measure.stage(script, config, processes, threads, *more, "--set", f"output={output}",
-                                      f"runtime.device={device}")
+        results[name] = measure.stage(
+            script, config, processes, threads, *more, "--set", f"output={output}", f"runtime.device={device}"
+        )
     return results
 
 
@@ -56,43 +84,80 @@ def scaling(workload: Workload, device: str, processes: int, said: Said) -> dict
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         config = write_case(folder, workload, 1, workload.clip)
-        return {str(count): stages(config, count, 1, device, folder / f"output{count}", said) for count in (1, processes)}
+        return {
+            str(count): stages(config, count, 1, device, folder / f"output{count}", said)
+            for count in (1, processes)
+        }
 
 
 def demo(workload: Workload, device: str, threads: int, said: Said) -> dict[str, Any]:
-    """The bundled clip with the bundled networks, and what bf16 changes there: PSNR of the unadapted network's frames."""
+    """The bundled clip with the bundled networks, and what bf16 changes there: PSNR of the unadapted
+    network's frames."""
     config = measure.ROOT / "configs" / "demo.yaml"
-    quick = ["blurring.copies=1", "deblurring.min_steps=0", "deblurring.epochs=1"] if workload == QUICK else []
+    quick = (
+        ["blurring.copies=1", "deblurring.min_steps=0", "deblurring.epochs=1"] if workload == QUICK else []
+    )
     with tempfile.TemporaryDirectory() as name:
         folder, result = Path(name), {}
         for stage, (script, *more) in STAGES.items():
             said(f"demo, {stage}")
-            result[stage] = measure.stage(script, config, 1, threads, *more, "--set", f"output={folder / 'output'}",
-                                          f"runtime.device={device}", *quick)
+            result[stage] = measure.stage(
+                script,
+                config,
+                1,
+                threads,
+                *more,
+                "--set",
+                f"output={folder / 'output'}",
+                f"runtime.device={device}",
+                *quick,
+            )
         pictures, inference = {}, STAGES["stage 4, inference"][0]
         for precision in ("fp32", "bf16"):
             said(f"demo, restored in {precision}")
-            measure.stage(inference, config, 1, threads, "--variant", "baseline", "--set", f"output={folder / precision}",
-                          f"runtime.precision={precision}", f"runtime.device={device}")
+            measure.stage(
+                inference,
+                config,
+                1,
+                threads,
+                "--variant",
+                "baseline",
+                "--set",
+                f"output={folder / precision}",
+                f"runtime.precision={precision}",
+                f"runtime.device={device}",
+            )
             pictures[precision] = folder / precision / "deblurring" / "ESTRNN" / "baseline"
         sharp = sorted((measure.ROOT / "assets" / "demo").glob("*/Sharp/RGB/*.png"))
-        kept = {precision: [psnr(read_image(pictures[precision] / path.parts[-4] / path.name), read_image(path))
-                            for path in sharp] for precision in pictures}
-        between = [psnr(*(read_image(pictures[precision] / path.parts[-4] / path.name) for precision in pictures))
-                   for path in sharp]
+        kept = {
+            precision: [
+                psnr(read_image(pictures[precision] / path.parts[-4] / path.name), read_image(path))
+                for path in sharp
+            ]
+            for precision in pictures
+        }
+        between = [
+            psnr(*(read_image(pictures[precision] / path.parts[-4] / path.name) for precision in pictures))
+            for path in sharp
+        ]
         metrics = {precision: float(np.mean(values)) for precision, values in kept.items()}
         return {"stages": result, "frames": len(sharp), "psnr": metrics, "between": float(np.mean(between))}
 
 
 def memory(workload: Workload, device: str, threads: int, said: Said) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Peak memory of each stage: the published networks on one video of `workload.frames` frames (two DDIM steps and two
-    flow updates, on which memory does not depend); and tiny networks on one and on four videos of a fifth of that."""
+    """Peak memory of each stage: the published networks on one video of `workload.frames` frames (two DDIM
+    steps and two flow updates, on which memory does not depend); and tiny networks on one and on four videos
+    of a fifth of that."""
     few = Workload(**{**workload.as_dict(), "updates": 2, "steps": 2})
     tiny = Workload(**{**QUICK.as_dict(), "width": workload.width, "height": workload.height})
-    for label, networks, videos, frames in (("published networks", few, 1, workload.frames),
-                                            ("tiny networks", tiny, 1, workload.frames // 5),
-                                            ("tiny networks", tiny, 4, workload.frames // 5)):
+    for label, networks, videos, frames in (
+        ("published networks", few, 1, workload.frames),
+        ("tiny networks", tiny, 1, workload.frames // 5),
+        ("tiny networks", tiny, 4, workload.frames // 5),
+    ):
         with tempfile.TemporaryDirectory() as name:
             config = write_case(Path(name), networks, videos, max(8, frames))
-            yield (f"{label}, {videos} x {max(8, frames)} frames",
-                   stages(config, 1, threads, device, Path(name) / "output", said))
+            yield (
+                f"{label}, {videos} x {max(8, frames)} frames",
+                stages(config, 1, threads, device, Path(name) / "output", said),
+            )

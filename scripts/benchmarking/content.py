@@ -1,4 +1,5 @@
 """Frames, magnitude maps and seeded random weights, made on the spot."""
+
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,11 +24,22 @@ def frames(workload: Workload, count: int) -> np.ndarray:
     """uint8 RGB (count, H, W, 3): a smooth texture that moves to the left, with a little noise."""
     rng = np.random.default_rng(0)
     height, width = workload.height, workload.width + _STEP * count
-    scene = cv2.resize(rng.uniform(0, 255, (height // 8, width // 8, 3)).astype(np.float32), (width, height),
-                       interpolation=cv2.INTER_CUBIC)
-    return np.stack([np.clip(scene[:, _STEP * index:_STEP * index + workload.width]
-                             + rng.normal(0, 2, (height, workload.width, 3)), 0, 255) for index in range(count)]
-                    ).astype(np.uint8)
+    scene = cv2.resize(
+        rng.uniform(0, 255, (height // 8, width // 8, 3)).astype(np.float32),
+        (width, height),
+        interpolation=cv2.INTER_CUBIC,
+    )
+    return np.stack(
+        [
+            np.clip(
+                scene[:, _STEP * index : _STEP * index + workload.width]
+                + rng.normal(0, 2, (height, workload.width, 3)),
+                0,
+                255,
+            )
+            for index in range(count)
+        ]
+    ).astype(np.uint8)
 
 
 def video(folder: Path, workload: Workload, count: int) -> Video:
@@ -35,15 +47,22 @@ def video(folder: Path, workload: Workload, count: int) -> Video:
     for index, picture in enumerate(frames(workload, count)):
         for kind in ("Blur", "Sharp"):
             write_image(folder / kind / "RGB" / f"{index:08d}.png", picture)
-    return Video(folder.name, tuple(sorted_frames(folder / "Blur" / "RGB")), tuple(sorted_frames(folder / "Sharp" / "RGB")))
+    return Video(
+        folder.name,
+        tuple(sorted_frames(folder / "Blur" / "RGB")),
+        tuple(sorted_frames(folder / "Sharp" / "RGB")),
+    )
 
 
 def magnitude_maps(workload: Workload, count: int) -> list[np.ndarray]:
-    """Smooth maps float32 (H, W) that grow and shrink over time, so that a threshold search has steps to go."""
+    """Smooth maps float32 (H, W) that grow and shrink over time, so that a threshold search has steps to
+    go."""
     rng = np.random.default_rng(1)
     small = rng.uniform(0, 0.3, (count, workload.height // 32, workload.width // 32)).astype(np.float32)
     small += np.abs(np.sin(np.arange(count, dtype=np.float32)))[:, None, None] * np.float32(0.3)
-    return [cv2.resize(cells, (workload.width, workload.height), interpolation=cv2.INTER_CUBIC) for cells in small]
+    return [
+        cv2.resize(cells, (workload.width, workload.height), interpolation=cv2.INTER_CUBIC) for cells in small
+    ]
 
 
 def seeded(make: Callable[[], nn.Module]) -> nn.Module:

@@ -1,12 +1,17 @@
 """The figures of a benchmark as Markdown."""
+
 from collections.abc import Sequence
 from typing import Any
 
 from scripts.benchmarking.workload import Workload
 
-UNITS = {"bme": "BME, one frame", "raft": "RAFT, one pair, {updates} updates",
-         "unet": "ID-Blau UNet, one step: whole frame; window {window} x {window}",
-         "step": "ESTRNN fine-tuning step, {windows} windows 5 x {crop} x {crop}", "window": "ESTRNN, one restored frame"}
+UNITS = {
+    "bme": "BME, one frame",
+    "raft": "RAFT, one pair, {updates} updates",
+    "unet": "ID-Blau UNet, one step: whole frame; window {window} x {window}",
+    "step": "ESTRNN fine-tuning step, {windows} windows 5 x {crop} x {crop}",
+    "window": "ESTRNN, one restored frame",
+}
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -18,8 +23,10 @@ def machine(figures: dict[str, Any]) -> str:
     """What it ran on, and what a convolution reaches there."""
     found, rates = figures["machine"], figures["peak"]
     where = found["gpu"] or f"{found['processor']}, {found['cores']} cores, {found['threads']} threads"
-    return (f"{where}, PyTorch {found['torch']}. A 3 x 3 convolution of 64 channels reaches {rates['nchw'] / 1e9:.0f} GFLOP/s "
-            f"in float32 NCHW, {rates['fp32'] / 1e9:.0f} channels-last, {rates['bf16'] / 1e9:.0f} in bf16.")
+    return (
+        f"{where}, PyTorch {found['torch']}. A 3 x 3 convolution of 64 channels reaches {rates['nchw'] / 1e9:.0f} GFLOP/s "
+        f"in float32 NCHW, {rates['fp32'] / 1e9:.0f} channels-last, {rates['bf16'] / 1e9:.0f} in bf16."
+    )
 
 
 def units(figures: dict[str, Any], workload: Workload) -> str:
@@ -27,12 +34,31 @@ def units(figures: dict[str, Any], workload: Workload) -> str:
     rows = []
     for key, title in UNITS.items():
         released, ours, half = (figures["units"][f"{key}:{form}"] for form in ("released", "ours", "bf16"))
-        rows.append([title.format(**workload.as_dict(), window=workload.window), f"{released['seconds']:.3f}",
-                     f"{ours['seconds']:.3f}", f"{half['seconds']:.3f}", _rate(released, figures["peak"]["nchw"]),
-                     _rate(ours, figures["peak"]["fp32"]),
-                     _rate(half, figures["peak"]["fp32" if key == "raft" else "bf16"]), f"{ours['gib']:.2f}"])
-    return table(["unit", "released, s", "here, s", "bf16, s", "released, GFLOP/s (of peak)", "here", "bf16",
-                  "memory, GiB"], rows)
+        rows.append(
+            [
+                title.format(**workload.as_dict(), window=workload.window),
+                f"{released['seconds']:.3f}",
+                f"{ours['seconds']:.3f}",
+                f"{half['seconds']:.3f}",
+                _rate(released, figures["peak"]["nchw"]),
+                _rate(ours, figures["peak"]["fp32"]),
+                _rate(half, figures["peak"]["fp32" if key == "raft" else "bf16"]),
+                f"{ours['gib']:.2f}",
+            ]
+        )
+    return table(
+        [
+            "unit",
+            "released, s",
+            "here, s",
+            "bf16, s",
+            "released, GFLOP/s (of peak)",
+            "here",
+            "bf16",
+            "memory, GiB",
+        ],
+        rows,
+    )
 
 
 def _rate(row: dict[str, float], peak: float) -> str:
@@ -51,20 +77,42 @@ def stage_totals(figures: dict[str, Any], workload: Workload) -> list[dict[str, 
         return {"stage": name, "released": released, "ours": ours, "bf16": half, "how": how}
 
     return [
-        row("stage 1", frames * workload.thresholds * cost["bme:released"] + search,
-            frames * cost["bme:ours"] + search, frames * cost["bme:bf16"] + search,
-            f"BME: {frames} frames x {workload.thresholds} thresholds; {frames} frames. Both: search {search:.1f} s"),
-        row("stage 2", 2 * frames * cost["raft:released"] + frames * cost["bme:released"], 2 * regions * cost["raft:ours"],
+        row(
+            "stage 1",
+            frames * workload.thresholds * cost["bme:released"] + search,
+            frames * cost["bme:ours"] + search,
+            frames * cost["bme:bf16"] + search,
+            f"BME: {frames} frames x {workload.thresholds} thresholds; {frames} frames. Both: search {search:.1f} s",
+        ),
+        row(
+            "stage 2",
+            2 * frames * cost["raft:released"] + frames * cost["bme:released"],
+            2 * regions * cost["raft:ours"],
             2 * regions * cost["raft:bf16"],
-            f"RAFT: {2 * frames} pairs, and BME once more; {2 * regions} pairs (float32 always)"),
-        row("stage 3", regions * workload.steps * cost["unet:released"], regions * workload.steps * cost["unet:ours"],
+            f"RAFT: {2 * frames} pairs, and BME once more; {2 * regions} pairs (float32 always)",
+        ),
+        row(
+            "stage 3",
+            regions * workload.steps * cost["unet:released"],
+            regions * workload.steps * cost["unet:ours"],
             regions * workload.steps * cost["unet:bf16"],
-            f"UNet: {regions} x {workload.steps} whole frames; windows {workload.window} x {workload.window}"),
-        row("stage 4, fine-tuning", workload.fine_tuning_units * cost["step:released"],
-            workload.fine_tuning_units * cost["step:ours"], workload.fine_tuning_units * cost["step:bf16"],
-            f"{workload.fine_tuning_units} steps of {workload.windows} windows: {workload.epochs} epochs of {regions} pairs"),
-        row("stage 4, inference", restored * cost["window:released"], restored * cost["window:ours"],
-            restored * cost["window:bf16"], f"{restored} windows")]
+            f"UNet: {regions} x {workload.steps} whole frames; windows {workload.window} x {workload.window}",
+        ),
+        row(
+            "stage 4, fine-tuning",
+            workload.fine_tuning_units * cost["step:released"],
+            workload.fine_tuning_units * cost["step:ours"],
+            workload.fine_tuning_units * cost["step:bf16"],
+            f"{workload.fine_tuning_units} steps of {workload.windows} windows: {workload.epochs} epochs of {regions} pairs",
+        ),
+        row(
+            "stage 4, inference",
+            restored * cost["window:released"],
+            restored * cost["window:ours"],
+            restored * cost["window:bf16"],
+            f"{restored} windows",
+        ),
+    ]
 
 
 def stages(figures: dict[str, Any], workload: Workload) -> str:
@@ -73,11 +121,31 @@ def stages(figures: dict[str, Any], workload: Workload) -> str:
     totals = stage_totals(figures, workload)
     whole = {form: sum(row[form] for row in totals) for form in ("released", "ours", "bf16")}
     for row in (*totals, {"stage": "all", "how": "", **whole}):
-        rows.append([row["stage"], seconds(row["released"]), seconds(row["ours"]), f"{row['released'] / row['ours']:.1f}",
-                     seconds(row["bf16"]), f"{row['released'] / row['bf16']:.1f}", f"{workload.frames / row['ours']:.2f}",
-                     row["how"]])
-    return table(["stage", "released, s", "here, s", "times faster", "bf16, s", "times faster", "frames/s here",
-                  "count (released; here)"], rows)
+        rows.append(
+            [
+                row["stage"],
+                seconds(row["released"]),
+                seconds(row["ours"]),
+                f"{row['released'] / row['ours']:.1f}",
+                seconds(row["bf16"]),
+                f"{row['released'] / row['bf16']:.1f}",
+                f"{workload.frames / row['ours']:.2f}",
+                row["how"],
+            ]
+        )
+    return table(
+        [
+            "stage",
+            "released, s",
+            "here, s",
+            "times faster",
+            "bf16, s",
+            "times faster",
+            "frames/s here",
+            "count (released; here)",
+        ],
+        rows,
+    )
 
 
 def networks(figures: dict[str, Any]) -> str:
@@ -85,17 +153,41 @@ def networks(figures: dict[str, Any]) -> str:
     rows = []
     for name, row in figures["networks"].items():
         full, half = row["fp32"], row["bf16"]
-        rows.append([name, f"{full['parameters'] / 1e6:.2f} M", str(full["units"]), f"{full['seconds']:.2f}",
-                     f"{half['seconds']:.2f}", _rate(full, figures["peak"]["fp32"]), f"{full['gib']:.2f}"])
-    return table(["network", "parameters", "frames restored", "seconds a restored frame", "bf16", "GFLOP/s (of peak)",
-                  "memory, GiB"], rows)
+        rows.append(
+            [
+                name,
+                f"{full['parameters'] / 1e6:.2f} M",
+                str(full["units"]),
+                f"{full['seconds']:.2f}",
+                f"{half['seconds']:.2f}",
+                _rate(full, figures["peak"]["fp32"]),
+                f"{full['gib']:.2f}",
+            ]
+        )
+    return table(
+        [
+            "network",
+            "parameters",
+            "frames restored",
+            "seconds a restored frame",
+            "bf16",
+            "GFLOP/s (of peak)",
+            "memory, GiB",
+        ],
+        rows,
+    )
 
 
 def compile(figures: dict[str, Any], workload: Workload) -> str:
-    """What torch.compile changes: seconds of a unit, and how long the first run with it lasts, which compiles."""
+    """What torch.compile changes: seconds of a unit, and how long the first run with it lasts, which
+    compiles."""
     rows = []
     for key, row in figures["compile"].items():
-        cells = [f"{row[precision][form]['seconds']:.3f}" for precision in ("fp32", "bf16") for form in ("ours", "compiled")]
+        cells = [
+            f"{row[precision][form]['seconds']:.3f}"
+            for precision in ("fp32", "bf16")
+            for form in ("ours", "compiled")
+        ]
         first = [f"{row[precision]['compiled']['first']:.0f}" for precision in ("fp32", "bf16")]
         title = UNITS[key].format(**workload.as_dict(), window=workload.window)
         rows.append([title.replace("whole frame; ", ""), *cells, " and ".join(first)])
@@ -105,14 +197,27 @@ def compile(figures: dict[str, Any], workload: Workload) -> str:
 def scaling(figures: dict[str, Any]) -> str:
     """The clip in one process and in several."""
     one, (count, several) = figures["scaling"]["1"], list(figures["scaling"].items())[-1]
-    rows = [[name, f"{one[name]['seconds']:.1f}", f"{several[name]['seconds']:.1f}",
-             f"{one[name]['seconds'] / several[name]['seconds']:.2f}", f"{one[name]['gib']:.2f}"] for name in one]
-    return table(["stage", "1 process, s", f"{count} processes, s", "times faster", "memory of a process, GiB"], rows)
+    rows = [
+        [
+            name,
+            f"{one[name]['seconds']:.1f}",
+            f"{several[name]['seconds']:.1f}",
+            f"{one[name]['seconds'] / several[name]['seconds']:.2f}",
+            f"{one[name]['gib']:.2f}",
+        ]
+        for name in one
+    ]
+    return table(
+        ["stage", "1 process, s", f"{count} processes, s", "times faster", "memory of a process, GiB"], rows
+    )
 
 
 def growth(figures: dict[str, Any]) -> str:
     """How the cost grows."""
-    return table(["unit", "with", "s"], [[unit, what, f"{seconds:.3f}"] for unit, what, seconds in figures["growth"]["rows"]])
+    return table(
+        ["unit", "with", "s"],
+        [[unit, what, f"{seconds:.3f}"] for unit, what, seconds in figures["growth"]["rows"]],
+    )
 
 
 def demo(figures: dict[str, Any]) -> str:
@@ -120,12 +225,17 @@ def demo(figures: dict[str, Any]) -> str:
     found = figures["demo"]
     rows = [[name, f"{row['seconds']:.1f}", f"{row['gib']:.2f}"] for name, row in found["stages"].items()]
     rows.append(["all", f"{sum(row['seconds'] for row in found['stages'].values()):.1f}", ""])
-    return (table(["demo", "s", "memory, GiB"], rows)
-            + f"\n\nThe unadapted network on its {found['frames']} frames: PSNR {found['psnr']['fp32']:.3f} dB in float32, "
-              f"{found['psnr']['bf16']:.3f} dB in bf16; the two against each other {found['between']:.1f} dB.")
+    return (
+        table(["demo", "s", "memory, GiB"], rows)
+        + f"\n\nThe unadapted network on its {found['frames']} frames: PSNR {found['psnr']['fp32']:.3f} dB in float32, "
+        f"{found['psnr']['bf16']:.3f} dB in bf16; the two against each other {found['between']:.1f} dB."
+    )
 
 
 def memory(rows: dict[str, Any]) -> str:
     """Peak memory of each stage in each case."""
     names = list(next(iter(rows.values())))
-    return table(["peak memory, GiB", *rows], [[name, *(f"{row[name]['gib']:.2f}" for row in rows.values())] for name in names])
+    return table(
+        ["peak memory, GiB", *rows],
+        [[name, *(f"{row[name]['gib']:.2f}" for row in rows.values())] for name in names],
+    )

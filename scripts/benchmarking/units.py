@@ -1,9 +1,11 @@
 """The unit of each stage as the released code computes it, and as this project does.
 
-A form is a function that prepares the work and returns it as a Run. "released" feeds the published networks as the
-released code does: float32, NCHW, one frame, pair, window or whole frame at a time, everything of a window anew, six
-files decoded for each training sample. "ours" calls the functions that the stages call.
+A form is a function that prepares the work and returns it as a Run. "released" feeds the published networks
+as the
+released code does: float32, NCHW, one frame, pair, window or whole frame at a time, everything of a window
+anew, six files decoded for each training sample. "ours" calls the functions that the stages call.
 """
+
 import argparse
 import time
 from collections.abc import Callable, Iterator
@@ -14,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from common.config import Config, DeblurringConfig, RuntimeConfig
-from common.runtime.distributed import World, compiled, mixed_precision, place
 from common.flow import RaftFlow
 from common.images import pad_to_multiple, read_image, to_tensor
+from common.runtime.distributed import World, compiled, mixed_precision, place
 from common.stage import Stage
 from common.training.loop import Plan, Task, fit
 from DeblurringModel import models
@@ -27,9 +29,14 @@ from RSDM.regions import search_threshold
 from scripts.benchmarking import content
 from scripts.benchmarking.workload import Workload, halved
 
-NETWORKS = {"ESTRNN": ("ESTRNN", {}), "MMP-RNN": ("MMP_RNN", {}), "DSTNet": ("DSTNet", {}),
-            "DSTNet large": ("DSTNet", {"num_feat": 64, "num_block": 30, "widen": True}),
-            "Shift-Net s": ("Shift_Net", {"variant": "small"}), "Shift-Net +": ("Shift_Net", {"variant": "plus"})}
+NETWORKS = {
+    "ESTRNN": ("ESTRNN", {}),
+    "MMP-RNN": ("MMP_RNN", {}),
+    "DSTNet": ("DSTNet", {}),
+    "DSTNet large": ("DSTNet", {"num_feat": 64, "num_block": 30, "widen": True}),
+    "Shift-Net s": ("Shift_Net", {"variant": "small"}),
+    "Shift-Net +": ("Shift_Net", {"variant": "plus"}),
+}
 TINY_NETWORKS = {"ESTRNN": ("ESTRNN", {"n_features": 4, "n_blocks": 1})}
 FED_TOGETHER = 5
 STEPS = 3
@@ -38,8 +45,9 @@ RESTORED = 8
 
 @dataclass(frozen=True)
 class Run:
-    """`seconds()` does the work once and returns the seconds per unit; `units`: how many it computes; `parameters` of the
-    network where they are told."""
+    """`seconds()` does the work once and returns the seconds per unit; `units`: how many it computes;
+    `parameters` of the network where they are told."""
+
     seconds: Callable[[], float]
     units: int
     parameters: int = 0
@@ -47,7 +55,9 @@ class Run:
 
 @dataclass(frozen=True)
 class Given:
-    """What a form is made for, a folder for its files that outlives it, and whether the network is compiled."""
+    """What a form is made for, a folder for its files that outlives it, and whether the network is
+    compiled."""
+
     workload: Workload
     device: torch.device
     precision: str
@@ -57,6 +67,7 @@ class Given:
 
 def timed(work: Callable[[], object], device: torch.device, units: int = 1) -> Run:
     """Seconds per unit of `work`, which does `units` of them."""
+
     def run() -> float:
         started = time.perf_counter()
         work()
@@ -67,8 +78,11 @@ def timed(work: Callable[[], object], device: torch.device, units: int = 1) -> R
     return Run(run, units)
 
 
-def inference(network: nn.Module, device: torch.device, precision: str, work: Callable[[], object]) -> Callable[[], None]:
+def inference(
+    network: nn.Module, device: torch.device, precision: str, work: Callable[[], object]
+) -> Callable[[], None]:
     """`work` without gradients, under autocast where precision is bf16."""
+
     def call() -> None:
         with torch.inference_mode(), mixed_precision(network, device, precision):
             work()
@@ -85,8 +99,13 @@ def bme_released(given: Given) -> Run:
 def bme_ours(given: Given) -> Run:
     workload, device, precision = given.workload, given.device, given.precision
     batch = Config().rsdm.batch_size
-    network, images = compiled(place(content.bme(workload), device), given.compile), content.frames(workload, batch)
-    return timed(inference(network, device, precision, lambda: estimate(network, images, device)), device, batch)
+    network, images = (
+        compiled(place(content.bme(workload), device), given.compile),
+        content.frames(workload, batch),
+    )
+    return timed(
+        inference(network, device, precision, lambda: estimate(network, images, device)), device, batch
+    )
 
 
 def search(given: Given) -> Run:
@@ -99,24 +118,40 @@ def raft_released(given: Given) -> Run:
     workload, device = given.workload, given.device
     network = content.raft(workload).to(device)
     first, second = (2 * image[None].to(device) - 1 for image in to_tensor(content.frames(workload, 2)))
-    return timed(inference(network, device, "fp32",
-                           lambda: network(first, second, num_flow_updates=workload.updates)[-1].cpu()), device)
+    return timed(
+        inference(
+            network,
+            device,
+            "fp32",
+            lambda: network(first, second, num_flow_updates=workload.updates)[-1].cpu(),
+        ),
+        device,
+    )
 
 
 def raft_ours(given: Given) -> Run:
     workload, device = given.workload, given.device
     flow = RaftFlow(content.raft(workload).to(device), workload.updates)
     images = torch.from_numpy(content.frames(workload, 3)).permute(0, 3, 1, 2)
-    return timed(inference(flow.network, device, "fp32",
-                           lambda: flow.between(images.to(device), [(1, 2), (1, 0)]).cpu()), device, 2)
+    return timed(
+        inference(
+            flow.network, device, "fp32", lambda: flow.between(images.to(device), [(1, 2), (1, 0)]).cpu()
+        ),
+        device,
+        2,
+    )
 
 
 def unet_released(given: Given) -> Run:
     workload, device = given.workload, given.device
     network = content.diffusion(workload).to(device)
     x = torch.rand(1, 9, workload.height, workload.width, device=device)
-    return timed(inference(network, device, "fp32", lambda: network.model(x, torch.ones(1, dtype=torch.int64, device=device))),
-                 device)
+    return timed(
+        inference(
+            network, device, "fp32", lambda: network.model(x, torch.ones(1, dtype=torch.int64, device=device))
+        ),
+        device,
+    )
 
 
 def unet_ours(given: Given) -> Run:
@@ -124,9 +159,15 @@ def unet_ours(given: Given) -> Run:
     network, batch, steps = place(content.diffusion(workload), device), Config().blurring.batch_size, 2
     compiled(network.model, given.compile)
     side = workload.window
-    condition, noise = torch.rand(batch, 6, side, side, device=device), torch.rand(batch, 3, side, side, device=device)
-    return timed(inference(network, device, precision, lambda: network.ddim_sample(condition, noise, steps)), device,
-                 batch * steps)
+    condition, noise = (
+        torch.rand(batch, 6, side, side, device=device),
+        torch.rand(batch, 3, side, side, device=device),
+    )
+    return timed(
+        inference(network, device, precision, lambda: network.ddim_sample(condition, noise, steps)),
+        device,
+        batch * steps,
+    )
 
 
 def step_released(given: Given) -> Run:
@@ -136,8 +177,10 @@ def step_released(given: Given) -> Run:
     side, paths = workload.crop, content.video(given.folder / "video", workload, 2 * REACH + 1).frames
 
     def work() -> None:
-        samples = [torch.stack([to_tensor(read_image(path)[:side, :side]) for path in (*paths, paths[REACH])])
-                   for _ in range(workload.windows)]
+        samples = [
+            torch.stack([to_tensor(read_image(path)[:side, :side]) for path in (*paths, paths[REACH])])
+            for _ in range(workload.windows)
+        ]
         batch = torch.stack(samples).to(device) - 0.5
         optimizer.zero_grad(set_to_none=True)
         facts.adaptation_loss(network(batch[:, :-1]), batch[:, -1:]).backward()
@@ -162,12 +205,26 @@ def step_ours(given: Given) -> Run:
 
     def run() -> float:
         moments.clear()
-        plan = Plan(STEPS + 1, workload.windows, lambda step: facts.learning_rate, facts.gradient_clip, precision,
-                    label="step", compile=given.compile)
+        plan = Plan(
+            STEPS + 1,
+            workload.windows,
+            lambda step: facts.learning_rate,
+            facts.gradient_clip,
+            precision,
+            label="step",
+            compile=given.compile,
+        )
         weights = given.folder / f"weights {time.perf_counter()}"
-        fit(network, Task(lambda items: pairs.batch(items, workload.windows), loss), plan, weights, World(0, 1, device), {})
-        # The first step finds no memory of its own yet. The last, which also checks the training's health, starts the clock's
-        # last reading and is not in it.
+        fit(
+            network,
+            Task(lambda items: pairs.batch(items, workload.windows), loss),
+            plan,
+            weights,
+            World(0, 1, device),
+            {},
+        )
+        # The first step finds no memory of its own yet. The last, which also checks the training's health,
+        # starts the clock's last reading and is not in it.
         return (moments[STEPS] - moments[1]) / (STEPS - 1)
 
     return Run(run, STEPS + 1)
@@ -207,33 +264,61 @@ def network_form(name: str, given: Given) -> Run:
     place(network, device)
     clip = to_tensor(content.frames(workload, FED_TOGETHER))[None].to(device)
     clip = pad_to_multiple(clip, facts.multiple, facts.minimum)
-    run = timed(inference(network, device, precision, lambda: models.restore(network, facts, clip)), device,
-                FED_TOGETHER - facts.past - facts.future)
+    run = timed(
+        inference(network, device, precision, lambda: models.restore(network, facts, clip)),
+        device,
+        FED_TOGETHER - facts.past - facts.future,
+    )
     return replace(run, parameters=sum(parameter.numel() for parameter in network.parameters()))
 
 
 FORMS: dict[str, Callable[[Given], Run]] = {
-    "bme:released": bme_released, "bme:ours": bme_ours, "search:both": search, "raft:released": raft_released,
-    "raft:ours": raft_ours, "unet:released": unet_released, "unet:ours": unet_ours, "step:released": step_released,
-    "step:ours": step_ours, "window:released": window_released, "window:ours": window_ours}
+    "bme:released": bme_released,
+    "bme:ours": bme_ours,
+    "search:both": search,
+    "raft:released": raft_released,
+    "raft:ours": raft_ours,
+    "unet:released": unet_released,
+    "unet:ours": unet_ours,
+    "step:released": step_released,
+    "step:ours": step_ours,
+    "window:released": window_released,
+    "window:ours": window_ours,
+}
 COMPILED: dict[str, Callable[[Given], Run]] = {
     f"{unit}:compiled": lambda given, form=FORMS[f"{unit}:ours"]: form(replace(given, compile=True))
-    for unit in ("bme", "unet", "step")}
+    for unit in ("bme", "unet", "step")
+}
 """The units that runtime.compile has a part in."""
 
 
 def growth(given: Given) -> Iterator[tuple[str, str, float]]:
-    """(unit, what is varied, seconds): with half the size in each direction, and there with steps and frames."""
+    """(unit, what is varied, seconds): with half the size in each direction, and there with steps and
+    frames."""
     small = replace(given, workload=halved(given.workload))
     small_size = f"{small.workload.width} x {small.workload.height}"
-    for key, name in (("bme:ours", "BME, a frame"), ("raft:ours", "RAFT, a pair"), ("unet:ours", "UNet, a step of a window"),
-                      ("window:ours", "ESTRNN, a window")):
+    for key, name in (
+        ("bme:ours", "BME, a frame"),
+        ("raft:ours", "RAFT, a pair"),
+        ("unet:ours", "UNet, a step of a window"),
+        ("window:ours", "ESTRNN, a window"),
+    ):
         for setting in (small, given):
-            side = (setting.workload.window,) * 2 if key == "unet:ours" else (setting.workload.width, setting.workload.height)
+            side = (
+                (setting.workload.window,) * 2
+                if key == "unet:ours"
+                else (setting.workload.width, setting.workload.height)
+            )
             yield name, f"{side[0]} x {side[1]}", _second(FORMS[key](setting))
     for factor in (1, 2, 4):
-        varied = replace(small, workload=replace(small.workload, updates=factor * given.workload.updates // 2))
-        yield f"RAFT, a pair of {small_size}", f"{varied.workload.updates} updates", _second(raft_ours(varied))
+        varied = replace(
+            small, workload=replace(small.workload, updates=factor * given.workload.updates // 2)
+        )
+        yield (
+            f"RAFT, a pair of {small_size}",
+            f"{varied.workload.updates} updates",
+            _second(raft_ours(varied)),
+        )
     for count in (RESTORED // 2, RESTORED, 2 * RESTORED):
         yield f"ESTRNN, a video of {small_size}", f"{count} frames", _second(_restoring(small, count)) * count
 

@@ -1,9 +1,11 @@
-"""Run a command and write its largest resident memory, in bytes, to a file; ends with the command's exit code.
+"""Run a command and write its largest resident memory, in bytes, to a file; ends with the command's exit
+code.
 
-A process of its own and a small one: what the system tells about a child counts the memory that its parent had when it
-started it, and a benchmark holds frames.
+A process of its own and a small one: what the system tells about a child counts the memory that its parent
+had when it started it, and a benchmark holds frames.
 Usage    python scripts/benchmarking/watched.py FILE COMMAND [ARGUMENTS]
 """
+
 import resource
 import subprocess
 import sys

@@ -1,4 +1,5 @@
 """The standard workload, and a tiny one that shows in seconds that everything runs."""
+
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -7,13 +8,15 @@ from typing import Any
 class Workload:
     """What is computed: frame size, how often each unit runs, and the networks.
 
-    frames, thresholds, regions: one video's frames, steps of the threshold search, chosen regions, one a frame. box,
-    margin: side of a region and context around it, pixels. updates: of RAFT. steps: of DDIM. crop, windows: side and
-    number of the windows in a fine-tuning step that is timed; pairs_a_step, epochs: of the whole fine-tuning. clip: frames
-    of the clip that is really run. runs: timed runs, the median of which counts; fewer where they take longer than
-    `patience` seconds together, and none but the first, which warms up, where that one does. bme, unet, estrnn:
-    architecture keywords, {} the published networks.
+    frames, thresholds, regions: one video's frames, steps of the threshold search, chosen regions, one a
+    frame. box,
+    margin: side of a region and context around it, pixels. updates: of RAFT. steps: of DDIM. crop, windows:
+    side and number of the windows in a fine-tuning step that is timed; pairs_a_step, epochs: of the whole
+    fine-tuning. clip: frames of the clip that is really run. runs: timed runs, the median of which counts;
+    fewer where they take longer than `patience` seconds together, and none but the first, which warms up,
+    where that one does. bme, unet, estrnn: architecture keywords, {} the published networks.
     """
+
     width: int = 640
     height: int = 480
     frames: int = 150
@@ -52,14 +55,36 @@ class Workload:
 
 
 STANDARD = Workload()
-QUICK = Workload(width=160, height=128, frames=12, thresholds=3, regions=2, box=96, margin=16, updates=2, steps=2, crop=64,
-                 pairs_a_step=2, epochs=1, clip=8, runs=2, patience=2.0, flow="raft_small",
-                 bme={"backbone": "resnet10_slim", "width": 8},
-                 unet={"base_channels": 8, "channel_mults": [1, 2], "num_res_blocks": 1, "time_dim": 16},
-                 estrnn={"n_features": 4, "n_blocks": 1})
+QUICK = Workload(
+    width=160,
+    height=128,
+    frames=12,
+    thresholds=3,
+    regions=2,
+    box=96,
+    margin=16,
+    updates=2,
+    steps=2,
+    crop=64,
+    pairs_a_step=2,
+    epochs=1,
+    clip=8,
+    runs=2,
+    patience=2.0,
+    flow="raft_small",
+    bme={"backbone": "resnet10_slim", "width": 8},
+    unet={"base_channels": 8, "channel_mults": [1, 2], "num_res_blocks": 1, "time_dim": 16},
+    estrnn={"n_features": 4, "n_blocks": 1},
+)
 
 
 def halved(workload: Workload) -> Workload:
     """The same with half the width and height, regions too."""
-    return replace(workload, width=workload.width // 2, height=workload.height // 2, box=workload.box // 2,
-                   margin=workload.margin // 2, crop=workload.crop // 2)
+    return replace(
+        workload,
+        width=workload.width // 2,
+        height=workload.height // 2,
+        box=workload.box // 2,
+        margin=workload.margin // 2,
+        crop=workload.crop // 2,
+    )

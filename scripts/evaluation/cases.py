@@ -1,4 +1,5 @@
 """What there is to evaluate: sets, networks and ways of adaptation, each with its resolved configuration."""
+
 import json
 import re
 from collections.abc import Sequence
@@ -16,12 +17,29 @@ BSD_SETTINGS = ("1ms8ms", "2ms16ms", "3ms24ms")
 PATCHES, CONDITIONS = ("sharp", "random"), ("dbcgm", "optical_flow", "random")
 
 # Keys that the protocol or the script's own options settle.
-_SETTLED = {"output": "--output", "dataset.root": "--root", "deblurring.model": "--models", "deblurring.select": None,
-            "deblurring.borders": None, "rsdm.patches": "--cells", "dbcgm.condition": "--cells"}
+_SETTLED = {
+    "output": "--output",
+    "dataset.root": "--root",
+    "deblurring.model": "--models",
+    "deblurring.select": None,
+    "deblurring.borders": None,
+    "rsdm.patches": "--cells",
+    "dbcgm.condition": "--cells",
+}
 
 # Keys that change where and how fast something is computed, or are reported in another place.
-_UNREPORTED = ("output", "dataset.root", "rsdm.weights", "dbcgm.weights", "blurring.weights", "deblurring.weights",
-               "runtime.device", "runtime.workers", "runtime.cache_gib", *_SETTLED)
+_UNREPORTED = (
+    "output",
+    "dataset.root",
+    "rsdm.weights",
+    "dbcgm.weights",
+    "blurring.weights",
+    "deblurring.weights",
+    "runtime.device",
+    "runtime.workers",
+    "runtime.cache_gib",
+    *_SETTLED,
+)
 _CHECKPOINTS = (".pth", ".pt", ".tar", ".ckpt")
 
 
@@ -29,9 +47,10 @@ _CHECKPOINTS = (".pth", ".pt", ".tar", ".ckpt")
 class Case:
     """One network on one set, adapted in one way; two are the same only if they are the same object.
 
-    name: key of the set in published.json. stage_one: the output folder whose stage 1 this case uses, its own or one
-    of the same patches.
+    name: key of the set in published.json. stage_one: the output folder whose stage 1 this case uses, its own
+    or one of the same patches.
     """
+
     name: str
     network: str
     patches: str
@@ -51,10 +70,14 @@ class Case:
         return self.output / "deblurring" / self.network / variant
 
     def changed(self) -> list[str]:
-        """`key: published -> here` for every setting that changes results and is not that of configs/<set>.yaml."""
+        """`key: published -> here` for every setting that changes results and is not that of
+        configs/<set>.yaml."""
         reference = load_config(Config, config_file(self.name), [f"deblurring.model={self.network}"])
-        return [line for line in differences(as_dict(reference), as_dict(self.config))
-                if line.partition(":")[0] not in _UNREPORTED]
+        return [
+            line
+            for line in differences(as_dict(reference), as_dict(self.config))
+            if line.partition(":")[0] not in _UNREPORTED
+        ]
 
 
 def config_file(name: str) -> Path:
@@ -62,19 +85,33 @@ def config_file(name: str) -> Path:
     return ROOT / "configs" / f"{name}.yaml"
 
 
-def make_case(name: str, network: str, patches: str, condition: str, output: Path, root: Path | None,
-              config: Path | None, user: Sequence[str]) -> Case:
+def make_case(
+    name: str,
+    network: str,
+    patches: str,
+    condition: str,
+    output: Path,
+    root: Path | None,
+    config: Path | None,
+    user: Sequence[str],
+) -> Case:
     """The case with results below `output`.
 
-    root: folder of the set's videos, or None for the configuration's. config: a file to use in place of the published
-    one. user: `--set` overrides, those for one network only with its name and a colon in front. Raises UserError for
-    a key that the protocol settles.
+    root: folder of the set's videos, or None for the configuration's. config: a file to use in place of the
+    published one. user: `--set` overrides, those for one network only with its name and a colon in front.
+    Raises UserError for a key that the protocol settles.
     """
     path = config or config_file(name)
     stage_one = output / name if patches == "sharp" else output / "ablation" / f"{patches}_dbcgm"
     folder = stage_one if condition == "dbcgm" else output / "ablation" / f"{patches}_{condition}"
-    overrides = [assign("output", folder), f"deblurring.model={network}", "deblurring.select=both",
-                 "deblurring.borders=mirror", f"rsdm.patches={patches}", f"dbcgm.condition={condition}"]
+    overrides = [
+        assign("output", folder),
+        f"deblurring.model={network}",
+        "deblurring.select=both",
+        "deblurring.borders=mirror",
+        f"rsdm.patches={patches}",
+        f"dbcgm.condition={condition}",
+    ]
     if root is not None:
         overrides.append(assign("dataset.root", root))
     if load_config(Config, path).deblurring.model != network:
@@ -85,7 +122,8 @@ def make_case(name: str, network: str, patches: str, condition: str, output: Pat
 
 
 def assign(key: str, path: Path | None) -> str:
-    """The override that sets `key` to a path; quoted, because a path may contain what YAML takes for something else."""
+    """The override that sets `key` to a path; quoted, because a path may contain what YAML takes for
+    something else."""
     return f"{key}={json.dumps(str(path.resolve())) if path is not None else ''}"
 
 
@@ -114,19 +152,26 @@ def absent(case: Case) -> str:
     if config.dataset.root is None:
         return "dataset.root is not set (--root)"
     try:
-        videos = find_videos(config.dataset.root, config.dataset.blur, config.dataset.sharp, config.dataset.videos)
+        videos = find_videos(
+            config.dataset.root, config.dataset.blur, config.dataset.sharp, config.dataset.videos
+        )
     except UserError as error:
         return str(error)
     untrue = [video.name for video in videos if not video.sharp]
     if untrue:
         return f"{config.dataset.root / untrue[0] / config.dataset.sharp}: no ground truth"
-    needed = {"rsdm.weights": config.rsdm.weights, "blurring.weights": config.blurring.weights,
-              "deblurring.weights": config.deblurring.weights}
+    needed = {
+        "rsdm.weights": config.rsdm.weights,
+        "blurring.weights": config.blurring.weights,
+        "deblurring.weights": config.deblurring.weights,
+    }
     if config.dbcgm.flow != "dis" and case.condition != "random":
         needed["dbcgm.weights"] = config.dbcgm.weights
     for key, path in needed.items():
         if path is None:
-            place = f"put the one file into weights/{case.network}, or " if key == "deblurring.weights" else ""
+            place = (
+                f"put the one file into weights/{case.network}, or " if key == "deblurring.weights" else ""
+            )
             return f"{key}: no weights for {case.network}; {place}--set {case.network}:{key}=FILE"
         if not path.is_file():
             return f"{key}: {path} does not exist"

@@ -1,4 +1,5 @@
 """What stages 1 to 3 find in rendered clips, against what the renderer knows of them."""
+
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,9 +33,11 @@ def blur_inside(truth: dict[tuple[str, str], np.ndarray], regions: Sequence[Regi
 
 
 def direction_errors(truth: np.ndarray, condition: np.ndarray) -> np.ndarray:
-    """Angles in degrees, 0 to 90, between true and found direction, of the pixels blurred by LEAST_BLUR or more.
+    """Angles in degrees, 0 to 90, between true and found direction, of the pixels blurred by LEAST_BLUR or
+    more.
 
-    Both are conditions (3, H, W); a direction is a line, because averaging over an exposure forgets the order of time.
+    Both are conditions (3, H, W); a direction is a line, because averaging over an exposure forgets the order
+    of time.
     """
     blurred = truth[2] >= LEAST_BLUR
     cosine = np.abs((truth[:2, blurred] * condition[:2, blurred]).sum(axis=0))
@@ -42,9 +45,13 @@ def direction_errors(truth: np.ndarray, condition: np.ndarray) -> np.ndarray:
 
 
 def against_truth(pairs: Sequence[Pair], videos: Sequence[Video]) -> tuple[float, float]:
-    """Mean PSNR in dB inside the pairs' boxes against the sharp truth: of frames as they are, and of targets."""
-    frames = {f"{video.name}/{name}": paths for video in videos
-              for name, *paths in zip(video.names, video.frames, video.sharp)}
+    """Mean PSNR in dB inside the pairs' boxes against the sharp truth: of frames as they are, and of
+    targets."""
+    frames = {
+        f"{video.name}/{name}": paths
+        for video in videos
+        for name, *paths in zip(video.names, video.frames, video.sharp)
+    }
     values = []
     for pair in pairs:
         r0, c0, r1, c1 = pair.box
@@ -54,19 +61,26 @@ def against_truth(pairs: Sequence[Pair], videos: Sequence[Video]) -> tuple[float
 
 
 def at_rest(truth: dict[tuple[str, str], np.ndarray], videos: Sequence[Video]) -> float:
-    """Mean PSNR in dB of frames that are blurred by less than REST pixels against the sharp truth, which is what their
-    noise leaves; NaN where no frame rests. truth: as for `blur_inside`."""
-    values = [psnr(read_image(frame), read_image(sharp)) for video in videos
-              for name, frame, sharp in zip(video.names, video.frames, video.sharp)
-              if truth[video.name, name][2].mean() < REST]
+    """Mean PSNR in dB of frames that are blurred by less than REST pixels against the sharp truth, which is
+    what their noise leaves; NaN where no frame rests. truth: as for `blur_inside`."""
+    values = [
+        psnr(read_image(frame), read_image(sharp))
+        for video in videos
+        for name, frame, sharp in zip(video.names, video.frames, video.sharp)
+        if truth[video.name, name][2].mean() < REST
+    ]
     return float(np.mean(values)) if values else float("nan")
 
 
 def reblurring(network: GaussianDiffusion, domain: SourceDomain, config: BlurringConfig) -> dict[str, float]:
-    """Mean PSNR in dB of crops, reblurred with the true condition, against the truly blurred ones (psnr_reblurred), and of
-    the sharp crops as they are (psnr_sharp). `config` says how to sample."""
+    """Mean PSNR in dB of crops, reblurred with the true condition, against the truly blurred ones
+    (psnr_reblurred), and of the sharp crops as they are (psnr_sharp). `config` says how to sample."""
     recipe = DiffusionConfig(magnitude_scale=config.magnitude_scale, prediction=config.prediction)
-    sides = [side for video, frames in domain.videos.items() for side in domain.frame("Blur/RGB", video, frames[0]).shape[:2]]
+    sides = [
+        side
+        for video, frames in domain.videos.items()
+        for side in domain.frame("Blur/RGB", video, frames[0]).shape[:2]
+    ]
     crops = fixed_crops(domain, min(CROP, *sides))
     with torch.inference_mode():
         return reblurring_figures(*reblur(network, domain, crops, recipe, config.steps, config.eta))

@@ -1,4 +1,5 @@
 """Runs the four stages as processes of their own, each piece of work once."""
+
 import os
 import subprocess
 import sys
@@ -30,15 +31,22 @@ class Runner:
         self._stage(INFERENCE, case, "--variant", "baseline")
 
     def adapt(self, case: Case) -> None:
-        """Stages 1 to 3, fine-tuning, and the videos restored with the last epoch and with the one chosen by ground
-        truth, both of the one training. Raises StageFailed."""
-        # With the same patches stage 1 gives the same files whatever the condition: it is run once and linked.
-        self._once("stage 1", case.stage_one, lambda: self._stage(
-            "RSDM/main.py", case, "--set", assign("output", case.stage_one)))
+        """Stages 1 to 3, fine-tuning, and the videos restored with the last epoch and with the one chosen by
+        ground truth, both of the one training. Raises StageFailed."""
+        # With the same patches stage 1 gives the same files whatever the condition: it is run once and
+        # linked.
+        self._once(
+            "stage 1",
+            case.stage_one,
+            lambda: self._stage("RSDM/main.py", case, "--set", assign("output", case.stage_one)),
+        )
         if case.output != case.stage_one:
             share(case.stage_one / "rsdm", case.output / "rsdm")
-        self._once("stages 2 and 3", case.output, lambda: (self._stage("DBCGM/main.py", case),
-                                                           self._stage("BlurringModel/main.py", case)))
+        self._once(
+            "stages 2 and 3",
+            case.output,
+            lambda: (self._stage("DBCGM/main.py", case), self._stage("BlurringModel/main.py", case)),
+        )
         self._stage(FINE_TUNING, case)
         self._stage(INFERENCE, case, "--variant", "adapted")
 
@@ -56,8 +64,18 @@ class Runner:
     def _stage(self, script: str, case: Case, *more: str) -> None:
         launcher = [str(LAUNCHER), str(self._processes)] if self._processes > 1 else []
         print(f"== {case.name}, {case.network}: {script}", flush=True)
-        call([sys.executable, *launcher, str(ROOT / script), "--config", str(case.config_path), "--set", *case.overrides,
-              *more])
+        call(
+            [
+                sys.executable,
+                *launcher,
+                str(ROOT / script),
+                "--config",
+                str(case.config_path),
+                "--set",
+                *case.overrides,
+                *more,
+            ]
+        )
 
 
 def share(source: Path, target: Path) -> None:
@@ -72,8 +90,8 @@ def share(source: Path, target: Path) -> None:
 
 
 def call(command: list[str]) -> None:
-    """Run a stage and show what it says. Raises StageFailed, or Interrupted where the stage was asked to end; it is, and
-    waited for, where this process is."""
+    """Run a stage and show what it says. Raises StageFailed, or Interrupted where the stage was asked to end;
+    it is, and waited for, where this process is."""
     with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
         said = b""
         try:
@@ -87,9 +105,15 @@ def call(command: list[str]) -> None:
     if process.returncode in CODES.values():
         raise Interrupted(process.returncode)
     if process.returncode:
-        lines = [line.strip() for line in said.decode(errors="replace").replace("\r", "\n").split("\n") if line.strip()]
+        lines = [
+            line.strip()
+            for line in said.decode(errors="replace").replace("\r", "\n").split("\n")
+            if line.strip()
+        ]
         # Under torchrun the launcher's own report follows the stage's line.
         told = [line for line in lines if line.startswith("error: ")] or lines or ["no message"]
         script = next(Path(part) for part in command if part.endswith(".py") and part != str(LAUNCHER))
-        raise StageFailed(f"{script.parent.name}/{script.name} ended with code {process.returncode}: "
-                          f"{told[-1].removeprefix('error: ')}")
+        raise StageFailed(
+            f"{script.parent.name}/{script.name} ended with code {process.returncode}: "
+            f"{told[-1].removeprefix('error: ')}"
+        )

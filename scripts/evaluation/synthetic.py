@@ -1,4 +1,5 @@
 """The synthetic benchmark's cells: which settings each result of its four tables is made with."""
+
 from dataclasses import dataclass
 
 DOMAINS = ("short", "mid", "long")
@@ -8,8 +9,9 @@ LAST, BEST = "adapted", "adapted_best_gt"
 
 @dataclass(frozen=True)
 class Cell:
-    """One way of adaptation. settings: `section.key=value` on top of the configuration; variant: which of the results
-    of one training is measured."""
+    """One way of adaptation. settings: `section.key=value` on top of the configuration; variant: which of the
+    results of one training is measured."""
+
     name: str
     label: str
     settings: tuple[str, ...] = ()
@@ -19,32 +21,52 @@ class Cell:
 # Looking at the ground truth every epoch takes as long as the training, which it does not influence.
 _WITH_CHOICE = "deblurring.select=both"
 METHOD = Cell("method", "adapted, last epoch (label-free)", (_WITH_CHOICE,))
-# Ten epochs, though there are more of these pairs and with that more steps: the learning rate is lowered from epoch to epoch,
-# and one epoch of as many steps as the method's would never lower it.
-CEILING = Cell("true_pairs", "ceiling: true pairs, the same boxes in every frame", ("deblurring.pairs=ground_truth",))
+# Ten epochs, though there are more of these pairs and with that more steps: the learning rate is lowered from
+# epoch to epoch, and one epoch of as many steps as the method's would never lower it.
+CEILING = Cell(
+    "true_pairs", "ceiling: true pairs, the same boxes in every frame", ("deblurring.pairs=ground_truth",)
+)
 TABLE_1 = (METHOD, Cell("method", "adapted, epoch chosen by ground truth", (_WITH_CHOICE,), BEST), CEILING)
 
 _PATCHES = {"sharp": "RSDM", "random": "random"}
 _CONDITIONS = {"dbcgm": "DBCGM", "optical_flow": "optical flow", "random": "random"}
 LARGEST_RANDOM = 30.0
-"""Pixels; the published 205 is meant for frames of 640 x 480 and more, these clips' longest blur is about 25."""
+"""Pixels; the published 205 is meant for frames of 640 x 480 and more, these clips' longest blur is about
+25."""
 
 
 def _ablation(patches: str, condition: str) -> Cell:
     if (patches, condition) == ("sharp", "dbcgm"):
         return Cell(METHOD.name, "RSDM patches, DBCGM", METHOD.settings)
-    return Cell(f"{patches}_{condition}", f"{_PATCHES[patches]} patches, {_CONDITIONS[condition]} condition",
-                (f"rsdm.patches={patches}", f"dbcgm.condition={condition}",
-                 f"dbcgm.random_magnitude={LARGEST_RANDOM}"))
+    return Cell(
+        f"{patches}_{condition}",
+        f"{_PATCHES[patches]} patches, {_CONDITIONS[condition]} condition",
+        (
+            f"rsdm.patches={patches}",
+            f"dbcgm.condition={condition}",
+            f"dbcgm.random_magnitude={LARGEST_RANDOM}",
+        ),
+    )
 
 
 TABLE_2 = tuple(_ablation(patches, condition) for patches in _PATCHES for condition in _CONDITIONS)
 
 # Everything as released, then one thing at a time.
-_RELEASED = ("blurring.window=center", "blurring.copies=1", "blurring.match_noise=false",
-             "blurring.clean_target=false", "blurring.keep_still=false", "deblurring.anchors=0",
-             "dbcgm.adapt_magnitude=true", "dbcgm.magnitude_offset=10.0", "dbcgm.trajectory=central",
-             "rsdm.min_neighbour_motion=0.0", "rsdm.ratio=0.2", "deblurring.scope=dataset", "deblurring.min_steps=300")
+_RELEASED = (
+    "blurring.window=center",
+    "blurring.copies=1",
+    "blurring.match_noise=false",
+    "blurring.clean_target=false",
+    "blurring.keep_still=false",
+    "deblurring.anchors=0",
+    "dbcgm.adapt_magnitude=true",
+    "dbcgm.magnitude_offset=10.0",
+    "dbcgm.trajectory=central",
+    "rsdm.min_neighbour_motion=0.0",
+    "rsdm.ratio=0.2",
+    "deblurring.scope=dataset",
+    "deblurring.min_steps=300",
+)
 # What goes beyond, with the published share of regions; from here on to the demo's settings.
 _MOVED = ("rsdm.ratio=0.2", "blurring.copies=4", "deblurring.min_steps=300")
 
@@ -58,20 +80,45 @@ def _moved(name: str, label: str, *settings: str) -> Cell:
 
 
 TABLE_3 = (
-    _released("released", "released code: window center, central trajectory, offset 10, r = 20 %, one network"),
+    _released(
+        "released", "released code: window center, central trajectory, offset 10, r = 20 %, one network"
+    ),
     _released("offset_0", "offset 0", "dbcgm.magnitude_offset=0.0"),
-    _released("five_frame", "five-frame trajectory, offset 0 (paper)", "dbcgm.magnitude_offset=0.0",
-              "dbcgm.trajectory=five_frame", "rsdm.border=4"),
-    _released("moving_neighbours", "offset 0, regions whose neighbours move 2 px", "dbcgm.magnitude_offset=0.0",
-              "rsdm.min_neighbour_motion=2.0"),
-    _released("window_all", "offset 0, window all", "dbcgm.magnitude_offset=0.0", "blurring.window=all",
-              "dbcgm.frames=all"),
+    _released(
+        "five_frame",
+        "five-frame trajectory, offset 0 (paper)",
+        "dbcgm.magnitude_offset=0.0",
+        "dbcgm.trajectory=five_frame",
+        "rsdm.border=4",
+    ),
+    _released(
+        "moving_neighbours",
+        "offset 0, regions whose neighbours move 2 px",
+        "dbcgm.magnitude_offset=0.0",
+        "rsdm.min_neighbour_motion=2.0",
+    ),
+    _released(
+        "window_all",
+        "offset 0, window all",
+        "dbcgm.magnitude_offset=0.0",
+        "blurring.window=all",
+        "dbcgm.frames=all",
+    ),
     _moved("moved", "beyond: window moved, four copies, r = 20 %", _WITH_CHOICE),
     _moved("noisy_target", "beyond, targets with their noise", "blurring.clean_target=false", _WITH_CHOICE),
-    _moved("moved_own", "beyond, targets with their noise, and no noise added", "blurring.clean_target=false",
-           "blurring.match_noise=false"),
+    _moved(
+        "moved_own",
+        "beyond, targets with their noise, and no noise added",
+        "blurring.clean_target=false",
+        "blurring.match_noise=false",
+    ),
     _moved("no_anchors", "beyond, without anchors", "deblurring.anchors=0"),
-    _moved("no_still", "beyond, without anchors and keep_still", "deblurring.anchors=0", "blurring.keep_still=false"),
+    _moved(
+        "no_still",
+        "beyond, without anchors and keep_still",
+        "deblurring.anchors=0",
+        "blurring.keep_still=false",
+    ),
     _moved("moved_video", "beyond, one network a video", "deblurring.scope=video", _WITH_CHOICE),
     _moved("ratio_10", "beyond, r = 10 %", "rsdm.ratio=0.1"),
     _moved("ratio_40", "beyond, r = 40 %", "rsdm.ratio=0.4"),
@@ -82,7 +129,13 @@ TABLE_3 = (
 )
 # One network a clip, as for a clip of one's own: which of its states is used.
 _ALONE = "deblurring.scope=video"
-TABLE_4 = (Cell("scope_video", "last state", (_ALONE, _WITH_CHOICE)),
-           Cell("scope_video_best_pairs", "state that is best on held-out pairs", (_ALONE, "deblurring.select=best_pairs")),
-           Cell("scope_video", "state chosen by ground truth (no fair result)", (_ALONE, _WITH_CHOICE), BEST))
+TABLE_4 = (
+    Cell("scope_video", "last state", (_ALONE, _WITH_CHOICE)),
+    Cell(
+        "scope_video_best_pairs",
+        "state that is best on held-out pairs",
+        (_ALONE, "deblurring.select=best_pairs"),
+    ),
+    Cell("scope_video", "state chosen by ground truth (no fair result)", (_ALONE, _WITH_CHOICE), BEST),
+)
 TABLES = {1: TABLE_1, 2: TABLE_2, 3: TABLE_3, 4: TABLE_4}

@@ -1,4 +1,5 @@
 """The result as Markdown, CSV and JSON: measured figures beside published ones, and every gap named."""
+
 import csv
 import io
 import math
@@ -15,24 +16,30 @@ PROTOCOL = (
     "Pictures: RGB, 8 bits, whole frames, PNG files. A figure is the mean over all frames of all videos together.",
     "PSNR: per frame, data range 255. SSIM: scikit-image's structural_similarity with a Gaussian window of sigma 1.5 "
     "(11 x 11 pixels), population covariance, data range 255, mean over pixels and colours.",
-    "Frames: 2 .. n-3 of each video (counted from 0), those with two neighbours on both sides; the columns \"all "
-    "frames\" hold the others too, restored with the video mirrored at its ends. Networks that read longer clips than "
+    'Frames: 2 .. n-3 of each video (counted from 0), those with two neighbours on both sides; the columns "all '
+    'frames" hold the others too, restored with the video mirrored at its ends. Networks that read longer clips than '
     "ESTRNN's five frames are fed clips of their own length, from the first frame on.",
-    "\"last epoch\" uses no ground truth. \"epoch chosen by ground truth\" is what the released code does: of the same "
+    '"last epoch" uses no ground truth. "epoch chosen by ground truth" is what the released code does: of the same '
     "training, the epoch with the best PSNR (ours: standard, frames 2 .. n-3) against the answer. No fair result.",
-    "\"released code's PSNR\" and \"released code's SSIM\" are not what these names say elsewhere: the mean over image "
+    '"released code\'s PSNR" and "released code\'s SSIM" are not what these names say elsewhere: the mean over image '
     "columns of the PSNR of each column (never below the frame's PSNR), and a Gaussian over rows, columns and colours "
     "of values in [-0.5, 0.5]. They are here for comparison with published figures only.",
     "Published figures and differences: which of the two PSNR the paper used is not known, so the difference is given "
-    "to both. " + NONE + ": no published figure on record. \"" + MISSING + "\": not measured, with the reason below.",
+    "to both. "
+    + NONE
+    + ': no published figure on record. "'
+    + MISSING
+    + '": not measured, with the reason below.',
 )
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line: a result of a set. `result` is the machine's name of it, `label` the reader's. `figures` is None where
-    nothing was measured; `missing` then says why, or is empty where nothing is measured here at all (published only).
+    """One line: a result of a set. `result` is the machine's name of it, `label` the reader's. `figures` is
+    None where nothing was measured; `missing` then says why, or is empty where nothing is measured here at
+    all (published only).
     """
+
     name: str
     title: str
     network: str
@@ -65,25 +72,49 @@ def markdown(heading: str, rows: Sequence[Row], header: dict[str, list[str]]) ->
         if row.missing:
             gaps.setdefault(row.missing, []).append(f"{row.title}: {row.label}")
     if gaps:
-        lines += ["## Missing", "", *(f"- {'; '.join(labels)} — {reason}" for reason, labels in gaps.items()), ""]
+        lines += [
+            "## Missing",
+            "",
+            *(f"- {'; '.join(labels)} — {reason}" for reason, labels in gaps.items()),
+            "",
+        ]
     return "\n".join(lines)
 
 
 def _table(rows: Sequence[Row]) -> list[str]:
-    columns = ["result", "PSNR", "published", "difference", "SSIM", "PSNR, all frames", "SSIM, all frames",
-               "released code's PSNR", "difference", "released code's SSIM"]
+    columns = [
+        "result",
+        "PSNR",
+        "published",
+        "difference",
+        "SSIM",
+        "PSNR, all frames",
+        "SSIM, all frames",
+        "released code's PSNR",
+        "difference",
+        "released code's SSIM",
+    ]
     lines = [f"| {' | '.join(columns)} |", f"|---|{'---:|' * (len(columns) - 1)}"]
     for row in rows:
+
         def cell(part: str, measure: str, digits: int, row: Row = row) -> str:
             if row.figures is None:
                 return MISSING if row.missing else NONE
             return f"{getattr(row.figures, part)[measure]:.{digits}f}"
 
         published = NONE if row.published_psnr is None else f"{row.published_psnr:.2f}"
-        cells = [row.label, cell("table", "psnr", 2), published, _signed(difference(row, "psnr")),
-                 cell("table", "ssim", 4), cell("every", "psnr", 2), cell("every", "ssim", 4),
-                 cell("table", "psnr_column_mean", 2), _signed(difference(row, "psnr_column_mean")),
-                 cell("table", "ssim_three_axis", 4)]
+        cells = [
+            row.label,
+            cell("table", "psnr", 2),
+            published,
+            _signed(difference(row, "psnr")),
+            cell("table", "ssim", 4),
+            cell("every", "psnr", 2),
+            cell("every", "ssim", 4),
+            cell("table", "psnr_column_mean", 2),
+            _signed(difference(row, "psnr_column_mean")),
+            cell("table", "ssim_three_axis", 4),
+        ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
@@ -104,8 +135,12 @@ def plain(rows: Sequence[Row]) -> list[dict[str, Any]]:
                 entry[name + suffix] = None if row.figures is None else getattr(row.figures, part)[name]
             entry["frames" + suffix] = None if row.figures is None else getattr(row.figures, f"{part}_frames")
         # JSON knows no infinity, which the PSNR of identical pictures is.
-        flat.append({key: "inf" if isinstance(value, float) and math.isinf(value) else value
-                     for key, value in entry.items()})
+        flat.append(
+            {
+                key: "inf" if isinstance(value, float) and math.isinf(value) else value
+                for key, value in entry.items()
+            }
+        )
     return flat
 
 

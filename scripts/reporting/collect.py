@@ -1,4 +1,6 @@
-"""What an output folder holds, not yet drawn. What is missing is left empty; what is damaged is a UserError."""
+"""What an output folder holds, not yet drawn. What is missing is left empty; what is damaged is a
+UserError."""
+
 import csv
 import math
 from dataclasses import dataclass
@@ -8,9 +10,9 @@ from typing import Any
 from common.checkpoints import load_checkpoint
 from common.config import Config, load_config
 from common.errors import UserError
+from common.regions_file import Region, read_regions
 from common.runtime.files import read_json
 from common.runtime.provenance import CONFIG, RUN, SETTINGS
-from common.regions_file import Region, read_regions
 from common.runtime.times import read_times
 from common.videos import Video, find_videos, frame_order
 
@@ -21,8 +23,10 @@ CLIP = "clip.json"
 
 @dataclass(frozen=True)
 class Training:
-    """One fine-tuning: of all videos (`video` empty) or of one. rows: log.csv, empty cells left out. steps and
-    steps_per_epoch are what was planned; best_step: the step that best.pth was kept at, where there is one."""
+    """One fine-tuning: of all videos (`video` empty) or of one. rows: log.csv, empty cells left out. steps
+    and steps_per_epoch are what was planned; best_step: the step that best.pth was kept at, where there is
+    one."""
+
     video: str
     rows: list[dict[str, float]]
     steps: int | None
@@ -32,8 +36,9 @@ class Training:
 
 @dataclass(frozen=True)
 class Model:
-    """One network's results. config: what its fine-tuning was run with (or else its inference); variants: restored
-    videos that there are; metrics: content of metrics.json, None where there is none."""
+    """One network's results. config: what its fine-tuning was run with (or else its inference); variants:
+    restored videos that there are; metrics: content of metrics.json, None where there is none."""
+
     name: str
     folder: Path
     config: Config
@@ -44,9 +49,11 @@ class Model:
 
 @dataclass(frozen=True)
 class Results:
-    """Everything in an output folder. configs: by part of the output ("rsdm", ..., "deblurring/<model>"), `runs` and
-    `settings` likewise (run.json, settings.json). thresholds: sharp_regions.json's entry per video. clip: clip.json.
+    """Everything in an output folder. configs: by part of the output ("rsdm", ..., "deblurring/<model>"),
+    `runs` and `settings` likewise (run.json, settings.json). thresholds: sharp_regions.json's entry per
+    video. clip: clip.json.
     notes: what is missing, one line each."""
+
     output: Path
     configs: dict[str, Config]
     runs: dict[str, dict]
@@ -61,15 +68,20 @@ class Results:
 
 
 def collect(output: Path) -> Results:
-    """Read what the stages left in `output`. Raises UserError where it holds nothing, and for damaged files."""
+    """Read what the stages left in `output`. Raises UserError where it holds nothing, and for damaged
+    files."""
     folders = {part: output / part for part in STAGES}
     folders |= {f"deblurring/{folder.name}": folder for folder in _folders(output / "deblurring")}
     described = {part: place for part, folder in folders.items() if (place := _described(folder))}
     if not described:
-        raise UserError(f"{output}: holds no results of the four stages; run python RSDM/main.py first, or name the "
-                        "folder that `output` of the configuration names")
-    configs = {part: load_config(Config, place / CONFIG) if (place / CONFIG).exists() else Config()
-               for part, place in described.items()}
+        raise UserError(
+            f"{output}: holds no results of the four stages; run python RSDM/main.py first, or name the "
+            "folder that `output` of the configuration names"
+        )
+    configs = {
+        part: load_config(Config, place / CONFIG) if (place / CONFIG).exists() else Config()
+        for part, place in described.items()
+    }
     notes = [f"{label}: not run" for part, label in STAGES.items() if part not in described]
     if not any(part.startswith("deblurring/") for part in described):
         notes.append("stage 4, deblurring: not run")
@@ -79,8 +91,19 @@ def collect(output: Path) -> Results:
     models = [_model(output / part, configs[part]) for part in described if part.startswith("deblurring/")]
     if models and not any(model.metrics for model in models):
         notes.append("no ground truth, so no PSNR and SSIM")
-    return Results(output, configs, _records(described, RUN), _records(described, SETTINGS), videos, regions,
-                   thresholds, models, read_times(output), _clip(output / CLIP), notes)
+    return Results(
+        output,
+        configs,
+        _records(described, RUN),
+        _records(described, SETTINGS),
+        videos,
+        regions,
+        thresholds,
+        models,
+        read_times(output),
+        _clip(output / CLIP),
+        notes,
+    )
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -88,7 +111,8 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _described(folder: Path) -> Path | None:
-    """The folder that says how a part of the output was made: its own, or that of a network's first kind of result."""
+    """The folder that says how a part of the output was made: its own, or that of a network's first kind of
+    result."""
     places = (folder, folder / "weights", *(folder / variant for variant in VARIANTS))
     return next((place for place in places if (place / SETTINGS).exists()), None)
 
@@ -107,24 +131,38 @@ def _expect(holds: bool, path: Path) -> None:
 
 def _videos(output: Path, config: Config) -> tuple[list[Video], list[str]]:
     """The videos that have results, and why their frames cannot be shown, if so."""
-    made = [*_folders(output / "rsdm" / "magnitude"),
-            *(video for model in _folders(output / "deblurring") for variant in VARIANTS
-              for video in _folders(model / variant))]
+    made = [
+        *_folders(output / "rsdm" / "magnitude"),
+        *(
+            video
+            for model in _folders(output / "deblurring")
+            for variant in VARIANTS
+            for video in _folders(model / variant)
+        ),
+    ]
     names = dict.fromkeys(folder.name for folder in made)
     try:
         if config.dataset.root is None:
             raise UserError("dataset.root is not recorded")
-        found = find_videos(config.dataset.root, config.dataset.blur, config.dataset.sharp, config.dataset.videos)
+        found = find_videos(
+            config.dataset.root, config.dataset.blur, config.dataset.sharp, config.dataset.videos
+        )
         return [video for video in found if video.name in names], []
     except UserError as error:
         # Frames without a file still have their name and place in the video.
-        lists = {name: max((_frames(folder) for folder in made if folder.name == name), key=len) for name in names}
-        return ([Video(name, frames, ()) for name, frames in sorted(lists.items()) if frames],
-                [f"input frames are not shown: {error}"])
+        lists = {
+            name: max((_frames(folder) for folder in made if folder.name == name), key=len) for name in names
+        }
+        return (
+            [Video(name, frames, ()) for name, frames in sorted(lists.items()) if frames],
+            [f"input frames are not shown: {error}"],
+        )
 
 
 def _frames(folder: Path) -> tuple[Path, ...]:
-    files = [path for path in folder.iterdir() if path.suffix in (".png", ".npy") and not path.name.startswith(".")]
+    files = [
+        path for path in folder.iterdir() if path.suffix in (".png", ".npy") and not path.name.startswith(".")
+    ]
     return tuple(Path("missing") / f"{path.stem}.png" for path in sorted(files, key=frame_order))
 
 
@@ -133,7 +171,9 @@ def _regions(path: Path, videos: list[Video]) -> tuple[list[Region], dict[str, d
         return [], {}
     thresholds = read_json(path)
     thresholds = thresholds.get("videos", {}) if isinstance(thresholds, dict) else {}
-    _expect(isinstance(thresholds, dict) and all(isinstance(entry, dict) for entry in thresholds.values()), path)
+    _expect(
+        isinstance(thresholds, dict) and all(isinstance(entry, dict) for entry in thresholds.values()), path
+    )
     return read_regions(path, videos) if videos else [], thresholds
 
 
@@ -144,35 +184,65 @@ def _model(folder: Path, config: Config) -> Model:
         _check_metrics(metrics, folder / "metrics.json")
     weights = folder / "weights"
     places = [weights, *_folders(weights)]
-    trainings = [_training(place, "" if place == weights else place.name)
-                 for place in places if (place / "log.csv").exists()]
-    return Model(folder.name, folder, config, tuple(kind for kind in VARIANTS if _folders(folder / kind)), metrics,
-                 trainings)
+    trainings = [
+        _training(place, "" if place == weights else place.name)
+        for place in places
+        if (place / "log.csv").exists()
+    ]
+    return Model(
+        folder.name,
+        folder,
+        config,
+        tuple(kind for kind in VARIANTS if _folders(folder / kind)),
+        metrics,
+        trainings,
+    )
 
 
 def _check_metrics(metrics: Any, path: Path) -> None:
-    kinds = [metrics[kind] for kind in ("input", *VARIANTS) if kind in metrics] if isinstance(metrics, dict) else []
+    kinds = (
+        [metrics[kind] for kind in ("input", *VARIANTS) if kind in metrics]
+        if isinstance(metrics, dict)
+        else []
+    )
     _expect(bool(kinds) and "input" in metrics, path)
     for kind in kinds:
-        parts = [kind, *kind["videos"].values()] if isinstance(kind, dict) and isinstance(kind.get("videos"), dict) \
+        parts = (
+            [kind, *kind["videos"].values()]
+            if isinstance(kind, dict) and isinstance(kind.get("videos"), dict)
             else [None]
-        _expect(all(isinstance(part, dict) and all(isinstance(part.get(name), (int, float))
-                                                   for name in ("psnr", "ssim", "frames")) for part in parts), path)
+        )
+        _expect(
+            all(
+                isinstance(part, dict)
+                and all(isinstance(part.get(name), (int, float)) for name in ("psnr", "ssim", "frames"))
+                for part in parts
+            ),
+            path,
+        )
         _expect(kind["videos"].keys() == metrics["input"]["videos"].keys(), path)
 
 
 def _training(folder: Path, video: str) -> Training:
     last, best = folder / "last.pth", folder / "best.pth"
     stored = load_checkpoint(last) if last.exists() else {}
-    epochs, per_epoch = (value if isinstance(value := stored.get(name), int) and value > 0 else None
-                         for name in ("epochs", "steps_per_epoch"))
+    epochs, per_epoch = (
+        value if isinstance(value := stored.get(name), int) and value > 0 else None
+        for name in ("epochs", "steps_per_epoch")
+    )
     steps = epochs * per_epoch if epochs and per_epoch else None
-    return Training(video, read_log(folder / "log.csv"), steps, per_epoch,
-                    load_checkpoint(best).get("step") if best.exists() else None)
+    return Training(
+        video,
+        read_log(folder / "log.csv"),
+        steps,
+        per_epoch,
+        load_checkpoint(best).get("step") if best.exists() else None,
+    )
 
 
 def read_log(path: Path) -> list[dict[str, float]]:
-    """The rows of a training's log.csv as numbers by column, empty cells left out. UserError where it is damaged."""
+    """The rows of a training's log.csv as numbers by column, empty cells left out. UserError where it is
+    damaged."""
     try:
         rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
         numbers = [{name: float(text) for name, text in row.items() if text} for row in rows]

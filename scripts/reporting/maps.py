@@ -1,4 +1,6 @@
-"""What several sections need of a video: how much of it is shown, its magnitude maps, a picture from a file."""
+"""What several sections need of a video: how much of it is shown, its magnitude maps, a picture from a
+file."""
+
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,13 +18,15 @@ REMAKE = "make it again with --overwrite"
 @dataclass(frozen=True)
 class Budget:
     """How much is shown of one video: pictures' width in pixels, frames before and after, pairs."""
+
     width: int
     frames: int
     pairs: int
 
 
 def budget_for(results: int) -> Budget:
-    """Less of each where there are many results (videos times networks), so that the page stays a few megabytes."""
+    """Less of each where there are many results (videos times networks), so that the page stays a few
+    megabytes."""
     return Budget(960, 3, 4) if results <= 2 else Budget(800, 2, 2) if results <= 5 else Budget(640, 1, 1)
 
 
@@ -33,13 +37,18 @@ def map_path(output: Path, video: Video, position: int) -> Path:
 
 def read_map(output: Path, video: Video, position: int) -> np.ndarray:
     """A frame's blur magnitude float32 (H, W) in pixels."""
-    return read_array(map_path(output, video, position), 2, f"python RSDM/main.py: {REMAKE}") * MAGNITUDE_SCALE
+    return (
+        read_array(map_path(output, video, position), 2, f"python RSDM/main.py: {REMAKE}") * MAGNITUDE_SCALE
+    )
 
 
 def mean_magnitudes(output: Path, video: Video) -> dict[int, float]:
     """Mean blur magnitude, in pixels, by position of the frames that stage 1 has measured."""
-    return {position: float(read_map(output, video, position).mean()) for position in range(len(video.frames))
-            if map_path(output, video, position).exists()}
+    return {
+        position: float(read_map(output, video, position).mean())
+        for position in range(len(video.frames))
+        if map_path(output, video, position).exists()
+    }
 
 
 def picture(path: Path, width: int, alt: str, quality: int = 90) -> str:

@@ -1,4 +1,5 @@
 """Small pieces of HTML that every section uses. Only alt texts and asides are escaped in here."""
+
 from collections.abc import Sequence
 from html import escape
 
@@ -19,10 +20,14 @@ def aside(text: str) -> str:
 
 
 def table(rows: Sequence[Sequence[str]], kind: str) -> str:
-    """A table of HTML cells, `kind` its class in the style sheet; the first row and the first column are headings.
-    It scrolls by itself where it is wide."""
+    """A table of HTML cells, `kind` its class in the style sheet; the first row and the first column are
+    headings. It scrolls by itself where it is wide."""
     head = "".join(f'<th scope="col">{cell}</th>' for cell in rows[0])
-    body = "".join(f'<tr><th scope="row">{row[0]}</th>' + "".join(f"<td>{cell}</td>" for cell in row[1:]) + "</tr>"
-                   for row in rows[1:])
-    return (f'<div class="scroll"><table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-            "</div>")
+    body = "".join(
+        f'<tr><th scope="row">{row[0]}</th>' + "".join(f"<td>{cell}</td>" for cell in row[1:]) + "</tr>"
+        for row in rows[1:]
+    )
+    return (
+        f'<div class="scroll"><table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+        "</div>"
+    )

@@ -1,4 +1,6 @@
-"""The page as a whole: one file, no network, everything from outside forbidden by a content security policy."""
+"""The page as a whole: one file, no network, everything from outside forbidden by a content security
+policy."""
+
 import base64
 import hashlib
 from html import escape
@@ -29,7 +31,9 @@ def page(results: Results) -> str:
     shown = results.videos[:MOST_VIDEOS]
     budget = budget_for(len(shown) * max(1, len(results.models)))
     videos = [(f"video-{number}", video) for number, video in enumerate(shown)]
-    body = run_sections.overview(results) + _navigation(results, [(name, video.name) for name, video in videos])
+    body = run_sections.overview(results) + _navigation(
+        results, [(name, video.name) for name, video in videos]
+    )
     body += run_sections.figures(results)
     body += "".join(video_section(results, video, name, budget) for name, video in videos)
     if len(results.videos) > len(shown):
@@ -47,15 +51,19 @@ def _navigation(results: Results, videos: list[tuple[str, str]]) -> str:
 def document(title: str, body: str) -> str:
     """A complete HTML file around `body`; `title` and `body` are HTML."""
     style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    policy = (f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
-              "base-uri 'none'; form-action 'none'")
-    return ('<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-            f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            '<meta name="color-scheme" content="light dark"><meta name="referrer" content="no-referrer">'
-            f"<title>{title}: test-time blurring</title><style>{style}</style></head>\n"
-            f"<body><header><p>Test-time blurring</p><h1>{title}</h1></header>\n<main>{body}</main>\n"
-            f"<script>{script}</script></body></html>\n")
+    policy = (
+        f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark"><meta name="referrer" content="no-referrer">'
+        f"<title>{title}: test-time blurring</title><style>{style}</style></head>\n"
+        f"<body><header><p>Test-time blurring</p><h1>{title}</h1></header>\n<main>{body}</main>\n"
+        f"<script>{script}</script></body></html>\n"
+    )
 
 
 def _hash(text: str) -> str:

@@ -1,4 +1,5 @@
 """Pictures of the report: arrays in, arrays out, and data URIs at the end."""
+
 import base64
 from collections.abc import Iterable
 
@@ -12,10 +13,19 @@ _BOX_COLOUR, _BOX_EDGE = (255, 255, 255), (20, 20, 20)
 
 
 def data_uri(picture: np.ndarray, kind: str = "jpeg", quality: int = 90) -> str:
-    """uint8 RGB (H, W, 3), or RGBA with kind png, as a data URI; kind: jpeg or png. Colours keep full resolution."""
+    """uint8 RGB (H, W, 3), or RGBA with kind png, as a data URI; kind: jpeg or png. Colours keep full
+    resolution."""
     stored = cv2.cvtColor(picture, cv2.COLOR_RGBA2BGRA if picture.shape[2] == 4 else cv2.COLOR_RGB2BGR)
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
-               cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444] if kind == "jpeg" else [cv2.IMWRITE_PNG_COMPRESSION, 9]
+    options = (
+        [
+            cv2.IMWRITE_JPEG_QUALITY,
+            quality,
+            cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+            cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+        ]
+        if kind == "jpeg"
+        else [cv2.IMWRITE_PNG_COMPRESSION, 9]
+    )
     data = cv2.imencode(".jpg" if kind == "jpeg" else ".png", stored, options)[1]
     return f"data:image/{kind};base64,{base64.b64encode(data.tobytes()).decode()}"
 
@@ -30,12 +40,12 @@ def fitted(picture: np.ndarray, width: int) -> np.ndarray:
 
 def cut(picture: np.ndarray, box: Box) -> np.ndarray:
     """The part of a picture inside (r0, c0, r1, c1), maxima exclusive."""
-    return picture[box[0]:box[2], box[1]:box[3]]
+    return picture[box[0] : box[2], box[1] : box[3]]
 
 
 def with_boxes(picture: np.ndarray, boxes: Iterable[Box], full: tuple[int, int]) -> np.ndarray:
-    """A copy of uint8 RGB (h, w, 3) with white outlines, edged in black, of boxes that are given in the pixels of the
-    full size (H, W). The outer edge of the white line is the box's."""
+    """A copy of uint8 RGB (h, w, 3) with white outlines, edged in black, of boxes that are given in the
+    pixels of the full size (H, W). The outer edge of the white line is the box's."""
     canvas, thick = picture.copy(), max(2, round(picture.shape[1] / 320))
     for box in boxes:
         r0, c0, r1, c1 = scaled_box(box, full, picture.shape[:2])
@@ -64,8 +74,9 @@ def colour_bar(height: int = 14, width: int = 256) -> np.ndarray:
 
 
 def direction_wheel(size: int = 240) -> np.ndarray:
-    """uint8 RGBA (size, size, 4): the colour that `condition_picture` gives a blur that points from the centre to the
-    pixel, as long, relative to the longest, as the pixel is far out. Outside the disc it is transparent."""
+    """uint8 RGBA (size, size, 4): the colour that `condition_picture` gives a blur that points from the
+    centre to the pixel, as long, relative to the longest, as the pixel is far out. Outside the disc it is
+    transparent."""
     middle = (size - 1) / 2
     y, x = (np.mgrid[:size, :size] - middle) / middle
     radius = np.hypot(x, y)
@@ -82,8 +93,14 @@ def telling_place(weight: np.ndarray, picture: np.ndarray, size: int) -> Box:
     side = min(size, height, width)
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
     detail = np.hypot(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1))
-    score = cv2.boxFilter(np.maximum(weight, 0).astype(np.float32) * detail, -1, (side, side), normalize=False,
-                          anchor=(0, 0), borderType=cv2.BORDER_CONSTANT)[:height - side + 1, :width - side + 1]
+    score = cv2.boxFilter(
+        np.maximum(weight, 0).astype(np.float32) * detail,
+        -1,
+        (side, side),
+        normalize=False,
+        anchor=(0, 0),
+        borderType=cv2.BORDER_CONSTANT,
+    )[: height - side + 1, : width - side + 1]
     top, left = np.unravel_index(int(np.argmax(score)), score.shape)
     return int(top), int(left), int(top) + side, int(left) + side
 

@@ -1,10 +1,12 @@
-"""The four stages on a clip's shots, with a way out wherever adaptation has nothing to learn from or does harm."""
+"""The four stages on a clip's shots, with a way out wherever adaptation has nothing to learn from or does
+harm."""
+
 from pathlib import Path
 
+from BlurringModel.main import reblur_regions
 from common.checkpoints import load_checkpoint
 from common.regions_file import Region, read_regions
 from common.stage import Stage
-from BlurringModel.main import reblur_regions
 from DBCGM.main import make_conditions
 from DeblurringModel.deblur_finetune_DDP import finetune
 from DeblurringModel.deblur_inference import infer
@@ -18,10 +20,11 @@ PREVIEW_FRAMES = 10
 
 
 def adapt_and_restore(stage: Stage, preview: bool) -> tuple[dict[str, Path], list[str]]:
-    """Adapt the network to all shots and restore them: (shot -> folder with its restored frames, what to tell people).
+    """Adapt the network to all shots and restore them: (shot -> folder with its restored frames, what to tell
+    people).
 
-    preview: restore PREVIEW_FRAMES frames only. Of the unadapted network's result, which the report compares with, that
-    many are made as well.
+    preview: restore PREVIEW_FRAMES frames only. Of the unadapted network's result, which the report compares
+    with, that many are made as well.
     """
     shown, notes = preview_positions(stage), []
     wanted = shown if preview else None
@@ -34,14 +37,26 @@ def adapt_and_restore(stage: Stage, preview: bool) -> tuple[dict[str, Path], lis
     baseline, adapted = infer(stage, "baseline", shown), infer(stage, "adapted", wanted)
     found = {} if preview else unsound(stage, adapted)
     for video, problems in found.items():
-        notes.append(f"{video}: the adapted result {'; '.join(problems)}: the unadapted network's is delivered")
+        notes.append(
+            f"{video}: the adapted result {'; '.join(problems)}: the unadapted network's is delivered"
+        )
         stage.say(notes[-1])
     if found:
-        infer(stage, "baseline", {video.name: range(len(video.frames)) if video.name in found else shown[video.name]
-                                  for video in stage.videos})
+        infer(
+            stage,
+            "baseline",
+            {
+                video.name: range(len(video.frames)) if video.name in found else shown[video.name]
+                for video in stage.videos
+            },
+        )
     if kept_unadapted(stage):
-        notes.append("no adapted state was better on the held-out pairs than the unadapted network, which was used")
-    return {video.name: (baseline if video.name in found else adapted) / video.name for video in stage.videos}, notes
+        notes.append(
+            "no adapted state was better on the held-out pairs than the unadapted network, which was used"
+        )
+    return {
+        video.name: (baseline if video.name in found else adapted) / video.name for video in stage.videos
+    }, notes
 
 
 def learn(stage: Stage, restored: int) -> str | None:
@@ -61,13 +76,16 @@ def learn(stage: Stage, restored: int) -> str | None:
 
 
 def announce(stage: Stage, regions: list[Region], restored: int) -> None:
-    """Say what is ahead, and how long it will take; a run that goes on after the fine-tuning has begun says nothing."""
+    """Say what is ahead, and how long it will take; a run that goes on after the fine-tuning has begun says
+    nothing."""
     if any((model_folder(stage) / "weights").glob("**/last.pth")):
         return
     parts = seconds_left(stage, regions, restored)
     total = sum(parts.values())
-    stage.say(f"{frame_count(stage)} frames in {len(stage.videos)} shots, {len(regions)} sharp regions; about "
-              f"{duration(total)} to go ({', '.join(f'{name} {duration(seconds)}' for name, seconds in parts.items())})")
+    stage.say(
+        f"{frame_count(stage)} frames in {len(stage.videos)} shots, {len(regions)} sharp regions; about "
+        f"{duration(total)} to go ({', '.join(f'{name} {duration(seconds)}' for name, seconds in parts.items())})"
+    )
 
 
 def duration(seconds: float) -> str:
@@ -96,4 +114,6 @@ def preview_positions(stage: Stage) -> Positions:
 def kept_unadapted(stage: Stage) -> bool:
     """Whether deblurring.select best_pairs ended with the unadapted network."""
     best = [path for path in (model_folder(stage) / "weights").glob("**/best.pth")]
-    return stage.config.deblurring.select == "best_pairs" and all(load_checkpoint(path)["step"] == 0 for path in best)
+    return stage.config.deblurring.select == "best_pairs" and all(
+        load_checkpoint(path)["step"] == 0 for path in best
+    )

@@ -1,11 +1,12 @@
 """Restored shots -> one result for each clip, of its size, length and rate."""
+
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from common.runtime.files import remove_leftovers
 from common.images import read_image, write_image
+from common.runtime.files import remove_leftovers
 from scripts.video.preparation import Clip
 from scripts.video.sources import VIDEO_SUFFIXES
 from scripts.video.writing import write_video
@@ -16,13 +17,16 @@ def deliver(clip: Clip, restored: Mapping[str, Path], target: Path, folder: Path
 
     restored: shot -> folder with its restored frames. folder: an existing place for unfinished files.
     """
+
     def frames() -> Iterator[np.ndarray]:
         for shot in clip.shots:
             for index in range(shot.start, shot.stop):
                 yield read_image(restored[shot.video] / f"{index:06d}.png")
 
     if target.suffix.lower() in VIDEO_SUFFIXES:
-        return write_video(target, frames, clip.frames, clip.fps, Path(clip.source) if clip.is_video else None, folder)
+        return write_video(
+            target, frames, clip.frames, clip.fps, Path(clip.source) if clip.is_video else None, folder
+        )
     names = clip.names or [f"{index:06d}" for index in range(clip.frames)]
     for name, frame in zip(names, frames()):
         write_image(target / f"{name}.png", frame)

@@ -1,16 +1,18 @@
 """How long the adaptation of a clip will take, from one measured piece of each kind of work."""
+
 import time
 from collections.abc import Callable
 
 import torch
 
-from BlurringModel.main import frames_to_blur, load_network as load_diffusion
+from BlurringModel.main import frames_to_blur
+from BlurringModel.main import load_network as load_diffusion
 from BlurringModel.moments import REACH
 from BlurringModel.windows import context_window
-from common.runtime.distributed import mixed_precision
 from common.flow import load_flow
 from common.images import read_image
 from common.regions_file import Region
+from common.runtime.distributed import mixed_precision
 from common.stage import Stage
 from DBCGM.main import frame_condition, read_frames
 from DeblurringModel import models
@@ -28,9 +30,12 @@ def seconds_left(stage: Stage, regions: list[Region], restored: int) -> dict[str
     regions: what stage 1 found; restored: number of frames that will be restored. Nothing is written.
     """
     anchored = len(frames_to_blur(regions)) if stage.config.deblurring.anchors else 0
-    return {"blur conditions": conditions_seconds(stage, regions), "reblurring": reblurring_seconds(stage, regions),
-            "fine-tuning": fine_tuning_seconds(stage, regions),
-            "restoring": restoring_seconds(stage, regions, restored + anchored)}
+    return {
+        "blur conditions": conditions_seconds(stage, regions),
+        "reblurring": reblurring_seconds(stage, regions),
+        "fine-tuning": fine_tuning_seconds(stage, regions),
+        "restoring": restoring_seconds(stage, regions, restored + anchored),
+    }
 
 
 def measured(work: Callable[[], object]) -> float:
@@ -69,11 +74,16 @@ def reblurring_seconds(stage: Stage, regions: list[Region]) -> float:
     else:
         windows = [_span(box, config.margin) for frame in frames for box in frame.boxes]
     height, width = (-(-side // network.model.multiple) * network.model.multiple for side in windows[0])
-    given = torch.zeros(1, 9, height, width, device=stage.world.device).contiguous(memory_format=torch.channels_last)
+    given = torch.zeros(1, 9, height, width, device=stage.world.device).contiguous(
+        memory_format=torch.channels_last
+    )
     step = torch.ones(1, device=stage.world.device)
 
     def one_pass() -> None:
-        with torch.inference_mode(), mixed_precision(network, stage.world.device, stage.config.runtime.precision):
+        with (
+            torch.inference_mode(),
+            mixed_precision(network, stage.world.device, stage.config.runtime.precision),
+        ):
             network.model(given, step)
 
     area = sum(rows * columns for rows, columns in windows) / (height * width)
@@ -97,7 +107,7 @@ def fine_tuning_seconds(stage: Stage, regions: list[Region]) -> float:
     def step() -> None:
         with mixed_precision(network, stage.world.device, stage.config.runtime.precision):
             restored = network(windows)
-            loss = facts.adaptation_loss(restored[:, :1], windows[:, REACH:REACH + 1])
+            loss = facts.adaptation_loss(restored[:, :1], windows[:, REACH : REACH + 1])
         loss.backward()
 
     return epochs * per_epoch * measured(step)

@@ -1,4 +1,5 @@
 """Where a run writes: its folder, and the results that people want."""
+
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ RESULT = "result.json"
 class Place:
     """The folder of a run and the places of its results.
 
-    out: what --out names, a video file (for one clip) or the folder; None: a folder below the current one, named after
-    the clip. Raises UserError for a file with several clips, or a folder that is, holds or lies within a clip.
+    out: what --out names, a video file (for one clip) or the folder; None: a folder below the current one,
+    named after the clip. Raises UserError for a file with several clips, or a folder that is, holds or lies
+    within a clip.
     """
 
     def __init__(self, out: Path | None, sources: list[Source]) -> None:
@@ -31,21 +33,31 @@ class Place:
         elif out is not None:
             self.folder = out
         else:
-            name = "deblurred" if single is None else f"{single.stem if single.is_file() else single.name}_deblurred"
+            name = (
+                "deblurred"
+                if single is None
+                else f"{single.stem if single.is_file() else single.name}_deblurred"
+            )
             self.folder = Path.cwd() / name
         if self.folder.exists() and not self.folder.is_dir():
             raise UserError(f"{self.folder}: is a file, a folder is needed; choose another place with --out")
         for source in sources:
             path = source.path.resolve()
-            if path in (self.folder, self._file) or path.is_relative_to(self.folder) or self.folder.is_relative_to(path):
+            if (
+                path in (self.folder, self._file)
+                or path.is_relative_to(self.folder)
+                or self.folder.is_relative_to(path)
+            ):
                 raise UserError(f"{source.path}: would be written over; choose another place with --out")
 
     def results(self, clips: list[Clip]) -> list[Path]:
         """The result of each clip: a video file, or the folder of its images."""
         if self._file is not None:
             return [self._file]
-        return [self.folder / f"{clip.name}.mp4" if clip.is_video else self.folder / "restored" / clip.name
-                for clip in clips]
+        return [
+            self.folder / f"{clip.name}.mp4" if clip.is_video else self.folder / "restored" / clip.name
+            for clip in clips
+        ]
 
     def check(self, clips: list[Clip]) -> None:
         """UserError where a result could not be written, or would replace a file that is not from here."""
@@ -54,30 +66,50 @@ class Place:
             if path.suffix.lower() in VIDEO_SUFFIXES:
                 check_target(path, clip.width, clip.height)
                 if path.exists() and str(path) not in own:
-                    raise UserError(f"{path}: exists already and is not from this command; remove it, or choose another "
-                                    "place with --out")
+                    raise UserError(
+                        f"{path}: exists already and is not from this command; remove it, or choose another "
+                        "place with --out"
+                    )
 
     def done(self, clips: list[Clip], settings: Any) -> bool:
         """Whether the results are there, made with these settings, and unchanged since."""
         record = self._record()
-        return record.get("settings") == settings and record.get("done") is True and all(
-            path.exists() and record["results"].get(str(path)) == _digest(path) for path in self.results(clips))
+        return (
+            record.get("settings") == settings
+            and record.get("done") is True
+            and all(
+                path.exists() and record["results"].get(str(path)) == _digest(path)
+                for path in self.results(clips)
+            )
+        )
 
     def begin(self, clips: list[Clip]) -> None:
-        """Note down which files will be written, so that they are known as own ones should the run be killed."""
-        write_json(self.folder / RESULT, {"done": False, "results": {str(path): None for path in self.results(clips)}})
+        """Note down which files will be written, so that they are known as own ones should the run be
+        killed."""
+        write_json(
+            self.folder / RESULT,
+            {"done": False, "results": {str(path): None for path in self.results(clips)}},
+        )
 
     def finish(self, clips: list[Clip], settings: Any) -> None:
         """Note down that everything is written."""
-        write_json(self.folder / RESULT, {"done": True, "settings": settings,
-                                          "results": {str(path): _digest(path) for path in self.results(clips)}})
+        write_json(
+            self.folder / RESULT,
+            {
+                "done": True,
+                "settings": settings,
+                "results": {str(path): _digest(path) for path in self.results(clips)},
+            },
+        )
 
     def empty(self) -> None:
         """Remove everything that an earlier run wrote."""
         if not self.folder.exists() or not any(self.folder.iterdir()):
             return
         if not (self.folder / RECORD).is_file():
-            raise UserError(f"{self.folder}: not emptied by --overwrite, because it holds no {RECORD} of this command")
+            raise UserError(
+                f"{self.folder}: not emptied by --overwrite, because it holds no {RECORD} of this command"
+            )
         for path in self._record().get("results", {}):
             if Path(path) == self._file:
                 Path(path).unlink(missing_ok=True)

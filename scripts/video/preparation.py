@@ -1,4 +1,5 @@
 """Clips -> a data set of shots that the stages read, and a record of what came from where."""
+
 import contextlib
 import shutil
 from dataclasses import asdict, dataclass
@@ -6,10 +7,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from common.runtime import locks
 from common.errors import UserError
-from common.runtime.files import is_leftover, read_json, remove_leftovers, write_json
 from common.images import write_image
+from common.runtime import locks
+from common.runtime.files import is_leftover, read_json, remove_leftovers, write_json
 from scripts.video.cuts import CutDetector
 from scripts.video.sources import Source
 
@@ -21,7 +22,9 @@ FEWEST = 5
 
 @dataclass(frozen=True)
 class Shot:
-    """Frames start .. stop - 1 of a clip, a video of their own for the stages: no window and no flow crosses a cut."""
+    """Frames start .. stop - 1 of a clip, a video of their own for the stages: no window and no flow crosses
+    a cut."""
+
     video: str
     start: int
     stop: int
@@ -30,6 +33,7 @@ class Shot:
 @dataclass(frozen=True)
 class Clip:
     """One clip as it was read. `names` are those of its images, empty for a video file."""
+
     name: str
     source: str
     identity: str
@@ -44,26 +48,32 @@ class Clip:
 
 
 def prepare(sources: list[Source], folder: Path) -> list[Clip]:
-    """Write all frames to <folder>/frames/<shot>/Blur/RGB/<frame>.png and the record <folder>/clip.json, unless that is
-    done already.
+    """Write all frames to <folder>/frames/<shot>/Blur/RGB/<frame>.png and the record <folder>/clip.json,
+    unless that is done already.
 
-    Raises UserError for clips that cannot be read or have fewer than five frames, then nothing is left behind; where the
-    folder was made from other clips; and for a folder with something else in it.
+    Raises UserError for clips that cannot be read or have fewer than five frames, then nothing is left
+    behind; where the folder was made from other clips; and for a folder with something else in it.
     """
     record, created, unfinished = folder / RECORD, _first_missing(folder), folder / _UNFINISHED
     try:
         locks.hold(folder)
         locks.hold_below(folder)
         known = _known(record, sources) if record.exists() else None
-        if known is None and any(entry.name != locks.LOCK and not is_leftover(entry) for entry in folder.iterdir()):
-            raise UserError(f"{folder}: holds files that are not of this command; choose another place with --out")
+        if known is None and any(
+            entry.name != locks.LOCK and not is_leftover(entry) for entry in folder.iterdir()
+        ):
+            raise UserError(
+                f"{folder}: holds files that are not of this command; choose another place with --out"
+            )
         remove_leftovers(folder)
         if known:
             return known
         # First, so that a run that is killed later finds the folder to be its own.
         write_json(record, {"clips": []})
     except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another place with --out") from None
+        raise UserError(
+            f"{folder}: cannot be written ({error.strerror}); choose another place with --out"
+        ) from None
     try:
         for leftover in (unfinished, folder / FRAMES):
             shutil.rmtree(leftover, ignore_errors=True)
@@ -82,11 +92,19 @@ def prepare(sources: list[Source], folder: Path) -> list[Clip]:
 
 
 def note(folder: Path, clips: list[Clip], said: list[str]) -> None:
-    """Write the record: the clips, and at its top what a report shows; `said`: notes beside those on the clips."""
+    """Write the record: the clips, and at its top what a report shows; `said`: notes beside those on the
+    clips."""
     notes = [f"{clip.name}: {words}" for clip in clips for words in clip.notes]
-    write_json(folder / RECORD, {"source": ", ".join(clip.source for clip in clips), "fps": clips[0].fps,
-                                 "frames": sum(clip.frames for clip in clips), "notes": notes + said,
-                                 "clips": [asdict(clip) for clip in clips]})
+    write_json(
+        folder / RECORD,
+        {
+            "source": ", ".join(clip.source for clip in clips),
+            "fps": clips[0].fps,
+            "frames": sum(clip.frames for clip in clips),
+            "notes": notes + said,
+            "clips": [asdict(clip) for clip in clips],
+        },
+    )
 
 
 def _first_missing(folder: Path) -> Path | None:
@@ -118,20 +136,36 @@ def _names(sources: list[Source]) -> list[str]:
 
 def _extract(source: Source, name: str, folder: Path) -> Clip:
     detector, starts, videos, size, count = CutDetector(), [], [], (0, 0), 0
-    for count, frame in enumerate(tqdm(source.frames(), desc=f"reading {name}", unit="frame", dynamic_ncols=True), 1):
+    for count, frame in enumerate(
+        tqdm(source.frames(), desc=f"reading {name}", unit="frame", dynamic_ncols=True), 1
+    ):
         if detector.starts_shot(frame) or count == 1:
             starts.append(count - 1)
             videos.append(_free(folder, name, len(starts)))
             size = frame.shape[1::-1]
         write_image(folder / videos[-1] / BLUR / f"{count - 1:06d}.png", frame)
     if count < FEWEST:
-        raise UserError(f"{source.path}: has {count} frame{'s' * (count != 1)}; at least {FEWEST} are needed (a window is "
-                        "five frames)")
+        raise UserError(
+            f"{source.path}: has {count} frame{'s' * (count != 1)}; at least {FEWEST} are needed (a window is "
+            "five frames)"
+        )
     if len(starts) > 1:
-        source.notes.append(f"{len(starts)} shots, cut before frame {', '.join(str(start) for start in starts[1:])}")
+        source.notes.append(
+            f"{len(starts)} shots, cut before frame {', '.join(str(start) for start in starts[1:])}"
+        )
     shots = [Shot(*shot) for shot in zip(videos, starts, [*starts[1:], count])]
-    return Clip(name, str(source.path), source.identity(), source.is_video, source.fps, count, *size, source.names,
-                source.notes, shots)
+    return Clip(
+        name,
+        str(source.path),
+        source.identity(),
+        source.is_video,
+        source.fps,
+        count,
+        *size,
+        source.names,
+        source.notes,
+        shots,
+    )
 
 
 def _free(folder: Path, name: str, number: int) -> str:
@@ -143,14 +177,20 @@ def _free(folder: Path, name: str, number: int) -> str:
 
 
 def _known(record: Path, sources: list[Source]) -> list[Clip]:
-    """The clips of an earlier run, which have to be these; none where it did not come to the end of reading them."""
+    """The clips of an earlier run, which have to be these; none where it did not come to the end of reading
+    them."""
     try:
-        clips = [Clip(**{**clip, "shots": [Shot(**shot) for shot in clip["shots"]]}) for clip in read_json(record)["clips"]]
+        clips = [
+            Clip(**{**clip, "shots": [Shot(**shot) for shot in clip["shots"]]})
+            for clip in read_json(record)["clips"]
+        ]
     except (KeyError, TypeError):
         raise UserError(f"{record}: damaged; start again with --overwrite") from None
     before, now = [clip.identity for clip in clips], [source.identity() for source in sources]
     if clips and before != now:
-        raise UserError(f"{record.parent}: was made from {', '.join(clip.source for clip in clips)}, which "
-                        f"{'has changed' if len(before) == len(now) else 'was not given alone'}; use --overwrite to start "
-                        "again, or another place with --out")
+        raise UserError(
+            f"{record.parent}: was made from {', '.join(clip.source for clip in clips)}, which "
+            f"{'has changed' if len(before) == len(now) else 'was not given alone'}; use --overwrite to start "
+            "again, or another place with --out"
+        )
     return clips

@@ -1,4 +1,5 @@
 """Clips as people have them, video files and folders of images, read frame by frame."""
+
 import hashlib
 import os
 from collections.abc import Iterator
@@ -20,7 +21,8 @@ VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi")
 """Video files that can be written; any that OpenCV decodes can be read."""
 IMAGES_FPS, UNKNOWN_FPS = 25.0, 25.0
 _COUNTED_SUFFIXES = (".mp4", ".mov", ".m4v")
-"""Containers that list every frame, so that fewer decoded ones mean a damaged file. Others state an estimate."""
+"""Containers that list every frame, so that fewer decoded ones mean a damaged file. Others state an
+estimate."""
 _MOST_MISSING = 0.1
 
 # FFmpeg within OpenCV would print its own lines about a damaged file; ours says what to do.
@@ -29,7 +31,9 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 @dataclass
 class Source:
-    """A clip. `fps` and `notes` (what was converted or is unusual, in words) are complete when all frames are read."""
+    """A clip. `fps` and `notes` (what was converted or is unusual, in words) are complete when all frames are
+    read."""
+
     path: Path
     fps: float = IMAGES_FPS
     notes: list[str] = field(default_factory=list)
@@ -42,11 +46,13 @@ class Source:
         return self.path.is_file()
 
     def frames(self) -> Iterator[np.ndarray]:
-        """All frames, uint8 RGB (H, W, 3), as many as can be decoded. Raises UserError for what cannot be read."""
+        """All frames, uint8 RGB (H, W, 3), as many as can be decoded. Raises UserError for what cannot be
+        read."""
         return self._decoded() if self.is_video else self._images()
 
     def identity(self) -> str:
-        """What tells this clip from another: a digest of the file, or of the images' names, sizes and times."""
+        """What tells this clip from another: a digest of the file, or of the images' names, sizes and
+        times."""
         if self.is_video:
             return sha256(self.path)
         listed = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in images_of(self.path)]
@@ -57,7 +63,9 @@ class Source:
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
         capture = cv2.VideoCapture(str(self.path), cv2.CAP_FFMPEG)
         if not capture.isOpened():
-            raise UserError(f"{self.path}: not a video that can be decoded (damaged, cut off, or not a video at all)")
+            raise UserError(
+                f"{self.path}: not a video that can be decoded (damaged, cut off, or not a video at all)"
+            )
         # Rotation that the file asks for is applied.
         capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
         fps, claimed = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
@@ -72,8 +80,10 @@ class Source:
         if not count:
             raise UserError(f"{self.path}: holds no frame that can be decoded (damaged or cut off?)")
         if self.path.suffix.lower() in _COUNTED_SUFFIXES and count < (1 - _MOST_MISSING) * claimed:
-            raise UserError(f"{self.path}: only {count} of {claimed:.0f} frames can be decoded, the file is cut off or "
-                            "damaged; copy it again, or save the part that plays as a new file")
+            raise UserError(
+                f"{self.path}: only {count} of {claimed:.0f} frames can be decoded, the file is cut off or "
+                "damaged; copy it again, or save the part that plays as a new file"
+            )
         self._set_rate(fps, times)
 
     def _set_rate(self, fps: float, times: list[float]) -> None:
@@ -94,8 +104,10 @@ class Source:
             image = read_image(path) if path.suffix.lower() in _CHECKED_SUFFIXES else _read_other(path)
             first = first or (path, image.shape)
             if image.shape != first[1]:
-                raise UserError(f"{path}: is {image.shape[1]} x {image.shape[0]} pixels, {first[0].name} is "
-                                f"{first[1][1]} x {first[1][0]}; all frames of a clip need one size")
+                raise UserError(
+                    f"{path}: is {image.shape[1]} x {image.shape[0]} pixels, {first[0].name} is "
+                    f"{first[1][1]} x {first[1][0]}; all frames of a clip need one size"
+                )
             for kind in _converted(path):
                 kinds[kind] = kinds.get(kind, 0) + 1
             yield image
@@ -114,7 +126,9 @@ def open_source(path: Path) -> Source:
         double = next((stem for stem in stems if stems.count(stem) > 1), None)
         if double is not None:
             raise UserError(f"{path}: holds several images named {double}; keep one of them")
-        others = sum(entry.is_file() and not entry.name.startswith(".") for entry in path.iterdir()) - len(found)
+        others = sum(entry.is_file() and not entry.name.startswith(".") for entry in path.iterdir()) - len(
+            found
+        )
         return Source(path, notes=[f"{others} other files passed over"] if others else [])
     if not path.is_file():
         raise UserError(f"{path}: does not exist; expected a video file or a folder of images")
@@ -125,9 +139,14 @@ def open_source(path: Path) -> Source:
 
 def images_of(folder: Path) -> list[Path]:
     """The image files of a folder, numerically by the digits of their names."""
-    return sorted((path for path in folder.iterdir()
-                   if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()),
-                  key=frame_order)
+    return sorted(
+        (
+            path
+            for path in folder.iterdir()
+            if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+        ),
+        key=frame_order,
+    )
 
 
 def _read_other(path: Path) -> np.ndarray:
@@ -151,6 +170,12 @@ def _converted(path: Path) -> list[str]:
     if stored is None:
         return []
     channels = stored.shape[2] if stored.ndim == 3 else 1
-    return [words for words, true in (("had more than 8 bits and were reduced to 8", stored.dtype != np.uint8),
-                                      ("were grey", channels == 1),
-                                      ("had transparency, which was dropped", channels == 4)) if true]
+    return [
+        words
+        for words, true in (
+            ("had more than 8 bits and were reduced to 8", stored.dtype != np.uint8),
+            ("were grey", channels == 1),
+            ("had transparency, which was dropped", channels == 4),
+        )
+        if true
+    ]

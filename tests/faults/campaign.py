@@ -1,7 +1,8 @@
-"""The whole fault campaign: every class of faults, one table. Usage: bash scripts/fault_campaign.sh [--output FOLDER]
+"""The whole fault campaign: every class of faults, one table. Usage: bash scripts/fault_campaign.sh [--output
+FOLDER]
 
-Cases that were survived are kept in <output>/results.jsonl and not run again; what was not survived is. Ends with exit
-code 1 where anything was not survived.
+Cases that were survived are kept in <output>/results.jsonl and not run again; what was not survived is. Ends
+with exit code 1 where anything was not survived.
 """
 
 import argparse
@@ -16,11 +17,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from common.runtime.files import write_text
-from common.runtime.provenance import code_version, library_versions
 from faults import classes
 from faults.jobs import Jobs
 from faults.trials import Trials
+
+from common.runtime.files import write_text
+from common.runtime.provenance import code_version, library_versions
 
 SHOWN = 20
 
@@ -124,7 +126,11 @@ def table(done: dict[tuple[str, str], dict]) -> str:
         survived = sum(not row["wrong"] for row in run_there)
         share = f"{survived} ({100 * survived / len(run_there):.4g} %)" if run_there else "-"
         lines.append(f"| {kind or '**all**'} | {len(run_there)} | {share} | {len(rows) - len(run_there)} |")
-    lost = [f"- {kind}, {name}: {'; '.join(row['wrong'])[:300]}" for (kind, name), row in done.items() if row["wrong"]]
+    lost = [
+        f"- {kind}, {name}: {'; '.join(row['wrong'])[:300]}"
+        for (kind, name), row in done.items()
+        if row["wrong"]
+    ]
     if lost:
         lines += ["", "Not survived:", "", *lost[:SHOWN]]
     return "\n".join(lines) + "\n"

@@ -96,7 +96,11 @@ def processes(jobs: Jobs, kills: int = KILLS, repeats: int = 1) -> Iterator[Name
 
 def disturbed(name: str, disturb: Callable, jobs: Jobs, job: Job, number: int) -> Named:
     """`disturb` on a job, its random moments drawn by class, job and number."""
-    return name, f"{job.name} {number}", lambda: disturb(jobs, job, random.Random(f"{SEED} {name} {job.name} {number}"))
+    return (
+        name,
+        f"{job.name} {number}",
+        lambda: disturb(jobs, job, random.Random(f"{SEED} {name} {job.name} {number}")),
+    )
 
 
 def scripts(place: Path) -> Iterator[Named]:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-import yaml
-
 import tiny
-from common.images import write_array
+import yaml
 from faults.trials import Case
+
+from common.images import write_array
 
 RSDM, DBCGM, BLURRING, STAGE_4 = "RSDM.main", "DBCGM.main", "BlurringModel.main", "DeblurringModel.main"
 FINE_TUNING = "DeblurringModel.deblur_finetune_DDP"
@@ -87,11 +87,15 @@ WRONG: dict[str, Callable[[np.ndarray], bytes]] = {
     "truncated": lambda a: saved(a)[:-100],
     "header alone": lambda a: saved(a)[:128],
     "half a header": lambda a: saved(a)[:40],
-    "claims a terabyte": lambda a: header("{'descr': '<f4', 'fortran_order': False, 'shape': (524288, 524288), }"),
+    "claims a terabyte": lambda a: header(
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (524288, 524288), }"
+    ),
     "claims more than any memory": lambda a: header(
         "{'descr': '<f4', 'fortran_order': False, 'shape': (9999999999, 9999999999), }"
     ),
-    "claims less than nothing": lambda a: header("{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 64), }"),
+    "claims less than nothing": lambda a: header(
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 64), }"
+    ),
     "code in the header": lambda a: header(f"__import__('os').system('touch {MARKER}')"),
     "code as type": lambda a: header(
         f"{{'descr': '__import__(\"os\").system(\"touch {MARKER}\")', 'fortran_order': False, 'shape': (2,), }}"
@@ -120,7 +124,11 @@ def arrays(rng: np.random.Generator) -> Iterator[Case]:
         )
         # The first condition there is in the alphabet; its video's maps around it are read again in stage 2.
         yield Case(
-            "arrays of stage 2", name, BLURRING, replaced("out/dbcgm/condition/a/*.npy", change), ("condition/a/",)
+            "arrays of stage 2",
+            name,
+            BLURRING,
+            replaced("out/dbcgm/condition/a/*.npy", change),
+            ("condition/a/",),
         )
     for number in range(10):
         share, bit = float(rng.random()), int(rng.integers(8))
@@ -161,7 +169,14 @@ def recipe(folder: Path, network: dict, **schedule: object) -> Path:
         "data": {"root": "data", "validation": "data"},
         "network": network,
         "diffusion": {"num_timesteps": 20, "sampling_steps": 2},
-        "schedule": {"steps": 3, "batch_size": 2, "crop_size": 32, "validate_every": 3, "save_every": 2, **schedule},
+        "schedule": {
+            "steps": 3,
+            "batch_size": 2,
+            "crop_size": 32,
+            "validate_every": 3,
+            "save_every": 2,
+            **schedule,
+        },
         "runtime": {"workers": 1, "device": "cpu"},
     }
     path = folder / "recipe.yaml"
@@ -190,7 +205,9 @@ def conditions() -> Iterator[Case]:
                 for path in (folder / "data").glob("*/Condition/*.npy"):
                     # Every value, since crops are looked at, not files.
                     path.write_bytes(
-                        saved(np.full_like(np.load(path), np.nan)) if kind == "NaN" else WRONG[kind](np.load(path))
+                        saved(np.full_like(np.load(path), np.nan))
+                        if kind == "NaN"
+                        else WRONG[kind](np.load(path))
                     )
 
             yield Case(
@@ -223,8 +240,8 @@ ENTRY = {"path": "out/test/a/ori/11.png", "bbox": [0, 0, 40, 40], "video": "a", 
 
 def regions(rng: np.random.Generator) -> Iterator[Case]:
     def written(text: str | bytes) -> Callable[[Path], None]:
-        return (
-            lambda folder: (folder / REGIONS).write_bytes(text if isinstance(text, bytes) else text.encode()) and None
+        return lambda folder: (
+            (folder / REGIONS).write_bytes(text if isinstance(text, bytes) else text.encode()) and None
         )
 
     whole = json.dumps({"sharp_regions": [ENTRY]})
@@ -337,8 +354,9 @@ def records() -> Iterator[Case]:
                 "settings.json",
                 f"{name}, {place}",
                 module,
-                lambda folder, place=place, text=text: (folder / "out" / place / "settings.json").write_text(text)
-                and None,
+                lambda folder, place=place, text=text: (
+                    (folder / "out" / place / "settings.json").write_text(text) and None
+                ),
                 (place,),
                 fresh=False,
             )
@@ -348,7 +366,9 @@ def records() -> Iterator[Case]:
             "metrics.json",
             name,
             STAGE_4,
-            lambda folder, text=text: (folder / "out/deblurring/ESTRNN/metrics.json").write_text(text) and None,
+            lambda folder, text=text: (
+                (folder / "out/deblurring/ESTRNN/metrics.json").write_text(text) and None
+            ),
             ("metrics.json",),
             fresh=False,
             either=True,
@@ -357,12 +377,18 @@ def records() -> Iterator[Case]:
         "metrics.json",
         "made_from alone",
         STAGE_4,
-        lambda folder: (folder / "out/deblurring/ESTRNN/metrics.json").write_text(
-            json.dumps(
-                {"made_from": json.loads((folder / "out/deblurring/ESTRNN/metrics.json").read_text())["made_from"]}
+        lambda folder: (
+            (folder / "out/deblurring/ESTRNN/metrics.json").write_text(
+                json.dumps(
+                    {
+                        "made_from": json.loads((folder / "out/deblurring/ESTRNN/metrics.json").read_text())[
+                            "made_from"
+                        ]
+                    }
+                )
             )
-        )
-        and None,
+            and None
+        ),
         ("metrics.json",),
         fresh=False,
         either=True,

@@ -1,7 +1,8 @@
 """python inject.py FAULT SCRIPT ARGUMENTS...: runs a script and disturbs the moment at which files appear.
 
-FAULT is `count:FILE` (append a line to FILE at each), `kill:N:before` or `kill:N:after` (SIGKILL at the N-th, before or
-after its renaming), `error:N:NAME` (the N-th and all after it fail with that errno), or `pause:SECONDS` (before each).
+FAULT is `count:FILE` (append a line to FILE at each), `kill:N:before` or `kill:N:after` (SIGKILL at the N-th,
+before or after its renaming), `error:N:NAME` (the N-th and all after it fail with that errno), or
+`pause:SECONDS` (before each).
 """
 
 import errno

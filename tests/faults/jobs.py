@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
-
 import tiny
+import yaml
 from faults.files import TRAINERS, recipe
 
 INJECT = Path(__file__).with_name("inject.py")
@@ -26,7 +25,8 @@ INFORMATIVE = ("times.json", "report.html")
 
 @dataclass
 class Job:
-    """A command whose results lie in `folder`. expected: an undisturbed run's files; renames: files it makes."""
+    """A command whose results lie in `folder`. expected: an undisturbed run's files; renames: files it
+    makes."""
 
     name: str
     command: list[str]
@@ -56,8 +56,13 @@ class Jobs:
             content["output"] = f"training/{name}"
             path = path.rename(self.case / f"{name}.yaml")
             path.write_text(yaml.safe_dump(content))
-            every[name] = ([f"{module.replace('.', '/')}.py", "--config", str(path)], self.case / "training" / name)
-        tiny.write_config(self.case, "video.yaml", deblurring={"epochs": 4, "anchors": 1, "learning_rate": 5e-5})
+            every[name] = (
+                [f"{module.replace('.', '/')}.py", "--config", str(path)],
+                self.case / "training" / name,
+            )
+        tiny.write_config(
+            self.case, "video.yaml", deblurring={"epochs": 4, "anchors": 1, "learning_rate": 5e-5}
+        )
         every["deblur_video"] = (
             [
                 "scripts/deblur_video.py",
@@ -175,7 +180,9 @@ def contents(folder: Path) -> dict[str, str]:
 def differences(expected: dict[str, str], found: dict[str, str]) -> list[str]:
     wrong = [f"missing: {name}" for name in expected if name not in found]
     wrong += [f"left over: {name}" for name in found if name not in expected]
-    return wrong + [f"differs: {name}" for name in expected if name in found and expected[name] != found[name]]
+    return wrong + [
+        f"differs: {name}" for name in expected if name in found and expected[name] != found[name]
+    ]
 
 
 def alive(marker: str) -> list[int]:
@@ -202,8 +209,8 @@ def files_in(folder: Path) -> int:
 
 
 def moments(process: subprocess.Popen, job: Job, files: int, delay: float) -> bool:
-    """Wait until the job has made so many files, then the delay; False where it ended before. The moment is counted in
-    files because seconds mean little on a busy machine."""
+    """Wait until the job has made so many files, then the delay; False where it ended before. The moment is
+    counted in files because seconds mean little on a busy machine."""
     while process.poll() is None and files_in(job.folder) < files:
         time.sleep(0.005)
     time.sleep(delay)
@@ -212,8 +219,8 @@ def moments(process: subprocess.Popen, job: Job, files: int, delay: float) -> bo
 
 @contextlib.contextmanager
 def small_disk(folder: Path, size: int) -> Iterator[None]:
-    """A file system of so many bytes at `folder`; what lies there in the end stays there. Raises OSError where mounting
-    is not allowed."""
+    """A file system of so many bytes at `folder`; what lies there in the end stays there. Raises OSError
+    where mounting is not allowed."""
     folder.mkdir(parents=True, exist_ok=True)
     mount("-t", "tmpfs", "-o", f"size={size}", "none", str(folder))
     kept = folder.with_name(f"{folder.name}.kept")

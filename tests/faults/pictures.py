@@ -10,10 +10,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from faults.trials import Case
 from PIL import Image
 
 from common.images import read_image, write_image
-from faults.trials import Case
 
 RSDM, STAGE_4 = "RSDM.main", "DeblurringModel.main"
 SYNTHETIC = "scripts.make_synthetic_dataset"
@@ -86,7 +86,9 @@ def damaged(rng: np.random.Generator) -> Iterator[Case]:
         )
     for number in range(15):
         index, share = int(rng.integers(8)), float(rng.random())
-        yield Case("PNG, truncated", str(number), RSDM, changed(cut(share), index), (f"b/Blur/RGB/{8 + index}.png",))
+        yield Case(
+            "PNG, truncated", str(number), RSDM, changed(cut(share), index), (f"b/Blur/RGB/{8 + index}.png",)
+        )
     for number in range(5):
         share, bit = float(rng.random()), int(rng.integers(8))
         yield Case(
@@ -111,7 +113,11 @@ def damaged(rng: np.random.Generator) -> Iterator[Case]:
         ("noise", rng.bytes(3000)),
     ):
         yield Case(
-            "no image inside", name, RSDM, changed(lambda data, content=content: content), ("b/Blur/RGB/11.png",)
+            "no image inside",
+            name,
+            RSDM,
+            changed(lambda data, content=content: content),
+            ("b/Blur/RGB/11.png",),
         )
 
 
@@ -122,7 +128,9 @@ def content(folder: Path, name: str, data: bytes) -> None:
 
 
 def photograph(size: tuple[int, int] = (120, 180)) -> bytes:
-    picture = cv2.GaussianBlur(np.random.default_rng(5).integers(0, 256, (*size, 3), dtype=np.uint8), (0, 0), 2)
+    picture = cv2.GaussianBlur(
+        np.random.default_rng(5).integers(0, 256, (*size, 3), dtype=np.uint8), (0, 0), 2
+    )
     return cv2.imencode(".jpg", picture)[1].tobytes()
 
 
@@ -246,7 +254,8 @@ def formats() -> Iterator[Case]:
 
     grey16 = Image.fromarray(np.random.default_rng(1).integers(0, 65536, (64, 72), dtype=np.uint16))
     modes = {
-        mode: lambda picture, mode=mode: encoded(picture.convert(mode), "PNG") for mode in ("L", "LA", "RGBA", "P", "1")
+        mode: lambda picture, mode=mode: encoded(picture.convert(mode), "PNG")
+        for mode in ("L", "LA", "RGBA", "P", "1")
     }
     modes |= {
         "16 bits": lambda picture: encoded(grey16, "PNG"),
@@ -285,7 +294,9 @@ def formats() -> Iterator[Case]:
         "wrong extension",
         "all frames named .jpg",
         RSDM,
-        lambda folder: [path.rename(path.with_suffix(".jpg")) for path in frame(folder).parent.iterdir()] and None,
+        lambda folder: (
+            [path.rename(path.with_suffix(".jpg")) for path in frame(folder).parent.iterdir()] and None
+        ),
         ("b/Blur/RGB",),
     )
     yield Case(
@@ -298,14 +309,20 @@ def formats() -> Iterator[Case]:
 
 
 def resized(
-    kinds: tuple[str, ...], indices: range | tuple[int, ...], height: int, width: int, videos: tuple[str, ...] = ("b",)
+    kinds: tuple[str, ...],
+    indices: range | tuple[int, ...],
+    height: int,
+    width: int,
+    videos: tuple[str, ...] = ("b",),
 ) -> Callable[[Path], None]:
     def act(folder: Path) -> None:
         for video in videos:
             for kind in kinds:
                 for index in indices:
                     path = frame(folder, video, index, kind)
-                    write_image(path, cv2.resize(read_image(path), (width, height), interpolation=cv2.INTER_AREA))
+                    write_image(
+                        path, cv2.resize(read_image(path), (width, height), interpolation=cv2.INTER_AREA)
+                    )
 
     return act
 
@@ -320,7 +337,9 @@ def sizes() -> Iterator[Case]:
             resized(("Blur",), (index,), height, width),
             ("b/Blur/RGB/", "one size"),
         )
-    yield Case("mixed sizes", "ground truth", STAGE_4, resized(("Sharp",), (2,), 60, 72), ("b/Sharp/RGB/10.png",))
+    yield Case(
+        "mixed sizes", "ground truth", STAGE_4, resized(("Sharp",), (2,), 60, 72), ("b/Sharp/RGB/10.png",)
+    )
     yield Case("mixed sizes", "two videos of different sizes", RSDM, resized(both, every, 50, 97), None)
     for height, width in (
         (1, 1),
@@ -336,9 +355,15 @@ def sizes() -> Iterator[Case]:
     ):
         # The video has no region; the other one has, and both are restored.
         yield Case(
-            "tiny videos", f"one of {width} x {height}", "faults.pipeline", resized(both, every, height, width), None
+            "tiny videos",
+            f"one of {width} x {height}",
+            "faults.pipeline",
+            resized(both, every, height, width),
+            None,
         )
-    yield Case("tiny videos", "all of 1 x 1", RSDM, resized(both, every, 1, 1, ("a", "b")), ("rsdm.min_size",))
+    yield Case(
+        "tiny videos", "all of 1 x 1", RSDM, resized(both, every, 1, 1, ("a", "b")), ("rsdm.min_size",)
+    )
     yield Case(
         "tiny videos",
         "four frames",
@@ -395,9 +420,24 @@ def names() -> Iterator[Case]:
             os.fsencode(folder / "data" / "b"), os.path.join(os.fsencode(folder / "data"), os.fsencode(name))
         )
 
-    odd = ("a b", "ü 日本", "-x", "*", "..b", "settings.json", "weights", "None", "b\\c", ".hidden", "con", "%s")
+    odd = (
+        "a b",
+        "ü 日本",
+        "-x",
+        "*",
+        "..b",
+        "settings.json",
+        "weights",
+        "None",
+        "b\\c",
+        ".hidden",
+        "con",
+        "%s",
+    )
     for name in odd:
-        yield Case("video names", name, "faults.pipeline", moved(name), ("out",) if name == "settings.json" else None)
+        yield Case(
+            "video names", name, "faults.pipeline", moved(name), ("out",) if name == "settings.json" else None
+        )
     for name in ("b\nc", b"\xff", "\x07"):
         yield Case("video names", repr(name), RSDM, moved(name), ("data",))
 
@@ -431,7 +471,11 @@ def links() -> Iterator[Case]:
     yield Case("links", "a video to the data set", RSDM, to(".", lambda folder: folder / "data" / "b"), None)
     yield Case("links", "a video to itself", RSDM, to("b", lambda folder: folder / "data" / "b"), None)
     yield Case(
-        "links", "the data set to itself", RSDM, to("data", lambda folder: folder / "data"), ("data", "dataset.root")
+        "links",
+        "the data set to itself",
+        RSDM,
+        to("data", lambda folder: folder / "data"),
+        ("data", "dataset.root"),
     )
     yield Case(
         "links",

@@ -1,4 +1,5 @@
-"""Faults that happen to running processes. Each function disturbs a job once and returns what is wrong afterwards."""
+"""Faults that happen to running processes. Each function disturbs a job once and returns what is wrong
+afterwards."""
 
 import os
 import random
@@ -8,14 +9,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from common.runtime.interrupts import MESSAGE
 from faults.jobs import (
     Job,
     Jobs,
     alive,
     children,
-    differences,
     contents,
+    differences,
     ended,
     message_of,
     moments,
@@ -24,13 +24,15 @@ from faults.jobs import (
     start,
 )
 
+from common.runtime.interrupts import MESSAGE
+
 ROOM = 64 * 2**20
 ERRORS = ("ENOSPC", "EROFS", "EDQUOT", "EIO", "EFBIG")
 
 
 def killed(jobs: Jobs, job: Job, rng: random.Random) -> list[str]:
-    """SIGKILL at a random moment, up to three times, then the end: after some file and some more time, or exactly
-    before or after a file appears."""
+    """SIGKILL at a random moment, up to three times, then the end: after some file and some more time, or
+    exactly before or after a file appears."""
     jobs.fresh(job)
     for _ in range(rng.choice((1, 1, 2, 3))):
         if rng.random() < 0.5:
@@ -81,7 +83,9 @@ def asked_to_end(
             if said.splitlines()[-1:] != [MESSAGE] or "Traceback" in said:
                 wrong.append(f"not the clean message: {said[-300:]}")
         hidden = [path for path in job.folder.rglob(".*") if path.is_file()]
-        return wrong + [f"left behind: {path.name}" for path in hidden] + (jobs.finish(job) if not wrong else [])
+        return (
+            wrong + [f"left behind: {path.name}" for path in hidden] + (jobs.finish(job) if not wrong else [])
+        )
 
     return disturb
 
@@ -102,7 +106,8 @@ def wait_for(condition: Callable[[], bool], seconds: float = 300.0) -> bool:
 
 
 def one_of_two_killed(expected: dict[str, dict[str, str]]) -> Callable[[Jobs, Job, random.Random], list[str]]:
-    """Under torchrun, SIGKILL of one of two processes. expected: undisturbed results of two processes, filled here."""
+    """Under torchrun, SIGKILL of one of two processes. expected: undisturbed results of two processes, filled
+    here."""
 
     def disturb(jobs: Jobs, job: Job, rng: random.Random) -> list[str]:
         if job.name not in expected:

@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import yaml
-
-import tiny
-from common.config import Config, TrainConfig
 from faults.files import MARKER, TRAINERS, recipe
 from faults.trials import Case
+
+from common.config import Config, TrainConfig
 
 RSDM, TRAINER = "RSDM.main", "RSDM.bme.train"
 
@@ -65,7 +64,12 @@ def wrong_values(hint: object, facts: dict) -> Iterator[tuple[str, object]]:
     if kind is not dict:
         yield "a mapping", {"a": 1}
     if kind is float:
-        yield from (("not a number", float("nan")), ("infinite", float("inf")), ("a word", "much"), ("true", True))
+        yield from (
+            ("not a number", float("nan")),
+            ("infinite", float("inf")),
+            ("a word", "much"),
+            ("true", True),
+        )
     if kind is int:
         yield from (
             ("a fraction", 1.5),
@@ -118,7 +122,9 @@ TEXTS: dict[str, str | bytes] = {
     "subprocess": f"!!python/object/apply:subprocess.call [[touch, {MARKER}]]",
     "own tag": "rsdm: !thing {a: 1}",
     "a billion laughs": LAUGHS,
-    "laughs in a mapping": LAUGHS.replace("a0: &a0", "blurring: {architecture: &a0").replace("x]\na1", "x]}\na1"),
+    "laughs in a mapping": LAUGHS.replace("a0: &a0", "blurring: {architecture: &a0").replace(
+        "x]\na1", "x]}\na1"
+    ),
     "alias to itself": "blurring: {architecture: &a {b: *a}}",
     "deep": "rsdm: " + "[" * 20000,
     "deep mapping": "rsdm: " + "{a: " * 5000,
@@ -181,7 +187,15 @@ def yaml_files() -> Iterator[Case]:
             (folder / "circle.yaml").write_text("base: wrong.yaml")
 
         module = "DeblurringModel.main" if name == "model climbs" else RSDM
-        yield Case("YAML", name, module, act, (NAMES.get(name, "wrong.yaml"),), ("--config", "wrong.yaml"), light=True)
+        yield Case(
+            "YAML",
+            name,
+            module,
+            act,
+            (NAMES.get(name, "wrong.yaml"),),
+            ("--config", "wrong.yaml"),
+            light=True,
+        )
     for name, option in (
         ("python object", f"rsdm.width=!!python/object/apply:os.system [touch {MARKER}]"),
         ("no key", "=3"),

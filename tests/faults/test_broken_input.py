@@ -1,9 +1,10 @@
-"""Broken footage, results, configurations and weights: a share of the cases, so that the suite stays short."""
+"""Broken footage, results, configurations and weights: a share of the cases, so that the suite stays
+short."""
+
 from collections.abc import Callable, Iterator
 from itertools import islice
 
 import pytest
-
 from faults.files import results
 from faults.pictures import footage
 from faults.settings import configurations
@@ -22,7 +23,9 @@ def trials(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trials]:
 
 
 @pytest.mark.parametrize("cases", [footage, results, configurations, strangers])
-def test_broken_input_is_refused_in_one_line_or_handled(trials: Trials, cases: Callable[[int], Iterator[Case]]) -> None:
+def test_broken_input_is_refused_in_one_line_or_handled(
+    trials: Trials, cases: Callable[[int], Iterator[Case]]
+) -> None:
     chosen = list(islice(cases(SEED), 0, None, EVERY))
     assert len(chosen) > 3
     wrong = {f"{case.group}: {case.name}": found for case in chosen if (found := trials.run(case))}

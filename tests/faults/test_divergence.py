@@ -1,24 +1,32 @@
-"""A training that runs away stops in one line and leaves the last good state; one that works is left alone."""
+"""A training that runs away stops in one line and leaves the last good state; one that works is left
+alone."""
 
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import tiny
 import torch
 from torch import Tensor, nn
 
-import tiny
-from common.runtime import locks
 from common.checkpoints import load_checkpoint
+from common.errors import UserError
+from common.runtime import locks
 from common.runtime.distributed import World
 from common.training.divergence import FAR, NEGLIGIBLE
-from common.errors import UserError
 from common.training.loop import Plan, Task, fit
 
 ALONE = World(0, 1, torch.device("cpu"))
 PLAN = Plan(
-    80, 2, lambda step: 1e-3, workers=0, validate_every=20, save_every=20, label="a training", section="deblurring"
+    80,
+    2,
+    lambda step: 1e-3,
+    workers=0,
+    validate_every=20,
+    save_every=20,
+    label="a training",
+    section="deblurring",
 )
 
 
@@ -83,7 +91,9 @@ def test_a_loss_that_is_not_finite_stops_at_once(tmp_path: Path, value: float) -
     ):
         assert words in message
     stored = load_checkpoint(tmp_path / "last.pth")
-    assert stored["step"] == 60 and all(torch.isfinite(value).all() for value in stored["model_state"].values())
+    assert stored["step"] == 60 and all(
+        torch.isfinite(value).all() for value in stored["model_state"].values()
+    )
 
 
 def test_before_the_first_checkpoint_there_is_none(tmp_path: Path) -> None:
@@ -101,7 +111,10 @@ def test_weights_spoiled_by_a_step_with_a_good_loss_are_not_saved(tmp_path: Path
     message = stopped(tmp_path, At(39, spoil))
     assert "diverged at step 40, weights are NaN or infinite" in message
     assert load_checkpoint(tmp_path / "last.pth")["step"] == 20
-    assert all(torch.isfinite(value).all() for value in load_checkpoint(tmp_path / "best.pth")["model_state"].values())
+    assert all(
+        torch.isfinite(value).all()
+        for value in load_checkpoint(tmp_path / "best.pth")["model_state"].values()
+    )
 
 
 def test_a_loss_far_above_the_starts_stops_before_it_is_saved(tmp_path: Path) -> None:
@@ -113,7 +126,9 @@ def test_a_loss_far_above_the_starts_stops_before_it_is_saved(tmp_path: Path) ->
 
 def test_a_lower_rate_goes_through(tmp_path: Path) -> None:
     torch.manual_seed(1)
-    rows = fit(Line(), Task(batch, plain), replace(PLAN, learning_rate=lambda step: 3e-3), tmp_path, ALONE, {})
+    rows = fit(
+        Line(), Task(batch, plain), replace(PLAN, learning_rate=lambda step: 3e-3), tmp_path, ALONE, {}
+    )
     assert rows[-1]["loss"] < rows[0]["loss"]
 
 
@@ -151,7 +166,9 @@ def test_fine_tuning_names_its_own_settings_and_starts_again_as_the_house_has_it
     for stage in tiny.STAGES[:3]:
         tiny.run(stage, config)
     main = "DeblurringModel.deblur_finetune_DDP"
-    with pytest.raises(UserError, match="stage 4, fine-tuning: diverged at step .* Lower deblurring.learning_rate"):
+    with pytest.raises(
+        UserError, match="stage 4, fine-tuning: diverged at step .* Lower deblurring.learning_rate"
+    ):
         tiny.run(main, config)
     with pytest.raises(UserError, match="stopped after|no adapted weights"):
         tiny.run("DeblurringModel.deblur_inference", config)

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from faults import classes
 from faults.jobs import Jobs
 from faults.trials import Trials

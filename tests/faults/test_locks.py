@@ -1,4 +1,5 @@
 """One process per folder: who is told what, and what is left of a lock."""
+
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -6,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from common.runtime import locks
 from common.errors import UserError
+from common.runtime import locks
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLD = """
@@ -24,8 +25,12 @@ sys.stdin.read()
 
 def holder(folder: Path, then: str = "") -> subprocess.Popen:
     """Another process that holds `folder` until its input is closed, then does `then`."""
-    process = subprocess.Popen([sys.executable, "-c", HOLD.format(root=str(ROOT), folder=str(folder), then=then)],
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD.format(root=str(ROOT), folder=str(folder), then=then)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdout.readline() == "held\n"
     return process
 

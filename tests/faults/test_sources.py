@@ -1,4 +1,5 @@
-"""No source loads what could run code: every way of doing so that there is in the libraries used here is looked for."""
+"""No source loads what could run code: every way of doing so that there is in the libraries used here is
+looked for."""
 
 import ast
 from collections.abc import Iterator
@@ -43,7 +44,9 @@ def _problems(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {
-                item.asname or item.name.partition(".")[0]: item.name if item.asname else item.name.partition(".")[0]
+                item.asname or item.name.partition(".")[0]: item.name
+                if item.asname
+                else item.name.partition(".")[0]
                 for item in node.names
             }
             yield from (
@@ -72,7 +75,9 @@ def _problems(tree: ast.Module) -> Iterator[str]:
             if isinstance(given.get("shell"), ast.Constant) and given["shell"].value:
                 yield f"line {node.lineno}: shell=True"
         elif (
-            isinstance(node, (ast.Attribute, ast.Name)) and _dotted(node, names) in NEEDS and not _is_called(tree, node)
+            isinstance(node, (ast.Attribute, ast.Name))
+            and _dotted(node, names) in NEEDS
+            and not _is_called(tree, node)
         ):
             # Handed on as a function, nobody sees with which arguments it is called.
             yield f"line {node.lineno}: {_dotted(node, names)} handed on"

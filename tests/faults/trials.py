@@ -1,4 +1,5 @@
-"""A trial: a copy of a finished tiny case, something broken in it, one stage called, and what has to hold then."""
+"""A trial: a copy of a finished tiny case, something broken in it, one stage called, and what has to hold
+then."""
 
 import json
 import os
@@ -11,13 +12,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-
 import tiny
+
 from common.checkpoints import load_checkpoint
 from common.errors import UserError
 
 LIMIT = 300.0
-"""Seconds after which a trial counts as hanging; on the tiny case a stage takes two, more on a busy machine."""
+"""Seconds after which a trial counts as hanging; on the tiny case a stage takes two, more on a busy
+machine."""
 NOISE = ("libpng", "Corrupt JPEG", "Premature end", "[ WARN", "[ERROR")
 """Starts of lines that image decoders print themselves."""
 OF_STAGE = {
@@ -30,10 +32,11 @@ OF_STAGE = {
 
 @dataclass(frozen=True)
 class Case:
-    """`arrange` breaks something in a case's folder (and may return arguments), then `module` is run in the folder.
+    """`arrange` breaks something in a case's folder (and may return arguments), then `module` is run in the
+    folder.
 
-    words: what the one line of complaint has to name; None where the input is to be handled: exit code 0; both may
-    happen where `either`. fresh: results of the stage and those after it are removed first.
+    words: what the one line of complaint has to name; None where the input is to be handled: exit code 0;
+    both may happen where `either`. fresh: results of the stage and those after it are removed first.
     """
 
     group: str
@@ -159,7 +162,8 @@ def walk(folder: Path) -> list[Path]:
 
 
 def harm(world: Path, output: Path, before: dict[str, tuple[int, int]]) -> list[str]:
-    """Files written outside of the output folder, half-written ones, and what is not finite in those inside."""
+    """Files written outside of the output folder, half-written ones, and what is not finite in those
+    inside."""
     after = tree(world)
     wrong = [
         f"outside of the output folder: {name}"

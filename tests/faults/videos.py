@@ -4,18 +4,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
-
 import tiny
-from common.images import read_image, write_image
+import torch
 from faults.trials import Case
+
+from common.images import read_image, write_image
 
 PIPELINE = "faults.pipeline"
 
 
 def degenerate(seed: int) -> Iterator[Case]:
-    """All cases of this file; the same seed gives the same. Those with regions run through all four stages and end with
-    finite files; where there is none, stage 1 says so."""
+    """All cases of this file; the same seed gives the same. Those with regions run through all four stages
+    and end with finite files; where there is none, stage 1 says so."""
     rng = np.random.default_rng(seed)
     height, width = tiny.SIZE
     noise = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
@@ -50,7 +50,11 @@ def degenerate(seed: int) -> Iterator[Case]:
             )
     for how, constant in list(sharpness.items())[1:]:
         yield Case(
-            "videos", how, PIPELINE, arranged(None, constant), ("rsdm.min_size",) if how == "nothing sharp" else None
+            "videos",
+            how,
+            PIPELINE,
+            arranged(None, constant),
+            ("rsdm.min_size",) if how == "nothing sharp" else None,
         )
 
 
@@ -63,7 +67,8 @@ def dot(first: np.ndarray, index: int) -> np.ndarray:
 def arranged(
     picture: Callable[[int, np.ndarray], np.ndarray] | None, constant: tuple[float, float] | None
 ) -> Callable[[Path], None]:
-    """An arrangement: all frames and their ground truth replaced; BME's last layer made constant (weight, bias)."""
+    """An arrangement: all frames and their ground truth replaced; BME's last layer made constant (weight,
+    bias)."""
 
     def act(folder: Path) -> None:
         if picture is not None:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
-from common.checkpoints import load_checkpoint
 from faults.files import MARKER, TRAINERS, recipe
 from faults.trials import Case
+
+from common.checkpoints import load_checkpoint
 
 STAGES = {
     "RSDM.main": ("rsdm", "bme.pth"),
@@ -132,7 +132,12 @@ def hostile() -> Iterator[Case]:
                 (path.parent / "evil.pth").write_bytes(written({"model_state": call()}, "zip"))
 
             yield Case(
-                "hostile weights", f"{name}, {trainer}", trainer, start, ("evil.pth",), ("--config", "recipe.yaml")
+                "hostile weights",
+                f"{name}, {trainer}",
+                trainer,
+                start,
+                ("evil.pth",),
+                ("--config", "recipe.yaml"),
             )
 
 
@@ -190,7 +195,11 @@ def other() -> Iterator[Case]:
             def walked(value: object) -> object:
                 if isinstance(value, torch.Tensor):
                     return change(value) if value.is_floating_point() and value.numel() > 1 else value
-                return {name: walked(inside) for name, inside in value.items()} if isinstance(value, dict) else value
+                return (
+                    {name: walked(inside) for name, inside in value.items()}
+                    if isinstance(value, dict)
+                    else value
+                )
 
             return written(walked(weights_of(folder, file)), "zip")
 
@@ -208,13 +217,18 @@ def other() -> Iterator[Case]:
     }
     for module, (_, file) in STAGES.items():
         for name, change in changes.items():
-            yield Case("weights of another kind", f"{name}, {module}", module, put(module, every(change)), (file,))
+            yield Case(
+                "weights of another kind", f"{name}, {module}", module, put(module, every(change)), (file,)
+            )
         for stranger in {"bme.pth", "id_blau.pth", "estrnn.tar"} - {file}:
             yield Case(
                 "weights of another kind",
                 f"{stranger}, {module}",
                 module,
-                put(module, lambda folder, file, stranger=stranger: (folder / "weights" / stranger).read_bytes()),
+                put(
+                    module,
+                    lambda folder, file, stranger=stranger: (folder / "weights" / stranger).read_bytes(),
+                ),
                 (file,),
             )
         for name, content in (
@@ -268,7 +282,11 @@ def resumed() -> Iterator[Case]:
         "optimiser a list": lambda s: {**s, "step": 1, "optimizer_state": [1]},
         "step a word": lambda s: {**s, "step": "1"},
         "log a number": lambda s: {**s, "step": 1, "log": 3},
-        "NaN": lambda s: {**s, "step": 1, "model_state": {k: v * float("nan") for k, v in s["model_state"].items()}},
+        "NaN": lambda s: {
+            **s,
+            "step": 1,
+            "model_state": {k: v * float("nan") for k, v in s["model_state"].items()},
+        },
         "hostile": lambda s: {**s, "step": 1, "hook": Call(os.system, f"touch {MARKER}")},
         "no weights": lambda s: {"step": 1},
         "a list": lambda s: [1],
@@ -279,7 +297,14 @@ def resumed() -> Iterator[Case]:
             path = folder / "out/deblurring/ESTRNN/weights/last.pth"
             path.write_bytes(written(change(load_checkpoint(path)), "zip"))
 
-        yield Case("states to go on from", name, "DeblurringModel.deblur_finetune_DDP", act, ("last.pth",), fresh=False)
+        yield Case(
+            "states to go on from",
+            name,
+            "DeblurringModel.deblur_finetune_DDP",
+            act,
+            ("last.pth",),
+            fresh=False,
+        )
     for name, data in (("zero bytes", b""), ("half", None)):
 
         def act(folder: Path, data: bytes | None = data) -> None:

@@ -1,8 +1,9 @@
-"""Runs one trial after the other, each in a forked process: importing torch takes seconds, a fork milliseconds.
+"""Runs one trial after the other, each in a forked process: importing torch takes seconds, a fork
+milliseconds.
 
-Reads trials as JSON, one a line, from standard input and writes what came of them, one a line, to standard output:
-{"module", "arguments", "folder", "limit"} -> {"code", "out", "err", "seconds"}; code is None for a trial that had to be
-killed after `limit` seconds.
+Reads trials as JSON, one a line, from standard input and writes what came of them, one a line, to standard
+output: {"module", "arguments", "folder", "limit"} -> {"code", "out", "err", "seconds"}; code is None for a
+trial that had to be killed after `limit` seconds.
 """
 
 import importlib
@@ -19,7 +20,8 @@ import cv2
 import torch
 
 MEMORY = 4 * 2**30
-"""Bytes of address space that a trial may take beyond what is mapped at its start: a bomb fails rather than swaps."""
+"""Bytes of address space that a trial may take beyond what is mapped at its start: a bomb fails rather than
+swaps."""
 MODULES = (
     "RSDM.main",
     "DBCGM.main",
