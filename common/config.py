@@ -93,6 +93,7 @@ class BlurringConfig:
     steps: int = key(20, low=1)
     eta: float = key(0.0, low=0.0, high=1.0)
     prediction: str = key("noise", choices=("noise", "image"))
+    direction: str = key("vector", choices=("vector", "axis"))
     magnitude_scale: float = key(205.0, low=1.0)
     area: str = key("region", choices=("region", "frame"))
     margin: int = key(32, low=0)
@@ -202,6 +203,7 @@ class DiffusionConfig:
     offset_noise: float = key(0.0, low=0.0)
     timestep_power: float = key(1.0, low=0.1)
     prediction: str = key("noise", choices=("noise", "image"))
+    direction: str = key("vector", choices=("vector", "axis"))
     magnitude_scale: float = key(205.0, low=1.0)
 
 

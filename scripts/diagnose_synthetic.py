@@ -111,6 +111,8 @@ def figures(output: Path, config_path: Path, domain: str) -> dict[str, str]:
         "stage 2, direction: median error, degrees": f"{np.median(errors):.1f}",
         "stage 2, direction: wrong by 15 degrees or more, % of pixels": f"{100 * (errors >= 15).mean():.1f}",
         "stage 3, sharp crops reblurred with the true condition, against the true blurry ones, dB": f"{again['psnr_reblurred']:.2f}",
+        "the same, the condition turned by 90 degrees, dB": f"{again['psnr_turned']:.2f}",
+        "the same, blurred along straight lines, dB": f"{again['psnr_line']:.2f}",
         "the sharp crops themselves, against the same, dB": f"{again['psnr_sharp']:.2f}",
     }
 

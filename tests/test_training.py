@@ -21,11 +21,12 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from BlurringModel.id_blau.dataset import normalise_condition, sharp_condition_blur
+from BlurringModel.id_blau.dataset import encode_direction, normalise_condition, sharp_condition_blur
 from common.checkpoints import load_checkpoint
 from common.config import DiffusionConfig
 from common.errors import UserError
 from common.images import write_array, write_image
+from common.line_blur import turned
 from common.rendering.clips import render_clip
 from common.rendering.presets import PRESETS
 from common.runtime.distributed import World, mixed_precision
@@ -763,3 +764,18 @@ def test_magnitude_figures_of_a_perfect_and_a_constant_estimate():
 def test_rank_correlation(first, second, value):
     """The fourth is the worked example of Spearman's coefficient in textbooks, rho = -29 / 165."""
     assert rank_correlation(np.array(first, float), np.array(second, float)) == pytest.approx(value)
+
+
+def test_axis_gives_a_direction_and_its_opposite_alike():
+    angles = torch.tensor([0.0, 0.4, 1.9, 3.0])
+    vectors = torch.stack([angles.cos(), angles.sin(), torch.full_like(angles, 0.5)])[:, None]
+    axis = encode_direction(vectors, "axis")
+    expected = torch.stack([(2 * angles).cos(), (2 * angles).sin(), torch.full_like(angles, 0.5)])[:, None]
+    assert torch.allclose(axis, expected, atol=1e-6)
+    opposite = vectors * torch.tensor([-1.0, -1.0, 1.0])[:, None, None]
+    assert torch.equal(encode_direction(opposite, "axis"), axis)
+    # A quarter turn is the opposite axis.
+    assert torch.allclose(encode_direction(turned(vectors), "axis")[:2], -axis[:2], atol=1e-6)
+    nowhere = torch.zeros(3, 1, 4)
+    assert torch.equal(encode_direction(nowhere, "axis"), nowhere)
+    assert torch.equal(encode_direction(vectors, "vector"), vectors)

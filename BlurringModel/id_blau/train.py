@@ -1,7 +1,8 @@
 """Train ID-Blau: sharp frame and blur condition -> blurred frame, by diffusion.
 
 Reads    data.root and data.validation: <video>/{Blur/RGB,Sharp/RGB}/<frame>.png, Condition/<frame>.npy
-Writes   output/{last,best}.pth, log.csv, sample.png (sharp, reblurred, true blur)
+Writes   output/{last,best}.pth, log.csv, sample.png (sharp; reblurred with the
+         true condition, with the same turned by 90 degrees, along lines; true blur)
 Usage    python BlurringModel/id_blau/train.py --config configs/train/id_blau_demo.yaml
          torchrun --nproc_per_node=4 BlurringModel/id_blau/train.py --config configs/train/id_blau_gopro.yaml
 """
@@ -60,7 +61,8 @@ def main() -> None:
         lambda net: validate(net, setup, samples),
         best="psnr_reblurred",
     )
-    train(setup, network, task, architecture, "ID-Blau", prediction=recipe.prediction)
+    facts = {"prediction": recipe.prediction, "direction": recipe.direction}
+    train(setup, network, task, architecture, "ID-Blau", **facts)
 
 
 def diffusion_loss(network: nn.Module, batch: tuple[Tensor, ...], recipe: DiffusionConfig) -> Tensor:
@@ -94,12 +96,14 @@ def training_noise(like: Tensor, offset: float) -> Tensor:
 
 
 def validate(network: nn.Module, setup: Setup, samples: list[Sample]) -> dict[str, float]:
-    """How near the reblurred crops come to the truly blurred ones; sample.png shows some."""
+    """How near the reblurred crops come to the truly blurred ones, and whether the direction has a part in it;
+    sample.png shows some."""
     recipe = setup.config.diffusion
-    pictures = reblur(network, setup.validation, samples, recipe, recipe.sampling_steps)
-    shown = [np.concatenate(list(row), axis=1) for row in zip(*(part[:6] for part in pictures))]
+    crops = reblur(network, setup.validation, samples, recipe, recipe.sampling_steps)
+    columns = (crops.sharp, crops.network, crops.network_turned, crops.line, crops.truth)
+    shown = [np.concatenate(row, axis=1) for row in zip(*(column[:6] for column in columns))]
     write_image(setup.folder / "sample.png", np.concatenate(shown))
-    return reblurring_figures(*pictures)
+    return reblurring_figures(crops)
 
 
 if __name__ == "__main__":

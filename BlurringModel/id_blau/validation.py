@@ -1,18 +1,20 @@
 """How near ID-Blau comes to the true blur: crops of a source domain, reblurred with the true condition."""
 
-from dataclasses import replace
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 
-from BlurringModel.id_blau.dataset import Sample, sharp_condition_blur
+from BlurringModel.id_blau.dataset import Sample, crops, encode_direction, normalise_condition
 from BlurringModel.id_blau.diffusion import GaussianDiffusion, seeded_draws
 from common.config import DiffusionConfig
 from common.errors import UserError
-from common.images import to_image
+from common.images import to_image, to_tensor
+from common.line_blur import line_blur, turned
 from common.metrics import psnr
 from common.runtime.seeding import derive_seed, numpy_generator
 from common.training.augmentation import Turn
-from common.training.recipe import mean_figures, validation_frames
+from common.training.recipe import validation_frames
 from common.training.source_domain import SourceDomain, Window
 
 FRAMES = 24
@@ -38,6 +40,18 @@ def fixed_crops(domain: SourceDomain, size: int) -> list[Sample]:
     return samples
 
 
+@dataclass(frozen=True)
+class Reblurred:
+    """Crops of a data set, each (B, s, s, 3) uint8: sharp, truly blurred, blurred by the network with the true
+    condition and with the same turned by 90 degrees, and blurred along straight lines."""
+
+    sharp: np.ndarray
+    truth: np.ndarray
+    network: np.ndarray
+    network_turned: np.ndarray
+    line: np.ndarray
+
+
 def reblur(
     network: GaussianDiffusion,
     domain: SourceDomain,
@@ -45,23 +59,36 @@ def reblur(
     recipe: DiffusionConfig,
     steps: int,
     eta: float = 0.0,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sharp, reblurred (DDIM, `steps` of it) and truly blurred crops, each (B, s, s, 3) uint8."""
-    # Without augmentation published and aligned conditions are equal, so this serves both.
-    plain = replace(recipe, strategy=[], reverse_direction=False)
-    blurred, given = sharp_condition_blur(samples, domain, plain)
-    draw = seeded_draws([derive_seed("validation", index) for index in range(len(samples))])
+) -> Reblurred:
+    """The crops `samples`, reblurred by DDIM of `steps` steps; recipe: how the network is given a condition."""
+    truth, sharp, conditions = crops(samples, domain, aligned=True)
+    images, lines = to_tensor(sharp), torch.from_numpy(conditions)
     device = next(network.parameters()).device
-    sampled = network.ddim_sample(given.to(device), draw(0, blurred.shape).to(device), steps, eta, draw).cpu()
-    return tuple(to_image(part + 0.5) for part in (given[:, :3], sampled, blurred))
+    draw = seeded_draws([derive_seed("validation", index) for index in range(len(samples))])
+
+    def sampled(condition: torch.Tensor) -> np.ndarray:
+        seen = encode_direction(normalise_condition(condition, recipe.magnitude_scale), recipe.direction)
+        given = torch.cat([images - 0.5, seen], dim=1).to(device)
+        return to_image(
+            network.ddim_sample(given, draw(0, images.shape).to(device), steps, eta, draw).cpu() + 0.5
+        )
+
+    return Reblurred(sharp, truth, sampled(lines), sampled(turned(lines)), to_image(line_blur(images, lines)))
 
 
-def reblurring_figures(sharp: np.ndarray, reblurred: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """Mean PSNR in dB of reblurred crops against truly blurred ones, and of the sharp crops as they are, the
-    zero line."""
-    return mean_figures(
-        [
-            {"psnr_reblurred": psnr(again, true), "psnr_sharp": psnr(plain, true)}
-            for plain, again, true in zip(sharp, reblurred, truth)
-        ]
-    )
+def reblurring_figures(crops: Reblurred) -> dict[str, float]:
+    """Mean PSNR in dB against the truly blurred crops: of the network's with the true condition, with the
+    condition turned by 90 degrees, of a blur along straight lines, and of the sharp crops as they are.
+
+    A network that reads the direction is worse with the turned condition.
+    """
+    compared = {
+        "psnr_reblurred": crops.network,
+        "psnr_turned": crops.network_turned,
+        "psnr_line": crops.line,
+        "psnr_sharp": crops.sharp,
+    }
+    return {
+        name: float(np.mean([psnr(mine, true) for mine, true in zip(pictures, crops.truth)]))
+        for name, pictures in compared.items()
+    }

@@ -73,9 +73,13 @@ def at_rest(truth: dict[tuple[str, str], np.ndarray], videos: Sequence[Video]) -
 
 
 def reblurring(network: GaussianDiffusion, domain: SourceDomain, config: BlurringConfig) -> dict[str, float]:
-    """Mean PSNR in dB of crops, reblurred with the true condition, against the truly blurred ones
-    (psnr_reblurred), and of the sharp crops as they are (psnr_sharp). `config` says how to sample."""
-    recipe = DiffusionConfig(magnitude_scale=config.magnitude_scale, prediction=config.prediction)
+    """Mean PSNR in dB of crops, reblurred with the true condition, against the truly blurred ones, and what it
+    is to be compared with: see `reblurring_figures`. config: how to sample."""
+    recipe = DiffusionConfig(
+        magnitude_scale=config.magnitude_scale,
+        prediction=config.prediction,
+        direction=config.direction,
+    )
     sides = [
         side
         for video, frames in domain.videos.items()
@@ -83,4 +87,4 @@ def reblurring(network: GaussianDiffusion, domain: SourceDomain, config: Blurrin
     ]
     crops = fixed_crops(domain, min(CROP, *sides))
     with torch.inference_mode():
-        return reblurring_figures(*reblur(network, domain, crops, recipe, config.steps, config.eta))
+        return reblurring_figures(reblur(network, domain, crops, recipe, config.steps, config.eta))
