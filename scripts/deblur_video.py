@@ -26,7 +26,8 @@ from common.runtime import interrupts
 if __name__ == "__main__":
     interrupts.end_at_once()
 
-from common.config import Config, as_dict, load_config
+from common.config import Config, as_dict
+from common.config_loader import load_config
 from common.errors import UserError
 from common.runtime import distributed
 from common.runtime.entry import run

@@ -20,8 +20,10 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from BlurringModel.main import array_path, load_network
-from common.config import Config, load_config
+from BlurringModel.reblurring.conditions import Conditions
+from BlurringModel.reblurring.sampling import load_id_blau
+from common.config import Config
+from common.config_loader import load_config
 from common.constants import MAGNITUDE_SCALE
 from common.errors import UserError
 from common.images import open_array, read_array
@@ -82,6 +84,7 @@ def figures(output: Path, config_path: Path, domain: str) -> dict[str, str]:
         for name in video.names
     }
     regions = _regions(folder, stage)
+    conditions = Conditions(folder / "dbcgm")
     as_they_are, targets = against_truth(reblurred_pairs(regions, folder / "blurring"), stage.videos)
     found, true = frames_blur(stage, truth)
     errors = np.concatenate(
@@ -89,11 +92,11 @@ def figures(output: Path, config_path: Path, domain: str) -> dict[str, str]:
             direction_errors(truth[video.name, name], read_array(path, 3, HINT))
             for video in stage.videos
             for position, name in enumerate(video.names)
-            if (path := array_path(stage, "condition", video, position)).exists()
+            if (path := conditions.path("condition", video, position)).exists()
         ]
     )
     with autocast(stage.world, stage.config.runtime.precision):
-        again = reblurring(load_network(stage), SourceDomain(root), stage.config.blurring)
+        again = reblurring(load_id_blau(stage.config.blurring), SourceDomain(root), stage.config.blurring)
     return {
         "true blur, mean over all frames, px": f"{true.mean():.2f}",
         "true blur of RSDM's regions, mean (largest), px": _mean_and_largest(blur_inside(truth, regions)),

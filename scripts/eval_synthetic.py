@@ -31,7 +31,8 @@ import numpy as np
 import torch
 
 from common.checkpoints import load_checkpoint
-from common.config import Config, as_dict, load_config
+from common.config import Config, as_dict
+from common.config_loader import load_config
 from common.errors import UserError
 from common.images import read_image
 from common.metrics import psnr

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from common.config import Config, TrainConfig, as_dict, load_config, require
+from common.config import Config, TrainConfig, as_dict, require
+from common.config_loader import load_config
 from common.errors import UserError
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -350,3 +351,27 @@ def test_as_dict_can_be_read_back(tmp_path):
     path = _write(tmp_path / "config.yaml", yaml.safe_dump(as_dict(config), sort_keys=False))
     assert load_config(Config, path) == config
     assert [item.name for item in dataclasses.fields(config)] == list(as_dict(config))
+
+
+@pytest.mark.parametrize(
+    "overrides, message",
+    [
+        (
+            ["blurring.clean_target=true", "blurring.match_noise=true"],
+            "blurring.clean_target: needs blurring.window moved and blurring.match_noise, found center and true",
+        ),
+        (
+            ["blurring.clean_target=true", "blurring.window=moved"],
+            "blurring.clean_target: needs blurring.window moved and blurring.match_noise, found moved and false",
+        ),
+        (["blurring.copies=2"], "blurring.copies: more than 1 needs blurring.window moved, found center"),
+        (
+            ["dbcgm.magnitude=shutter"],
+            "dbcgm.magnitude: shutter needs dbcgm.adapt_magnitude false, found true",
+        ),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(overrides, message):
+    with pytest.raises(UserError) as caught:
+        load_config(Config, CONFIGS / "default.yaml", overrides)
+    assert str(caught.value) == message

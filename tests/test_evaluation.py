@@ -21,7 +21,8 @@ import torch
 from tiny import one_thread  # noqa: F401, a fixture
 
 from common.checkpoints import load_checkpoint
-from common.config import Config, load_config
+from common.config import Config
+from common.config_loader import load_config
 from common.errors import UserError
 from common.images import read_image, write_image
 from common.runtime import locks

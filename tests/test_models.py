@@ -15,7 +15,8 @@ import yaml
 from tiny import one_thread  # noqa: F401 (a fixture)
 
 from common.checkpoints import load_checkpoint, load_into
-from common.config import Config, load_config
+from common.config import Config
+from common.config_loader import load_config
 from common.errors import UserError
 from common.images import pad_to_multiple, read_image, to_image, to_tensor, write_image
 from common.regions_file import Region

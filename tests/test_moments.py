@@ -6,8 +6,8 @@ import pytest
 import tiny
 from tiny import one_thread  # noqa: F401, a fixture
 
-from BlurringModel.moments import kept_still, moments, moved, moving_condition, patch_motion, poses
-from BlurringModel.noise import noise_level, with_noise_of, without_noise
+from BlurringModel.reblurring.moments import kept_still, moments, moved, moving_condition, patch_motion, poses
+from BlurringModel.reblurring.noise import noise_level, with_noise_of, without_noise
 from common.checkpoints import load_state, save_checkpoint
 from common.errors import UserError
 from common.images import read_image, write_image
@@ -175,18 +175,6 @@ def test_a_clean_target_is_the_patch_without_noise(tmp_path):
             {"dbcgm": {"frames": "all"}, "blurring": {"window": "moved"}},
             "blurring.window: moved needs five successive",
         ),
-        (
-            {"blurring": {"clean_target": True, "match_noise": True}},
-            "blurring.clean_target: needs blurring.window moved and blurring.match_noise, found center and true",
-        ),
-        (
-            {"blurring": {"clean_target": True, "window": "moved"}},
-            "blurring.clean_target: needs blurring.window moved and blurring.match_noise, found moved and false",
-        ),
-        (
-            {"blurring": {"copies": 2}},
-            "blurring.copies: more than 1 needs blurring.window moved, found center",
-        ),
     ],
 )
 def test_what_stage_2_has_not_made_is_named(tmp_path, sections, message):
@@ -210,3 +198,16 @@ def test_weights_that_predict_the_other_thing_are_refused(tmp_path):
     ):
         tiny.run("BlurringModel", config)
     tiny.run("BlurringModel", config, "--set", "blurring.prediction=image")
+
+
+def test_weights_that_were_given_the_direction_in_another_way_are_refused(tmp_path):
+    config = tiny.make(tmp_path)
+    for stage in ("RSDM", "DBCGM"):
+        tiny.run(stage, config)
+    path = tmp_path / "weights" / "id_blau.pth"
+    save_checkpoint({"model_state": load_state(path), "direction": "axis"}, path)
+    with pytest.raises(
+        UserError, match="^blurring.direction: .* was trained with the direction as axis, found vector$"
+    ):
+        tiny.run("BlurringModel", config)
+    tiny.run("BlurringModel", config, "--set", "blurring.direction=axis")

@@ -11,7 +11,8 @@ import numpy as np
 from torch import nn
 
 from common.checkpoints import load_into
-from common.config import TrainConfig, as_dict, load_config, require
+from common.config import TrainConfig, as_dict, require
+from common.config_loader import load_config
 from common.errors import UserError
 from common.runtime import distributed
 from common.runtime.distributed import World

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.config import Config, as_dict, load_config
+from common.config import Config, as_dict
+from common.config_loader import load_config
 from common.errors import UserError
 from common.runtime.provenance import differences
 from common.videos import find_videos

@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import torch
 
-from BlurringModel.main import frames_to_blur
-from BlurringModel.main import load_network as load_diffusion
-from BlurringModel.moments import REACH
-from BlurringModel.windows import context_window
+from BlurringModel.reblurring.crops import context_window
+from BlurringModel.reblurring.moments import REACH
+from BlurringModel.reblurring.sampling import LineModel, Model, load_model
+from BlurringModel.reblurring.shots import frames_to_blur
 from common.flow import load_flow
 from common.images import read_image
 from common.regions_file import Region
@@ -64,16 +64,35 @@ def conditions_seconds(stage: Stage, regions: list[Region]) -> float:
 
 
 def reblurring_seconds(stage: Stage, regions: list[Region]) -> float:
-    """Stage 3: one pass of the U-Net over one window, times windows and steps."""
-    config, network = stage.config.blurring, load_diffusion(stage)
+    """Stage 3: one window blurred once, times windows and steps."""
+    config, runtime = stage.config.blurring, stage.config.runtime
     frames = frames_to_blur(regions)
+    model = load_model(config, stage.world, runtime.precision, runtime.compile)
     pictures = {"center": 1, "all": 2 * REACH + 1, "moved": (2 * REACH + 1) * config.copies}[config.window]
-    passes = config.steps if config.sampler == "ddim" else network.num_timesteps
     if config.area == "frame":
         windows = [read_image(frame.video.frames[0]).shape[:2] for frame in frames]
     else:
         windows = [_span(box, config.margin) for frame in frames for box in frame.boxes]
-    height, width = (-(-side // network.model.multiple) * network.model.multiple for side in windows[0])
+    height, width = (-(-side // model.multiple) * model.multiple for side in windows[0])
+    area = sum(rows * columns for rows, columns in windows) / (height * width)
+    return measured(one_blur(stage, model, height, width)) * area * pictures * evaluations(stage, model)
+
+
+def evaluations(stage: Stage, model: Model) -> int:
+    """How often the model computes for one picture."""
+    config = stage.config.blurring
+    if isinstance(model, LineModel):
+        return 1
+    return config.steps if config.sampler == "ddim" else model.network.num_timesteps
+
+
+def one_blur(stage: Stage, model: Model, height: int, width: int) -> Callable[[], object]:
+    """One evaluation of the model on one window: a pass of the U-Net, or the blur along lines of 10 pixels."""
+    if isinstance(model, LineModel):
+        crop = torch.rand(1, 6, height, width)
+        crop[:, 3:] = torch.tensor([1.0, 0.0, 10.0])[:, None, None]
+        return lambda: model(crop, [0], [(0, 0, height, width)], (height, width))
+    network = model.network.model
     given = torch.zeros(1, 9, height, width, device=stage.world.device).contiguous(
         memory_format=torch.channels_last
     )
@@ -84,10 +103,9 @@ def reblurring_seconds(stage: Stage, regions: list[Region]) -> float:
             torch.inference_mode(),
             mixed_precision(network, stage.world.device, stage.config.runtime.precision),
         ):
-            network.model(given, step)
+            network(given, step)
 
-    area = sum(rows * columns for rows, columns in windows) / (height * width)
-    return measured(one_pass) * area * pictures * passes
+    return one_pass
 
 
 def _span(box: tuple[int, int, int, int], margin: int) -> tuple[int, int]:
