@@ -6,7 +6,8 @@ Writes   <output>/blurring/<video>/ori/<frame>.png      the frame as it is
          <output>/blurring/<video>/reblur/<frame>.png   its regions (or all of it) blurred
          <output>/blurring/<video>/flow/<frame>.png     the condition as a colour wheel
          <output>/blurring/<video>/window/<frame>/<copy>/<0..4>.png
-                                                        all five frames of a window (blurring.window all, moved)
+                                                        all five frames of a window (blurring.window all,
+                                                        moved)
          <output>/blurring/<video>/target/<frame>.png   the frame, its regions without noise
                                                         (blurring.clean_target)
 Usage    python BlurringModel/main.py --config configs/demo.yaml

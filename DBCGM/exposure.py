@@ -1,4 +1,5 @@
-"""Stage 2's walk over a video to fit its exposure (dbcgm.magnitude shutter), and the file that keeps the fit."""
+"""Stage 2's walk over a video to fit its exposure (dbcgm.magnitude shutter), and the file that keeps the
+fit."""
 
 from collections.abc import Sequence
 from dataclasses import asdict

@@ -92,7 +92,8 @@ def make_conditions(stage: Stage) -> None:
     with stage.timed(WORK) if missing or unfitted else nullcontext():
         fit_exposures(stage, folder, flow, unfitted)
         stage.world.barrier()
-        write_conditions(stage, folder, missing, flow)
+        if missing:
+            write_conditions(stage, folder, missing, flow)
     stage.world.barrier()
     stage.say(
         f"stage 2: conditions of {len(frames)} frames -> {folder / 'condition'} (look at {folder / 'preview'})"
@@ -170,8 +171,8 @@ def frame_condition(
     """The condition float32 (3, H, W) of one frame, as dbcgm.condition says, and its motion float32 (2, H, W)
     in pixels per frame interval.
 
-    images: those of `read_frames`. flow: None where the condition is random; the motion then is as long as the
-    blur. exposure: the video's, as a share of the frame interval, where dbcgm.magnitude asks for it.
+    images: those of `read_frames`. flow: None where the condition is random; the motion then is as long as
+    the blur. exposure: the video's, as a share of the frame interval, where dbcgm.magnitude asks for it.
     """
     config = stage.config.dbcgm
     if config.condition == "random":

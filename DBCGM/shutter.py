@@ -1,8 +1,8 @@
 """How long does a video expose? The length of a pixel's blur as tau times its motion, with one tau a video.
 
-tau is the exposure as a share of the frame interval. A sharp neighbour, warped onto a blurry frame and blurred
-along tau times that frame's motion, looks like the blurry frame where tau is right. Where a video has no sharp
-neighbours, tau is the slope of the estimated blur lengths over the lengths of the motion.
+tau is the exposure as a share of the frame interval. A sharp neighbour, warped onto a blurry frame and
+blurred along tau times that frame's motion, looks like the blurry frame where tau is right. Where a video has
+no sharp neighbours, tau is the slope of the estimated blur lengths over the lengths of the motion.
 """
 
 from collections.abc import Sequence
@@ -22,16 +22,16 @@ PAIRS = 8
 TAUS = np.linspace(0, 1.2, 13)
 """Values tried. Above 1 no shutter exposes; a minimum there means that tau is 1."""
 SHARPER = 0.75
-"""A neighbour is sharp if its estimated blur is at most this share of the blurry frame's: an estimator may well
-see several pixels of blur where there are none."""
+"""A neighbour is sharp if its estimated blur is at most this share of the blurry frame's: an estimator may
+well see several pixels of blur where there are none."""
 LEAST_MOTION = 2.0
 """Median motion in pixels of a frame whose blur can tell how long it was exposed."""
 STEADY = 0.3
-"""A frame moves steadily if its motion changes by at most this share from the frame before to the one after. The
-flow then tells its speed during the exposure."""
+"""A frame moves steadily if its motion changes by at most this share from the frame before to the one after.
+The flow then tells its speed during the exposure."""
 GAMMA = 2.2
-"""Exponent of the frames' encoding. Light is averaged, not encoded values: without it tau comes out too large by
-about a twentieth, because the bright side of a blurred edge reaches further."""
+"""Exponent of the frames' encoding. Light is averaged, not encoded values: without it tau comes out too large
+by about a twentieth, because the bright side of a blurred edge reaches further."""
 ROUND_TRIP = 1.5
 """Pixels that the flow there and back may miss a pixel by."""
 LEAST_PIXELS = 0.2
@@ -48,7 +48,8 @@ class Fit:
 
     source: "neighbours", "magnitudes", or "none" where nothing in the video tells and tau is 0.5.
     pairs: positions of the frames looked at, (blurry, sharp). curve: for neighbours, (tau, mean squared
-    difference relative to the mean of its curve); for magnitudes, (motion, blur length) of the frames in pixels.
+    difference relative to the mean of its curve); for magnitudes, (motion, blur length) of the frames in
+    pixels.
     """
 
     tau: float
@@ -60,8 +61,8 @@ class Fit:
 def sharp_neighbours(blur: Sequence[float]) -> list[tuple[int, int]]:
     """Pairs of positions (blurry, sharp), clearest first, at most three times PAIRS.
 
-    blur: mean estimated blur of each frame in pixels. A blurry frame has neighbours on both sides, and its sharp one
-    is the sharpest within REACH frames.
+    blur: mean estimated blur of each frame in pixels. A blurry frame has neighbours on both sides, and its
+    sharp one is the sharpest within REACH frames.
     """
     found = []
     for t in range(1, len(blur) - 1):
@@ -77,7 +78,8 @@ def sharp_neighbours(blur: Sequence[float]) -> list[tuple[int, int]]:
 def steady(motion: np.ndarray, change: np.ndarray) -> bool:
     """Whether a frame moves enough, and steadily enough, to tell how long it was exposed.
 
-    motion: (2, H, W) in pixels per frame interval. change: (2, H, W), motion after the frame minus that before it.
+    motion: (2, H, W) in pixels per frame interval. change: (2, H, W), motion after the frame minus that
+    before it.
     """
     length = float(np.median(np.hypot(*motion)))
     return length >= LEAST_MOTION and float(np.median(np.hypot(*change))) <= STEADY * length
@@ -90,9 +92,11 @@ def pair_curve(
     there: np.ndarray,
     back: np.ndarray,
 ) -> np.ndarray | None:
-    """Mean squared difference (len(TAUS),) between the blurry frame and its neighbour, blurred along each tau.
+    """Mean squared difference (len(TAUS),) between the blurry frame and its neighbour, blurred along each
+    tau.
 
-    blurry, sharp: grey float32 (H, W), 0..255. motion: (2, H, W), the blurry frame's, in pixels per frame interval.
+    blurry, sharp: grey float32 (H, W), 0..255. motion: (2, H, W), the blurry frame's, in pixels per frame
+    interval.
     there, back: flow (2, H, W) from the blurry to the sharp frame, and back. None where too few pixels can be
     compared.
     """
@@ -118,7 +122,8 @@ def pair_curve(
 
 
 def most_textured(picture: np.ndarray) -> tuple[slice, slice]:
-    """Rows and columns of the SIDE x SIDE pixels (or all there are) of grey (H, W) with the largest gradients."""
+    """Rows and columns of the SIDE x SIDE pixels (or all there are) of grey (H, W) with the largest
+    gradients."""
     height, width = (min(SIDE, side) for side in picture.shape)
     smooth = cv2.GaussianBlur(picture, (0, 0), _SMOOTH)
     energy = sum(np.square(cv2.Sobel(smooth, cv2.CV_32F, *order)) for order in ((1, 0), (0, 1)))
@@ -129,7 +134,8 @@ def most_textured(picture: np.ndarray) -> tuple[slice, slice]:
 
 
 def from_neighbours(curves: Sequence[np.ndarray]) -> tuple[float, np.ndarray]:
-    """tau in [0, 1] at the minimum of the mean of the curves, each relative to its own mean, and that mean."""
+    """tau in [0, 1] at the minimum of the mean of the curves, each relative to its own mean, and that
+    mean."""
     mean = np.mean([curve / max(curve.mean(), 1e-6) for curve in curves], axis=0)
     lowest = int(np.argmin(mean))
     tau = TAUS[lowest]
@@ -143,8 +149,8 @@ def from_neighbours(curves: Sequence[np.ndarray]) -> tuple[float, np.ndarray]:
 
 
 def from_magnitudes(motion: Sequence[float], blur: Sequence[float]) -> float | None:
-    """tau in [0, 1]: the slope of a robust line (Theil-Sen) through the frames' estimated blur over their motion,
-    both in pixels. None for fewer than three frames, or where they all move alike.
+    """tau in [0, 1]: the slope of a robust line (Theil-Sen) through the frames' estimated blur over their
+    motion, both in pixels. None for fewer than three frames, or where they all move alike.
 
     A constant error of the estimator is the line's offset and has no part in the slope.
     """

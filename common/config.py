@@ -1,7 +1,7 @@
 """Every key of the configuration with its default and its range, and the rules between keys.
 
-Dataclasses, one a section, that `common.config_loader` fills. configs/default.yaml and configs/train/default.yaml
-explain each key.
+Dataclasses, one a section, that `common.config_loader` fills. configs/default.yaml and
+configs/train/default.yaml explain each key.
 """
 
 import dataclasses

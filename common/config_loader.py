@@ -25,8 +25,8 @@ Schema = TypeVar("Schema")
 def load_config(schema: type[Schema], path: Path, overrides: Sequence[str] = ()) -> Schema:
     """Read `path` and the files it is based on, apply `section.key=value` overrides, check everything.
 
-    Raises UserError with the file (or `--set`), the key, what was expected and what was found, and where settings
-    do not go together.
+    Raises UserError with the file (or `--set`), the key, what was expected and what was found, and where
+    settings do not go together.
     """
     config = schema()
     for source, content in _layers(Path(path), ()):

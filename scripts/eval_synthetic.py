@@ -67,6 +67,9 @@ many more. So few steps do not make up for the damage that the first ones do at 
 smaller crops buy more steps in the same time. Fewer pairs keep stage 3 short."""
 
 
+NAMES = tuple(dict.fromkeys(cell.name for table in TABLES.values() for cell in table))
+
+
 @dataclass(frozen=True)
 class Result:
     """PSNR in dB of each clip, the mean over its frames; `steps`: how many steps the network was fine-tuned
@@ -95,7 +98,7 @@ def main() -> None:
         bench.render(domain)
         results += [bench.measured(domain, INPUT, 0), bench.measured(domain, BASELINE, 0)]
         for number in options.tables:
-            for cell in TABLES[number]:
+            for cell in bench.rows(number):
                 results += [bench.measured(domain, cell, seed) for seed in bench.seeds(number)]
     write_tables(bench, list({(r.domain, r.cell, r.variant, r.seed): r for r in results}.values()))
 
@@ -117,6 +120,12 @@ def parse() -> argparse.Namespace:
         type=lambda text: text.split(","),
         default=list(DOMAINS),
         help=f"domains, separated by commas (default {','.join(DOMAINS)})",
+    )
+    parser.add_argument(
+        "--cells",
+        type=lambda text: text.split(","),
+        default=[],
+        help="names of the rows to make, separated by commas (scripts/evaluation/synthetic.py); default: all",
     )
     parser.add_argument("--seeds", type=int, default=None, help="seeds for Tables 1 and 2 (default 3)")
     parser.add_argument(
@@ -145,6 +154,7 @@ def parse() -> argparse.Namespace:
     for wrong, name, known in (
         ([n for n in options.tables if n not in TABLES], "--tables", "1, 2, 3, 4"),
         ([d for d in options.domains if d not in DOMAINS], "--domains", ", ".join(DOMAINS)),
+        ([name for name in options.cells if name not in NAMES], "--cells", ", ".join(NAMES)),
     ):
         if wrong:
             raise UserError(f"{name}: unknown {wrong[0]!r}; choose among {known}")
@@ -167,6 +177,11 @@ class Benchmark:
         self.frames = QUICK_FRAMES if options.quick else FRAMES
         self.first_seed = load_config(Config, options.config, options.overrides).runtime.seed
         self._done: set[tuple[str, ...]] = set()
+
+    def rows(self, table: int) -> list[Cell]:
+        """The rows of a table that are asked for."""
+        wanted = self.options.cells
+        return [cell for cell in TABLES[table] if not wanted or cell.name in wanted]
 
     def seeds(self, table: int) -> range:
         """The seeds of a table's results: Tables 3 and 4 have one."""
@@ -391,7 +406,7 @@ def markdown(bench: Benchmark, results: list[Result]) -> str:
             f"| | {' | '.join(options.domains)} |",
             f"|---|{'---:|' * len(options.domains)}",
         ]
-        cells = [INPUT, BASELINE, *TABLES[number]]
+        cells = [INPUT, BASELINE, *bench.rows(number)]
         for cell in cells:
             texts = [_cell_text(results, domain, cell, bench, number) for domain in options.domains]
             lines.append(f"| {cell.label} | {' | '.join(texts)} |")

@@ -1,4 +1,5 @@
-"""Stage 3's models: the line blur from end to end, and the test that tells whether a model reads the direction."""
+"""Stage 3's models: the line blur from end to end, and the test that tells whether a model reads the
+direction."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -61,7 +61,11 @@ def main() -> None:
         lambda net: validate(net, setup, samples),
         best="psnr_reblurred",
     )
-    facts = {"prediction": recipe.prediction, "direction": recipe.direction}
+    facts = {
+        "prediction": recipe.prediction,
+        "direction": recipe.direction,
+        "magnitude_scale": recipe.magnitude_scale,
+    }
     train(setup, network, task, architecture, "ID-Blau", **facts)
 
 
@@ -96,8 +100,8 @@ def training_noise(like: Tensor, offset: float) -> Tensor:
 
 
 def validate(network: nn.Module, setup: Setup, samples: list[Sample]) -> dict[str, float]:
-    """How near the reblurred crops come to the truly blurred ones, and whether the direction has a part in it;
-    sample.png shows some."""
+    """How near the reblurred crops come to the truly blurred ones, and whether the direction has a part in
+    it; sample.png shows some."""
     recipe = setup.config.diffusion
     crops = reblur(network, setup.validation, samples, recipe, recipe.sampling_steps)
     columns = (crops.sharp, crops.network, crops.network_turned, crops.line, crops.truth)

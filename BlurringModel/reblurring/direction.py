@@ -1,4 +1,5 @@
-"""Does the blur change when the condition is turned? A model may reblur well on average and ignore the direction."""
+"""Does the blur change when the condition is turned? A model may reblur well on average and ignore the
+direction."""
 
 from collections.abc import Callable, Sequence
 

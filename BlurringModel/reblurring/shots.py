@@ -34,13 +34,15 @@ class Frame:
 class Shot:
     """One box of one picture to be blurred.
 
-    frame, copy, index: the picture is number `index` (0 .. 4, the middle one is 2) of the frame's window number
+    frame, copy, index: the picture is number `index` (0 .. 4, the middle one is 2) of the frame's window
+    number
         `copy`.
     image: uint8 RGB (H, W, 3), the whole frame.
     condition: gives float32 (3, H, W), in pixels.
     noise: deviation that the result is to have, in grey levels.
     still: `image` with its own noise, where blurring.keep_still asks for it.
-    target: the whole frame that the box was cut from without its noise, where blurring.clean_target asks for it.
+    target: the whole frame that the box was cut from without its noise, where blurring.clean_target asks for
+    it.
     """
 
     frame: Frame

@@ -1,4 +1,5 @@
-"""Which pictures of a five-frame window are blurred (blurring.window), what that needs, and in which portions."""
+"""Which pictures of a five-frame window are blurred (blurring.window), what that needs, and in which
+portions."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -66,8 +67,8 @@ def portions(
 ) -> list[Callable[[], Portion]]:
     """What makes the portions of a unit, in order.
 
-    Windows that are made up are many pictures: each frame alone then, and only so many of its windows together,
-    so that memory does not grow with blurring.copies. regions: stage 1's file, for messages.
+    Windows that are made up are many pictures: each frame alone then, and only so many of its windows
+    together, so that memory does not grow with blurring.copies. regions: stage 1's file, for messages.
     """
     make = partial(portion, config=config, conditions=conditions, regions=regions, seed=seed)
     if config.window != "moved":

@@ -101,7 +101,9 @@ def check_crop(setup: Setup, multiple: int, minimum: int) -> None:
         )
 
 
-def train(setup: Setup, network: nn.Module, task: Task, architecture: dict, name: str, **more: str) -> None:
+def train(
+    setup: Setup, network: nn.Module, task: Task, architecture: dict, name: str, **more: str | float
+) -> None:
     """Run the recipe's schedule on `network` and say where the result lies. `more`: facts for its
     checkpoints."""
     config, schedule = setup.config, setup.config.schedule

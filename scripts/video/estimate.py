@@ -87,7 +87,8 @@ def evaluations(stage: Stage, model: Model) -> int:
 
 
 def one_blur(stage: Stage, model: Model, height: int, width: int) -> Callable[[], object]:
-    """One evaluation of the model on one window: a pass of the U-Net, or the blur along lines of 10 pixels."""
+    """One evaluation of the model on one window: a pass of the U-Net, or the blur along lines of 10
+    pixels."""
     if isinstance(model, LineModel):
         crop = torch.rand(1, 6, height, width)
         crop[:, 3:] = torch.tensor([1.0, 0.0, 10.0])[:, None, None]
