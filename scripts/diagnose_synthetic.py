@@ -28,11 +28,13 @@ from common.constants import MAGNITUDE_SCALE
 from common.errors import UserError
 from common.images import open_array, read_array
 from common.regions_file import Region, read_regions
+from common.rendering.presets import PRESETS
 from common.runtime.entry import run
 from common.runtime.files import write_text
 from common.runtime.provenance import code_version, library_versions
 from common.stage import Stage, autocast, stage_of
 from common.training.source_domain import SourceDomain
+from DBCGM.exposure import fit_path, read_fit
 from DeblurringModel.pairs import reblurred_pairs
 from RSDM.magnitude import rank_correlation
 from RSDM.main import map_path
@@ -40,6 +42,8 @@ from scripts.evaluation.cases import ROOT, assign
 from scripts.evaluation.diagnosis import against_truth, at_rest, blur_inside, direction_errors, reblurring
 from scripts.evaluation.synthetic import DOMAINS, METHOD
 
+EXPOSURE = "stage 2, exposure of the clips, share of the frame interval"
+REBLURRED = "stage 3, sharp crops against the true blurry ones, reblurred with the true condition"
 HINT = "run bash scripts/eval_synthetic.sh --tables 1 with this output folder first"
 
 
@@ -113,11 +117,19 @@ def figures(output: Path, config_path: Path, domain: str) -> dict[str, str]:
         "stage 1, frames' mean blur: rank correlation": f"{rank_correlation(found, true):.3f}",
         "stage 2, direction: median error, degrees": f"{np.median(errors):.1f}",
         "stage 2, direction: wrong by 15 degrees or more, % of pixels": f"{100 * (errors >= 15).mean():.1f}",
-        "stage 3, sharp crops reblurred with the true condition, against the true blurry ones, dB": f"{again['psnr_reblurred']:.2f}",
-        "the same, the condition turned by 90 degrees, dB": f"{again['psnr_turned']:.2f}",
-        "the same, blurred along straight lines, dB": f"{again['psnr_line']:.2f}",
+        f"{EXPOSURE}, true": f"{PRESETS[f'target_{domain}'].sensor.exposure[0]:.2f}",
+        f"{EXPOSURE}, as stage 2 found it": exposures(stage, folder),
+        f"{REBLURRED} by ID-Blau, dB": f"{again['psnr_reblurred']:.2f}",
+        f"{REBLURRED} by ID-Blau, the condition turned by 90 degrees, dB": f"{again['psnr_turned']:.2f}",
+        f"{REBLURRED} along straight lines, dB": f"{again['psnr_line']:.2f}",
         "the sharp crops themselves, against the same, dB": f"{again['psnr_sharp']:.2f}",
     }
+
+
+def exposures(stage: Stage, folder: Path) -> str:
+    """What stage 2 found of each clip, where dbcgm.magnitude is shutter."""
+    paths = [fit_path(folder / "dbcgm", video) for video in stage.videos]
+    return ", ".join(f"{read_fit(path).tau:.2f}" for path in paths if path.exists()) or "not fitted"
 
 
 def frames_blur(stage: Stage, truth: dict[tuple[str, str], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -14,6 +14,7 @@ from scripts.reporting import pictures
 from scripts.reporting.before_after import before_after, detail, frames_to_show
 from scripts.reporting.collect import Results
 from scripts.reporting.curves import Mark, Series, chart
+from scripts.reporting.exposure import exposure
 from scripts.reporting.maps import REMAKE, Budget, mean_magnitudes, picture, read_map
 from scripts.reporting.markup import aside, figure, image
 
@@ -146,7 +147,10 @@ def _direction(
         "in which the picture moves during the exposure; the paler, the shorter the blur.</figcaption></figure>"
     )
     made = CONDITIONS[results.configs["dbcgm"].dbcgm.condition if "dbcgm" in results.configs else "dbcgm"]
-    return f'{title}<div class="grid">{"".join(parts)}{legend}</div><p class="hint">{made}; stage 3 blurs with it.</p>'
+    return (
+        f'{title}<div class="grid">{"".join(parts)}{legend}</div><p class="hint">{made}; stage 3 blurs with it.</p>'
+        + exposure(output, video)
+    )
 
 
 def _pairs(output: Path, video: Video, regions: list[Region], budget: Budget) -> str:
