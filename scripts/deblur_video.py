@@ -33,7 +33,7 @@ from common.runtime import distributed
 from common.runtime.entry import run
 from common.runtime.memory import peak_memory
 from common.stage import section_settings, stage_of
-from scripts.evaluation.cases import ROOT, assign
+from scripts.evaluation.runner import ROOT, assign
 from scripts.report import make_report
 from scripts.video.adaptation import PREVIEW_FRAMES, adapt_and_restore
 from scripts.video.delivery import deliver

@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from common.runtime import distributed
 from scripts.benchmarking import units
 from scripts.benchmarking.workload import Workload
-from scripts.evaluation.stages import LAUNCHER
+from scripts.evaluation.runner import LAUNCHER
 
 ROOT = Path(__file__).resolve().parents[2]
 PEAK_CHANNELS = 64

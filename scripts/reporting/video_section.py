@@ -69,6 +69,14 @@ def _magnitude(
                 + (f", {_count(len(boxes), 'region')}" if boxes else ", nothing chosen"),
             )
         )
+    legend = _magnitude_legend(results, video, means, chosen, largest)
+    return f'{title}<div class="grid">{"".join(parts)}</div>{legend}'
+
+
+def _magnitude_legend(
+    results: Results, video: Video, means: dict[int, float], chosen: list[int], largest: float
+) -> str:
+    """The colour bar, what is shown, and the frames' means as a curve."""
     bar = pictures.colour_bar()
     scale = (
         f'<div class="scale">{image(pictures.data_uri(bar, "png"), bar.shape, "colour bar of the blur magnitude")}'
@@ -86,10 +94,7 @@ def _magnitude(
         '<p class="hint">Length of the blur at each pixel, in pixels, as stage 1 estimates it. White outlines: the '
         f"sharp regions that training pairs are made of{_threshold(results, video)}.</p>"
     )
-    return (
-        f'{title}<div class="grid">{"".join(parts)}</div><div class="halves"><div>{scale}{hint}</div>'
-        f"<div>{curve}</div></div>"
-    )
+    return f'<div class="halves"><div>{scale}{hint}</div><div>{curve}</div></div>'
 
 
 def _threshold(results: Results, video: Video) -> str:
