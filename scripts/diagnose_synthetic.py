@@ -198,7 +198,8 @@ def markdown(domains: list[str], columns: list[dict[str, str]]) -> str:
     lines = [
         "# What the stages find in the synthetic benchmark",
         "",
-        "The renderer writes each pixel's true blur, in pixels and with its direction. Directions are judged where that "
+        "The renderer writes each pixel's true blur, in pixels and with its direction. Directions are "
+        "judged where that "
         "is a pixel or more.",
         "",
         f"- command: `{' '.join(['python scripts/diagnose_synthetic.py', *sys.argv[1:]])}`",
