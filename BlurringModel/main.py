@@ -31,7 +31,7 @@ import numpy as np
 import torch
 
 from BlurringModel.id_blau.dataset import normalise_condition
-from BlurringModel.id_blau.diffusion import GaussianDiffusion
+from BlurringModel.id_blau.diffusion import ONE_STEP, GaussianDiffusion
 from BlurringModel.id_blau.unet import UNet
 from BlurringModel.moments import REACH, kept_still, moments, moved, moving_condition, patch_motion, poses
 from BlurringModel.noise import noise_level, with_noise_of, without_noise
@@ -238,6 +238,8 @@ def load_network(stage: Stage) -> GaussianDiffusion:
         network = GaussianDiffusion(UNet(**config.architecture), state["betas"], config.prediction)
     except (TypeError, ValueError) as error:
         raise UserError(f"blurring.architecture: {error}") from None
+    if config.sampler == "ddim" and config.steps == 1 and config.prediction == "noise":
+        raise UserError(f"blurring.steps: {ONE_STEP}")
     if config.sampler == "ddim" and config.steps > network.num_timesteps // 2:
         raise UserError(
             f"blurring.steps: expected at most {network.num_timesteps // 2}, found {config.steps}"

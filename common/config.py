@@ -163,6 +163,8 @@ class Config:
 @dataclass(frozen=True)
 class TrainDataConfig:
     root: Path | None = key(None, path=True)
+    render: str = key("none", choices=("none", "real"))
+    content: list[Path] = key([], path=True)
     validation: Path | None = key(None, path=True)
     augment: str = key("flip_rotate", choices=("none", "flip", "flip_rotate"))
 
@@ -177,12 +179,26 @@ class NetworkConfig:
 
 
 @dataclass(frozen=True)
+class StageConfig:
+    share: float = key(0.0, low=0.0, high=1.0)
+    crop_size: int | None = key(None, low=16)
+    frames: int | None = key(None, low=5)
+    batch_size: int | None = key(None, low=1)
+
+
+@dataclass(frozen=True)
 class ScheduleConfig:
     steps: int = key(0, low=0)
     epochs: int = key(0, low=0)
     batch_size: int = key(8, low=1)
     crop_size: int = key(256, low=16)
     frames: int = key(5, low=5)
+    stages: list[StageConfig] = key([])
+    loss: str = key("own", choices=("own", "l1", "mse", "charbonnier", "psnr"))
+    fourier_weight: float = key(0.0, low=0.0)
+    optimizer: str = key("adam", choices=("adam", "adamw"))
+    weight_decay: float = key(0.0, low=0.0)
+    average: float = key(0.0, low=0.0, high=0.99999)
     learning_rate: float = key(1e-3, low=0.0)
     min_learning_rate: float = key(1e-5, low=0.0)
     warmup_steps: int = key(0, low=0)
@@ -245,6 +261,8 @@ def as_dict(config: Any) -> Any:
     """The configuration as plain YAML/JSON values; paths become text."""
     if dataclasses.is_dataclass(config):
         return {item.name: as_dict(getattr(config, item.name)) for item in dataclasses.fields(config)}
+    if isinstance(config, list):
+        return [as_dict(item) for item in config]
     return str(config) if isinstance(config, Path) else config
 
 
@@ -313,6 +331,8 @@ def _merge(config: Any, content: dict, source: str, prefix: str, folder: Path) -
                     f"{source}: {full} is a section, expected `key: value` lines, found {_shown(value)}"
                 )
             changes[name] = _merge(current, value, source, f"{full}.", folder)
+        elif hints[name] == list[StageConfig]:
+            changes[name] = _stages(value, source, full, folder)
         else:
             if isinstance(current, dict) and isinstance(value, dict):
                 value = {**current, **value}
@@ -323,6 +343,14 @@ def _merge(config: Any, content: dict, source: str, prefix: str, folder: Path) -
             # Another network does not take the keywords that were meant for the one before.
             changes[name] = dict(content.get(name, {}))
     return dataclasses.replace(config, **changes)
+
+
+def _stages(value: Any, source: str, full: str, folder: Path) -> list[StageConfig]:
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise UserError(f"{source}: {full}: expected a list of {{key: value}}, found {_shown(value)}")
+    return [
+        _merge(StageConfig(), item, source, f"{full}[{number}].", folder) for number, item in enumerate(value)
+    ]
 
 
 def _nearest(name: str, fields: dict, prefix: str, config: Any) -> str:
@@ -346,6 +374,10 @@ def _checked(value: Any, hint: Any, facts: Any, where: str, folder: Path) -> Any
         if optional:
             return None
         raise UserError(f"{where}: a value is missing")
+    if kind == list[Path]:
+        if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
+            raise UserError(f"{where}: expected a list of paths, found {_shown(value)}")
+        return [_resolved(item, where, folder) for item in value]
     if facts["path"]:
         if not isinstance(value, str) or not value:
             raise UserError(f"{where}: expected a path, found {_shown(value)}")
