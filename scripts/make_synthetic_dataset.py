@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -36,10 +37,12 @@ from common.runtime.entry import run
 from common.runtime.files import read_json, remove_leftovers, write_json
 from common.runtime.locks import hold
 from common.runtime.seeding import numpy_generator
+from scripts.video.reading import VideoReader
+from scripts.video.scan import scan
 
 BUNDLED = Path(__file__).resolve().parents[1] / "assets" / "footage"
 IMAGES = (".jpg", ".jpeg", ".png")
-VIDEOS = (".mp4", ".mov", ".avi", ".webm", ".mkv")
+VIDEOS = (".mp4", ".mov", ".m4v", ".avi", ".webm", ".mkv", ".ts", ".mts", ".mpg")
 
 
 def main() -> None:
@@ -175,18 +178,10 @@ def load_pictures(source: Path, count: int, rng: np.random.Generator) -> list[np
     start."""
     if source.suffix.lower() in IMAGES:
         return [read_image(source)] if count == 1 else [read_image(source)] * count
-    video = cv2.VideoCapture(str(source))
-    total = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
+    total = len(scan(source).expected)
     start = int(rng.integers(0, max(1, total - count)))
-    frames = []
-    for index in range(start + count):
-        # Decoding from the start: seeking by frame number is not exact in every container.
-        ok, frame = video.read()
-        if not ok:
-            break
-        if index >= start:
-            frames.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
-    video.release()
+    # Decoding from the start: seeking by frame number is not exact in every container.
+    frames = list(islice(VideoReader(source).pictures(), start, start + count))
     if len(frames) < count:
         raise UserError(
             f"{source}: {len(frames)} of the {count} frames from number {start} on can be decoded; "
