@@ -6,8 +6,8 @@ the folder restored/clip, and everything on the way, with report.html to look at
 on with the same command.
 
 Reads    the clips; a configuration (default configs/video.yaml: the bundled small networks)
-Writes   <folder>/<name>.mp4 for each video file, <folder>/restored/<name>/<image>.png for each folder of images, or with
-         --out FILE.mp4 that file, <folder> being FILE_files
+Writes   <folder>/<name>.mp4 for each video file, <folder>/restored/<name>/<image>.png for each folder of
+         images, or with --out FILE.mp4 (.mov, .mkv, .webm, .avi) that file, <folder> being FILE_files
          <folder>/clip.json, frames/ and what the four stages write; <folder>/report.html
 Usage    python scripts/deblur_video.py holiday.mp4
          python scripts/deblur_video.py frames/ --out restored.mp4 --set deblurring.min_steps=600

@@ -3,7 +3,7 @@
 Reads    --content: folders of images (one still per clip) and video files (their frames in turn)
 Writes   OUT/<video>/Blur/RGB/<frame>.png       blurry frame
          OUT/<video>/Sharp/RGB/<frame>.png      the same moment, sharp (mid-exposure, without noise)
-         OUT/<video>/Condition/<frame>.npy      float32 (3, H, W): unit direction x, y and path length in pixels
+         OUT/<video>/Condition/<frame>.npy      float32 (3, H, W): unit direction x, y, path length in pixels
          OUT/preview.png                        one row a clip: blurry, sharp, magnitude, direction
          OUT/dataset.json                       how it was made
 Usage    python scripts/make_synthetic_dataset.py --preset source --clips 200 --out data/source
@@ -82,7 +82,8 @@ def main() -> None:
         rows = [make_clip(*job) for job in tqdm(jobs, desc="clips", unit="clip")]
     write_image(options.out / "preview.png", np.concatenate(rows[:12]))
     print(
-        f"{options.clips} clips of {options.frames} frames in {options.out}; look at {options.out / 'preview.png'}"
+        f"{options.clips} clips of {options.frames} frames in {options.out}; look at "
+        f"{options.out / 'preview.png'}"
     )
 
 

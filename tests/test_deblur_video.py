@@ -389,7 +389,8 @@ def test_a_second_run_at_the_same_time_is_refused(clip, tmp_path):
     out = tmp_path / "out"
     prepare([open_source(clip)], out)
     code = (
-        f"import sys; sys.path.insert(0, {str(tiny.ROOT)!r})\nfrom pathlib import Path\nfrom common.runtime import locks\n"
+        f"import sys; sys.path.insert(0, {str(tiny.ROOT)!r})\nfrom pathlib import Path\n"
+        "from common.runtime import locks\n"
         f"locks.hold(Path({str(out)!r}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

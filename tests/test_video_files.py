@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 
 from common.errors import UserError
+from common.runtime import locks
 from scripts.video import colour, damage
 from scripts.video.colour import HLG, PQ, Colour
 from scripts.video.interlaced import combed, field_order
 from scripts.video.orientation import swaps_sides, turn_of, turned
+from scripts.video.place import Place
+from scripts.video.preparation import prepare
 from scripts.video.reading import VideoReader
 from scripts.video.sources import open_source
 from scripts.video.writing import write_video
@@ -51,9 +54,14 @@ class TestReading:
             ("a.webm", "libvpx-vp9", "yuv420p", []),
             ("a.mkv", "libvpx", "yuv420p", []),
             ("a.mp4", "libx265", "yuv420p", []),
-            ("a.mp4", "libx265", "yuv420p10le", ["10 bits a channel"]),
-            ("a.mov", "prores_ks", "yuv422p10le", ["10 bits a channel", "colour at full height (4:2:2)"]),
-            ("a.mp4", "libx264", "yuv444p", ["colour at full resolution (4:4:4)"]),
+            ("a.mp4", "libx265", "yuv420p10le", ["10 bits a channel become 8"]),
+            (
+                "a.mov",
+                "prores_ks",
+                "yuv422p10le",
+                ["10 bits a channel become 8", "colour resolution 4:2:2 becomes 4:2:0"],
+            ),
+            ("a.mp4", "libx264", "yuv444p", ["colour resolution 4:4:4 becomes 4:2:0"]),
             ("a.avi", "mjpeg", "yuvj420p", []),
             ("a.avi", "mpeg4", "yuv420p", []),
             ("a.mkv", "ffv1", "bgr0", []),
@@ -76,7 +84,7 @@ class TestReading:
         assert error(pictures, frames) < most
         assert np.abs(np.mean(pictures) - np.mean(frames)) < 1.5
         assert reader.rate == pytest.approx(25) and len(set(np.diff(reader.times))) == 1
-        lost = f"read with 8 bits in ordinary colours; lost: {', '.join(notes)}"
+        lost = f"the result holds less than the original: {', '.join(notes)}"
         assert reader.notes == ([lost] if notes else [])
 
     @pytest.mark.parametrize("rate", [1000, Fraction(24000, 1001), Fraction(1, 10), 240])
@@ -282,7 +290,7 @@ class TestDamage:
             "4 of 40 frames are lost (at 0.500 to 0.800 s, 2.000 to 2.100 s), 3 after them may look damaged"
         )
         keys = np.array([0, 100, 300])
-        left = damage.without(times, set(lost.tolist()))
+        left = damage.without(times, lost.tolist())
         assert damage.after_losses(times, lost, times) == 0 or len(left) == 36
         # 80 and 90 come before the key at 100, 210 to 290 before that at 300.
         assert damage.after_losses(np.setdiff1d(times, lost), lost, keys) == 2 + 9
@@ -373,10 +381,10 @@ class TestColour:
     @pytest.mark.parametrize(
         "tags, words",
         [
-            ((9, 9, 18), "the high dynamic range of HLG, the colours of BT.2020 outside of BT.709"),
-            ((9, 9, 16), "the high dynamic range of PQ, the colours of BT.2020 outside of BT.709"),
-            ((1, 12, 1), "the colours of Display P3 outside of BT.709"),
-            ((9, 9, 14), "the colours of BT.2020 outside of BT.709"),
+            ((9, 9, 18), "HLG's high dynamic range becomes BT.709's, BT.2020's colours become BT.709's"),
+            ((9, 9, 16), "PQ's high dynamic range becomes BT.709's, BT.2020's colours become BT.709's"),
+            ((1, 12, 1), "Display P3's colours become BT.709's"),
+            ((9, 9, 14), "BT.2020's colours become BT.709's"),
         ],
     )
     def test_wide_video_becomes_ordinary(self, tmp_path, tags, words):
@@ -391,7 +399,9 @@ class TestColour:
             colour=dict(zip(("colorspace", "color_primaries", "color_trc"), tags)),
         )
         pictures, reader = read(path)
-        assert reader.notes == [f"read with 8 bits in ordinary colours; lost: {words}, 10 bits a channel"]
+        assert reader.notes == [
+            f"the result holds less than the original: {words}, 10 bits a channel become 8"
+        ]
         code = np.full((1, 1, 3), round(65535 * 128 / 255), np.uint16)
         wanted = colour.to_ordinary(code, Colour(*tags), 1000.0)[0, 0, 0]
         assert np.abs(pictures[2].astype(int) - wanted).max() <= 3
@@ -572,3 +582,58 @@ class TestWriting:
         with pytest.raises(UserError, match="b.mp4: cannot be written"):
             rewritten(path, tmp_path / "file" / "b.mp4", tmp_path)
         assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.mp4", "file"]
+
+
+class TestDamagedClip:
+    def test_a_second_run_asks_again(self, tmp_path):
+        path = clips.make(tmp_path / "a.mp4", clips.moving(40), container={"movflags": "faststart"})
+        path.write_bytes(path.read_bytes()[:-2500])
+        source = open_source(path)
+        source.keep_going = True
+        clip = prepare([source], tmp_path / "out")[0]
+        locks.release()
+        assert clip.missing.startswith("the file is damaged: ") and clip.notes[-1] == clip.missing
+        with pytest.raises(UserError, match="of 40 frames are lost .*; add --keep-going"):
+            prepare([open_source(path)], tmp_path / "out")
+        locks.release()
+
+
+class TestNames:
+    def test_results_are_named_after_a_link(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        clips.make(tmp_path / "content-4711.mp4", clips.moving(6))
+        (tmp_path / "holiday.mp4").symlink_to("content-4711.mp4")
+        source = open_source(Path("holiday.mp4"))
+        place = Place(None, [source])
+        assert place.folder == tmp_path / "holiday_deblurred"
+        assert place.results(prepare([source], place.folder)) == [place.folder / "holiday.mp4"]
+        locks.release()
+
+    def test_clips_of_one_name_from_two_folders(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        paths = [tmp_path / folder / "clip.mp4" for folder in "ab"]
+        for number, path in enumerate(paths):
+            path.parent.mkdir()
+            clips.make(path, clips.moving(6, seed=number))
+        folders = []
+        for path in (*paths, *paths):
+            place = Place(None, [open_source(path)])
+            prepare([open_source(path)], place.folder)
+            locks.release()
+            folders.append(place.folder.name)
+        assert folders == ["clip_deblurred", "clip_deblurred_2"] * 2
+        # A clip that has changed is still that clip, and asks for --overwrite.
+        clips.make(paths[0], clips.moving(7, seed=3))
+        place = Place(None, [open_source(paths[0])])
+        assert place.folder.name == "clip_deblurred"
+        with pytest.raises(UserError, match="which has changed"):
+            prepare([open_source(paths[0])], place.folder)
+        locks.release()
+
+    @pytest.mark.parametrize("name", ["x.ts", "x.gif", "x.png", "x.mpg", "x.H264"])
+    def test_other_endings_are_refused(self, tmp_path, name):
+        path = clips.make(tmp_path / "a.mp4", clips.moving(6))
+        with pytest.raises(
+            UserError, match=f"--out: {name} cannot be written; name a file that ends in .mp4"
+        ):
+            Place(tmp_path / name, [open_source(path)])

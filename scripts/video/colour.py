@@ -46,11 +46,10 @@ class Colour:
         return self.primaries in _WIDE or self.transfer in _BRIGHT
 
     def lost(self) -> list[str]:
-        """What is lost when they are brought down, in words."""
-        bright = [f"the high dynamic range of {_BRIGHT[self.transfer]}"] if self.transfer in _BRIGHT else []
-        return bright + (
-            [f"the colours of {_WIDE[self.primaries]} outside of BT.709"] if self.primaries in _WIDE else []
-        )
+        """What becomes of wide and bright colours, in words."""
+        bright = [f"{_BRIGHT[self.transfer]}'s high dynamic range"] if self.transfer in _BRIGHT else []
+        wide = [f"{_WIDE[self.primaries]}'s colours"] if self.primaries in _WIDE else []
+        return [f"{what} become{'s' * (what in bright)} BT.709's" for what in bright + wide]
 
 
 def matrix_name(colour: Colour, width: int, height: int) -> str:

@@ -1,6 +1,6 @@
 """Which frames of a video file are missing, from the times of those that are there."""
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -80,6 +80,6 @@ def told(lost: np.ndarray, expected: int, damaged: int, base: Fraction, first: i
     return words + (f", {damaged} after them may look damaged" if damaged else "")
 
 
-def without(times: np.ndarray, delivered: Collection[int]) -> np.ndarray:
+def without(times: np.ndarray, delivered: Sequence[int]) -> np.ndarray:
     """Those of the times, int64 ascending, that are not among the delivered ones."""
-    return np.setdiff1d(times, np.fromiter(delivered, np.int64, len(delivered)))
+    return np.setdiff1d(times, np.asarray(delivered, np.int64))

@@ -99,7 +99,7 @@ class Pictures:
         self.turn = turn or UPRIGHT
         lost = [*layout.colour.lost(), *_lost_samples(frame.format), *_lost_transparency(frame)]
         if lost:
-            self._note(f"read with 8 bits in ordinary colours; lost: {', '.join(lost)}")
+            self._note(f"the result holds less than the original: {', '.join(lost)}")
 
     def _graph_for(self, layout: Layout, base: Fraction) -> av.filter.Graph:
         try:
@@ -154,10 +154,10 @@ class Pictures:
 def _lost_samples(kind: av.VideoFormat) -> list[str]:
     """What 8 bits and 4:2:0 cannot hold of a pixel format, in words."""
     bits = max(component.bits for component in kind.components)
-    lost = [f"{bits} bits a channel"] * (bits > 8)
+    lost = [f"{bits} bits a channel become 8"] * (bits > 8)
     if not kind.is_rgb and len(kind.components) > 2 and kind.chroma_height(2) == 2:
         full = kind.chroma_width(2) == 2
-        lost.append("colour at full resolution (4:4:4)" if full else "colour at full height (4:2:2)")
+        lost.append(f"colour resolution {'4:4:4' if full else '4:2:2'} becomes 4:2:0")
     return lost
 
 
@@ -165,7 +165,7 @@ def _lost_transparency(frame: av.VideoFrame) -> list[str]:
     if not any(component.is_alpha for component in frame.format.components):
         return []
     opaque = frame.reformat(format="rgba").to_ndarray()[..., 3].min() == 255
-    return [] if opaque else ["transparency"]
+    return [] if opaque else ["transparency is dropped"]
 
 
 def _peak(frame: av.VideoFrame) -> float:

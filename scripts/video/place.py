@@ -17,9 +17,9 @@ RESULT = "result.json"
 class Place:
     """The folder of a run and the places of its results.
 
-    out: what --out names, a video file (for one clip) or the folder; None: a folder below the current one,
-    named after the clip, with a number where clips of the same name from another place have it. Raises UserError for a file with several clips, or a folder that is, holds or lies
-    within a clip.
+    out: what --out names, a video file (for one clip) or the folder; None: a folder below the current
+    one, named after the clip, with a number where clips of the same name from another place have it.
+    Raises UserError for a file with several clips, or a folder that is, holds or lies within a clip.
     """
 
     def __init__(self, out: Path | None, sources: list[Source]) -> None:

@@ -34,7 +34,7 @@ class Shot:
 @dataclass(frozen=True)
 class Clip:
     """One clip as it was read. `names` are those of its images, empty for a video file; `film` is how its
-    frames are shown."""
+    frames are shown, `missing` which frames of a damaged file are lost, in words."""
 
     name: str
     source: str
@@ -47,6 +47,7 @@ class Clip:
     names: list[str]
     notes: list[str]
     shots: list[Shot]
+    missing: str = ""
 
 
 def prepare(sources: list[Source], folder: Path) -> list[Clip]:
@@ -180,6 +181,7 @@ def _extract(source: Source, name: str, folder: Path) -> Clip:
         source.names,
         source.notes,
         shots,
+        source.missing,
     )
 
 
@@ -209,4 +211,7 @@ def _known(record: Path, sources: list[Source]) -> list[Clip]:
             "to start "
             "again, or another place with --out"
         )
+    for clip, source in zip(clips, sources):
+        if clip.missing and not source.keep_going:
+            raise UserError(f"{source.path}: {clip.missing}; add --keep-going for a result without them")
     return clips

@@ -1,5 +1,6 @@
 """The frames of a video file, each with its time stamp, and what is missing of them."""
 
+from array import array
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -27,7 +28,7 @@ class VideoReader:
     Complete when all pictures are read: `times`, a time stamp for each in units of `base` seconds, counted
     as in the file; `end`, that of the last one's end; `rate`, frames a second on average; `notes`, what
     there is to say about it; `colour`, what the file says of its colours; `aspect`, width of an upright
-    pixel by its height.
+    pixel by its height; `missing`, which frames of a damaged file are lost, empty otherwise.
     """
 
     def __init__(self, path: Path, keep_going: bool = False) -> None:
@@ -36,7 +37,7 @@ class VideoReader:
         self.times: list[int] = []
         self.notes: list[str] = []
         self.colour, self.aspect = Colour(), Fraction(1)
-        self._unordered = False
+        self.missing, self._unordered = "", False
 
     def pictures(self) -> Iterator[np.ndarray]:
         """All pictures, uint8 RGB (H, W, 3), upright.
@@ -44,7 +45,7 @@ class VideoReader:
         Raises UserError where the file is no video or holds no frame, and, after the last picture, where
         frames are lost, unless `keep_going`.
         """
-        found, pictures, original = scan(self.path), Pictures(self.path), []
+        found, pictures, original = scan(self.path), Pictures(self.path), array("q")
         with opened(self.path) as container:
             stream = picture_stream(container, self.path)
             self._decoder = _Decoder(stream, found)
@@ -78,7 +79,7 @@ class VideoReader:
         self.times.append(time)
         return picture
 
-    def _finish(self, found: Scan, original: list[int], nominal: int) -> None:
+    def _finish(self, found: Scan, original: array, nominal: int) -> None:
         if not original:
             reason = (
                 "holds no frame that can be decoded (damaged or cut off?)"
@@ -107,7 +108,7 @@ class VideoReader:
             # Time stamps in milliseconds do not tell 23.976 from 24 frames a second.
             self.rate = stated
 
-    def _lost(self, found: Scan, original: list[int]) -> np.ndarray:
+    def _lost(self, found: Scan, original: array) -> np.ndarray:
         """Times of the frames that a damaged file lacks; none of a healthy one."""
         self._expected, first = found.expected, self._decoder.first_key
         if first is not None and self._decoder.skipped:
@@ -115,7 +116,7 @@ class VideoReader:
             self.notes.append(f"{early} frames before the first key frame cannot be shown")
         if first is not None:
             self._expected = found.expected[found.expected >= first]
-        lost = damage.without(self._expected, set(original))
+        lost = damage.without(self._expected, original)
         certain = found.broken or self._decoder.errors or len(lost) > _MOST_WITHOUT * len(self._expected)
         return lost if certain else lost[:0]
 
@@ -124,13 +125,14 @@ class VideoReader:
         usual = found.interval or float(self.end - self.times[-1])
         first = int(self._expected[0])
         words = damage.told(lost, len(self._expected), later, self.base, first, usual)
+        self.missing = f"the file is damaged: {words}"
         if not self.keep_going:
             raise UserError(
                 f"{self.path}: damaged or cut off: {words}; copy the file again, or add --keep-going "
                 "for a result "
                 "without them"
             )
-        self.notes.append(f"the file is damaged: {words}")
+        self.notes.append(self.missing)
 
 
 class _Decoder:

@@ -40,6 +40,8 @@ class Source:
     """Names of the images without ending, empty for a video file."""
     film: Film | None = None
     """How the frames are shown."""
+    missing: str = ""
+    """Which frames of a damaged file are lost, in words."""
 
     @property
     def is_video(self) -> bool:
@@ -68,7 +70,7 @@ class Source:
     def _decoded(self) -> Iterator[np.ndarray]:
         reader = VideoReader(self.path, self.keep_going)
         yield from reader.pictures()
-        self.fps, self.notes = reader.rate, self.notes + reader.notes
+        self.fps, self.notes, self.missing = reader.rate, self.notes + reader.notes, reader.missing
         self.film = Film(reader.times, reader.base, reader.end, reader.rate, reader.colour, reader.aspect)
 
     def _images(self) -> Iterator[np.ndarray]:

@@ -1,6 +1,7 @@
 """Pictures -> a video file with their time stamps, and what else the original holds."""
 
 import os
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -130,13 +131,14 @@ def _picture_stream(
 def _encoded(stream: av.VideoStream, frames: Frames, film: Film) -> Iterator[av.Packet]:
     """The compressed pictures, each with its time and duration."""
     context, colour = stream.codec_context, written_colour(film.colour)
-    ends = dict(zip(film.times, [*film.times[1:], film.end]))
     graph = _conversion(context.width, context.height, context.pix_fmt, film)
 
     def timed(packets: list[av.Packet]) -> Iterator[av.Packet]:
         for packet in packets:
             time = round(packet.pts * packet.time_base / film.base)
-            packet.duration = round((ends[time] - time) * film.base / packet.time_base)
+            place = bisect_right(film.times, time)
+            end = film.times[place] if place < len(film.times) else film.end
+            packet.duration = round((end - time) * film.base / packet.time_base)
             yield packet
 
     for picture, time in zip(frames(), film.times, strict=True):
@@ -172,25 +174,24 @@ def _conversion(width: int, height: int, pixels: str, film: Film) -> av.filter.G
 
 def _check(path: Path, film: Film, kind: Kind) -> None:
     """UserError unless the file reads back with all frames at their times."""
-    times = []
+    found, wrong, begin = 0, 0, Fraction(0)
     try:
         with opened(path) as container:
             stream = picture_stream(container, path)
-            base = stream.time_base
+            # Matroska counts in milliseconds.
+            most = max(stream.time_base, Fraction(1, 1000))
             for frame in container.decode(stream):
-                times.append(frame.pts if frame.pts is not None else frame.dts)
+                time = (frame.dts if frame.pts is None else frame.pts) * stream.time_base
+                if not found and not kind.times:
+                    begin = time
+                if found < len(film.times):
+                    wrong += abs(time - begin - film.times[found] * film.base) > most
+                found += 1
     except (av.FFmpegError, UserError):
-        pass
-    expected = [time * film.base for time in film.times]
-    if not kind.times and times:
-        times = [time - times[0] for time in times]
-    # Matroska counts in milliseconds.
-    close = len(times) == len(expected) and all(
-        abs(time * base - wanted) <= max(base, Fraction(1, 1000)) for time, wanted in zip(times, expected)
-    )
-    if not close:
+        wrong += 1
+    if wrong or found != len(film.times):
         raise UserError(
-            f"{path.name}: the video that was written has {len(times)} of {len(expected)} frames at "
-            "their times when "
-            "read again; free disk space, or name another kind of file with --out"
+            f"{path.name}: the video that was written has {found} of {len(film.times)} frames, "
+            f"{wrong} of them not at "
+            "their times, when read again; free disk space, or name another kind of file with --out"
         )
