@@ -26,13 +26,14 @@ from common.runtime import interrupts
 if __name__ == "__main__":
     interrupts.end_at_once()
 
-from common.config import Config, as_dict, load_config
+from common.config import Config, as_dict
+from common.config_loader import load_config
 from common.errors import UserError
 from common.runtime import distributed
 from common.runtime.entry import run
 from common.runtime.memory import peak_memory
 from common.stage import section_settings, stage_of
-from scripts.evaluation.cases import ROOT, assign
+from scripts.evaluation.runner import ROOT, assign
 from scripts.report import make_report
 from scripts.video.adaptation import PREVIEW_FRAMES, adapt_and_restore
 from scripts.video.delivery import deliver
