@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from common.runtime import distributed
 from scripts.benchmarking import units
+from scripts.benchmarking.growth import growth
 from scripts.benchmarking.workload import Workload
 from scripts.evaluation.runner import LAUNCHER
 
@@ -48,7 +49,7 @@ def measured(what: str, workload: Workload, device_name: str, precision: str) ->
         if what == "peak":
             return peak(workload, device)
         if what == "growth":
-            return {"rows": list(units.growth(given))}
+            return {"rows": list(growth(given))}
         run = (
             units.network_form(what.partition(":")[2], given)
             if what.startswith("network:")
