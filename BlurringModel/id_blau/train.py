@@ -1,6 +1,7 @@
 """Train ID-Blau: sharp frame and blur condition -> blurred frame, by diffusion.
 
-Reads    data.root (or data.content, see data.render), data.validation: <video>/{Blur/RGB,Sharp/RGB}/<frame>.png, Condition/<frame>.npy
+Reads    data.root and data.validation: <video>/{Blur/RGB,Sharp/RGB}/<frame>.png, Condition/<frame>.npy;
+         with data.render, data.content in place of data.root
 Writes   output/{last,best}.pth, log.csv, sample.png (sharp; reblurred with the
          true condition, with the same turned by 90 degrees, along lines; true blur)
 Usage    python BlurringModel/id_blau/train.py --config configs/train/id_blau_demo.yaml
