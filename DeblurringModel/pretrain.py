@@ -1,6 +1,7 @@
 """Train a deblurring network on a source domain (GoPro or rendered): blurry window -> sharp frames.
 
-Reads    data.root (or data.content, see data.render), data.validation: <video>/{Blur/RGB,Sharp/RGB}/<frame>.png
+Reads    data.root and data.validation: <video>/{Blur/RGB,Sharp/RGB}/<frame>.png;
+         with data.render, data.content in place of data.root
 Writes   output/{last,best}.pth, log.csv, sample.png (blurry, restored, sharp)
 Usage    python DeblurringModel/pretrain.py --config configs/train/estrnn_demo.yaml
          torchrun --nproc_per_node=4 DeblurringModel/pretrain.py --config configs/train/estrnn_gopro.yaml

@@ -314,7 +314,7 @@ class KnowsTheImage(nn.Module):
         return x[:, 3:6]
 
 
-@pytest.mark.parametrize("steps, eta", [(2, 0.0), (7, 0.0), (7, 1.0)])
+@pytest.mark.parametrize("steps, eta", [(1, 0.0), (2, 0.0), (7, 0.0), (7, 1.0)])
 def test_an_image_predictor_samples_what_it_predicts(steps, eta):
     diffusion = GaussianDiffusion(KnowsTheImage(), linear_betas(100, beta_T=0.1), "image")
     condition, noise = 0.1 * normal("image/condition", 2, 6, 8, 8), normal("image/noise", 2, 3, 8, 8)
@@ -323,6 +323,28 @@ def test_an_image_predictor_samples_what_it_predicts(steps, eta):
     torch.testing.assert_close(sampled, condition[:, :3], rtol=0, atol=6 * 1e-3)
     ancestral = diffusion.ddpm_sample(condition, noise, torch.Generator().manual_seed(0))
     torch.testing.assert_close(ancestral, condition[:, :3], rtol=0, atol=6 * 1e-3)
+
+
+class ReturnsItsNoisyInput(nn.Module):
+    """At all but the noisiest step; there it makes the picture from the sharp one."""
+
+    def forward(self, x, time):
+        assert time.eq(time[0]).all()
+        return x[:, 3:6] if time[0] == 99 else x[:, :3]
+
+
+def test_one_step_is_the_noisiest():
+    diffusion = GaussianDiffusion(ReturnsItsNoisyInput(), linear_betas(100, beta_T=0.1), "image")
+    given, noise = 0.1 * normal("image/condition", 2, 6, 8, 8), normal("image/noise", 2, 3, 8, 8)
+    sampled = diffusion.ddim_sample(given, noise, steps=1)
+    torch.testing.assert_close(sampled, given[:, :3], rtol=0, atol=6 * 1e-3)
+
+
+def test_one_step_is_refused_where_the_noise_is_predicted():
+    noise = torch.zeros(1, 3, 8, 8)
+    with pytest.raises(ValueError, match="1 DDIM step is for a network that predicts the image") as caught:
+        tiny_diffusion().ddim_sample(torch.zeros(1, 6, 8, 8), noise, steps=1)
+    assert "\n" not in str(caught.value)
 
 
 def test_loss_of_an_image_predictor():

@@ -1,6 +1,7 @@
 """Train the Blur Magnitude Estimator: blurry frame -> length of each pixel's path during the exposure.
 
-Reads    data.root and data.validation: <video>/Blur/RGB/<frame>.png and <video>/Condition/<frame>.npy
+Reads    data.root and data.validation: <video>/Blur/RGB/<frame>.png and <video>/Condition/<frame>.npy;
+         with data.render, data.content in place of data.root
 Writes   output/{last,best}.pth, log.csv, sample.png (blurry, true and estimated magnitude)
 Usage    python RSDM/bme/train.py --config configs/train/bme_demo.yaml
          torchrun --nproc_per_node=2 RSDM/bme/train.py --config configs/train/bme_gopro.yaml

@@ -74,11 +74,10 @@ def render_real(
 ) -> Clip:
     """A clip of `frames` frames of height x width pixels, both even.
 
-    pictures: what is shown, and what moving objects are cut from. picture: the one to show, as
-    a whole; else one is drawn, and a part of it.
-    frame_width: width in pixels of the whole frame that this is a crop of; motion is scaled with it.
-    lengths: shortest and longest path of a frame that is not sharp, in pixels at a frame width of WIDTH. All
-    randomness comes from `rng`.
+    pictures: what is shown, and what moving objects are cut from. picture: the one to show, as a whole;
+    without it one is drawn, and a part of it. frame_width: width in pixels of the whole frame that this is a
+    crop of; motion is scaled with it. lengths: shortest and longest path of a frame that is not sharp, in
+    pixels at a frame width of WIDTH. All randomness comes from `rng`.
     """
     size = (height + 2 * MARGIN, width + 2 * MARGIN)
     scale = frame_width / WIDTH

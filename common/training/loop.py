@@ -110,109 +110,105 @@ def fit(
     Starts from folder/last.pth where there is one. Raises UserError, and leaves the last good state on disk,
     where the training diverges (see `common.training.divergence`).
     """
-    compiled(place(network, world.device), plan.compile).train()
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    optimizer = _optimizer(parameters, plan)
-    average = WeightAverage(network, plan.average) if plan.average else None
-    module = _WithLoss(network, task.loss)
-    divergence = Divergence(module, folder, world, plan.section, plan.label)
-    state = resume(network, average, optimizer, folder / "last.pth")
-    if state["step"] and world.main:
-        print(f"going on after step {state['step']} ({folder / 'last.pth'})")
-    run = _Run(network, average, task, plan, folder, world, facts, state)
-    if world.size > 1:
-        devices = [world.device] if world.device.type == "cuda" else None
-        # The layout that is fastest for convolutions is not the one that buckets of gradients have; copying
-        # them is a small part of a step and nothing that a user could change.
-        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-        module = DistributedDataParallel(module, device_ids=devices)
-    losses = state["losses"]
-    if plan.validate_first and not state["step"]:
+    run = _Run(network, task, plan, folder, world, facts)
+    if plan.validate_first and not run.state["step"]:
         if world.main:
-            state["log"].append({"step": 0} | run.validated(0))
+            run.state["log"].append({"step": 0} | run.validated(0))
         world.barrier()
     # The bar is closed before an error is reported, or it would be drawn once more below it.
     with tqdm(
         total=plan.steps,
-        initial=state["step"],
+        initial=run.state["step"],
         desc=plan.label,
         unit="step",
         disable=not world.main,
         mininterval=1.0,
         dynamic_ncols=True,
     ) as progress:
-        for step, batch in _batches(task.batch, plan, state["step"], world):
-            done, rate = step + 1, plan.learning_rate(step)
+        for step, batch in _batches(task.batch, plan, run.state["step"], world):
+            done = step + 1
             last, kept = done == plan.steps, plan.keep(done)
             validates = done % plan.validate_every == 0 or last
             saves = bool(kept or last or done % plan.save_every == 0)
-            batch = tuple(on_device(item, world.device) for item in batch)
-            start_loss = None
-            if saves or done % CHECK_EVERY == 0:
-                seed_everything(derive_seed(plan.seed, "step", step, world.rank))
-                with mixed_precision(network, world.device, plan.precision):
-                    start_loss = divergence.start_loss(batch)
-            # The same random numbers for the step itself.
-            seed_everything(derive_seed(plan.seed, "step", step, world.rank))
-            losses.append(run.step(module, optimizer, parameters, batch, rate))
-            if average is not None:
-                average.update(step)
-            divergence.check(step, losses[-1], rate, start_loss, validates or saves)
+            run.step(step, batch, validates or saves, saves or done % CHECK_EVERY == 0)
             progress.update()
             if done % 10 == 0 or last:
-                progress.set_postfix(loss=f"{sum(losses[-50:]) / len(losses[-50:]):.4g}", refresh=False)
+                recent = run.losses[-50:]
+                progress.set_postfix(loss=f"{sum(recent) / len(recent):.4g}", refresh=False)
             if validates:
-                row = {"step": done, "loss": sum(losses) / len(losses), "learning_rate": rate}
-                losses.clear()
+                row = run.row(step)
                 if world.main and task.validate is not None:
-                    row |= run.validated(done)
                     progress.write(" ".join(f"{name} {value:.5g}" for name, value in row.items()))
-                state["log"].append(row)
                 world.barrier()
             if world.main and saves:
-                run.save(optimizer, done, kept)
+                run.save(done, kept)
     world.barrier()
-    return state["log"]
+    return run.state["log"]
 
 
-def _optimizer(parameters: list[nn.Parameter], plan: Plan) -> torch.optim.Optimizer:
-    if plan.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, lr=plan.learning_rate(0), weight_decay=plan.weight_decay)
-    return torch.optim.Adam(parameters, lr=plan.learning_rate(0))
-
-
-@dataclass(frozen=True)
 class _Run:
-    """One training while it runs, and what it does at a step, a validation and a checkpoint."""
+    """One training while it runs: what it consists of, and what happens at a step, a validation and a
+    checkpoint."""
 
-    network: nn.Module
-    average: WeightAverage | None
-    task: Task
-    plan: Plan
-    folder: Path
-    world: World
-    facts: dict[str, Any]
-    state: dict[str, Any]
+    def __init__(
+        self, network: nn.Module, task: Task, plan: Plan, folder: Path, world: World, facts: dict[str, Any]
+    ) -> None:
+        self.network, self.task, self.plan, self.folder = network, task, plan, folder
+        self.world, self.facts = world, facts
+        compiled(place(network, world.device), plan.compile).train()
+        self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        self.optimizer = _optimizer(self.parameters, plan)
+        self.average = WeightAverage(network, plan.average) if plan.average else None
+        self.module = _WithLoss(network, task.loss)
+        self.divergence = Divergence(self.module, folder, world, plan.section, plan.label)
+        self.state = resume(network, self.average, self.optimizer, folder / "last.pth")
+        self.losses = self.state["losses"]
+        if self.state["step"] and world.main:
+            print(f"going on after step {self.state['step']} ({folder / 'last.pth'})")
+        if world.size > 1:
+            devices = [world.device] if world.device.type == "cuda" else None
+            # The layout that is fastest for convolutions is not the one that buckets of gradients have;
+            # copying them is a small part of a step and nothing that a user could change.
+            warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+            self.module = DistributedDataParallel(self.module, device_ids=devices)
 
-    def step(
-        self,
-        module: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        parameters: list[nn.Parameter],
-        batch: Batch,
-        rate: float,
-    ) -> float:
-        """One optimiser step with learning rate `rate`; returns the loss before it."""
-        for group in optimizer.param_groups:
+    def step(self, step: int, batch: Batch, to_be_kept: bool, compares: bool) -> None:
+        """One optimiser step. to_be_kept: the weights after it go to disk or are validated. compares: the
+        loss is compared with that of the weights that training started from."""
+        plan, world, rate = self.plan, self.world, self.plan.learning_rate(step)
+        batch = tuple(on_device(item, world.device) for item in batch)
+        precision = (self.network, world.device, plan.precision)
+        seed, start_loss = derive_seed(plan.seed, "step", step, world.rank), None
+        if compares:
+            seed_everything(seed)
+            with mixed_precision(*precision):
+                start_loss = self.divergence.start_loss(batch)
+        # The same random numbers for the step itself.
+        seed_everything(seed)
+        for group in self.optimizer.param_groups:
             group["lr"] = rate
-        optimizer.zero_grad(set_to_none=True)
-        with mixed_precision(self.network, self.world.device, self.plan.precision):
-            loss = module(*batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        with mixed_precision(*precision):
+            loss = self.module(*batch)
         loss.backward()
-        if self.plan.gradient_clip:
-            nn.utils.clip_grad_norm_(parameters, self.plan.gradient_clip)
-        optimizer.step()
-        return float(loss.detach())
+        if plan.gradient_clip:
+            nn.utils.clip_grad_norm_(self.parameters, plan.gradient_clip)
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update(step)
+        self.losses.append(float(loss.detach()))
+        self.divergence.check(step, self.losses[-1], rate, start_loss, to_be_kept)
+
+    def row(self, step: int) -> dict[str, float]:
+        """A new row of the log after step number `step`: the mean loss since the row before, and in the main
+        process the validation's figures."""
+        losses, rate = self.losses, self.plan.learning_rate(step)
+        row = {"step": step + 1, "loss": sum(losses) / len(losses), "learning_rate": rate}
+        losses.clear()
+        if self.world.main and self.task.validate is not None:
+            row |= self.validated(step + 1)
+        self.state["log"].append(row)
+        return row
 
     def validated(self, step: int) -> dict[str, float]:
         """The figures of the weights to use (see `common.training.state.payload`); best.pth where they are
@@ -233,15 +229,21 @@ class _Run:
                     save_checkpoint({**content, **self.facts}, self.folder / "best.pth")
         return figures
 
-    def save(self, optimizer: torch.optim.Optimizer, done: int, kept: str | None) -> None:
+    def save(self, done: int, kept: str | None) -> None:
         """Write last.pth, log.csv and, where `kept` names it, a checkpoint that stays."""
-        progress = {**self.state, "step": done, "losses": list(self.state["losses"])}
-        content = payload(self.network, self.average, optimizer, progress, self.facts)
+        progress = {**self.state, "step": done, "losses": list(self.losses)}
+        content = payload(self.network, self.average, self.optimizer, progress, self.facts)
         if kept:
             save_checkpoint(content, self.folder / kept)
         write_text(self.folder / "log.csv", _as_csv(self.state["log"]))
         # Last: a run that is killed here and started again takes the others to be there.
         save_checkpoint(content, self.folder / "last.pth")
+
+
+def _optimizer(parameters: list[nn.Parameter], plan: Plan) -> torch.optim.Optimizer:
+    if plan.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, lr=plan.learning_rate(0), weight_decay=plan.weight_decay)
+    return torch.optim.Adam(parameters, lr=plan.learning_rate(0))
 
 
 def _batches(

@@ -24,14 +24,14 @@ class WeightAverage:
     def __init__(self, network: nn.Module, decay: float) -> None:
         self._network, self._decay = network, decay
         self.state = {name: value.detach().clone() for name, value in network.state_dict().items()}
+        self._trained = {name for name, _ in network.named_parameters(remove_duplicate=False)}
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Take in the weights after step number `step`."""
         decay = min(self._decay, (1 + step) / (WARM_UP + step))
-        trained = {name for name, _ in self._network.named_parameters(remove_duplicate=False)}
         for name, value in self._network.state_dict().items():
-            if name in trained:
+            if name in self._trained:
                 self.state[name].lerp_(value, 1 - decay)
             else:
                 self.state[name].copy_(value)
