@@ -94,7 +94,7 @@ def _merge(config: Any, content: dict, source: str, prefix: str, folder: Path) -
     for name, value in content.items():
         full = f"{prefix}{name}"
         if name not in fields:
-            raise UserError(f"{source}: unknown key `{full}`{_nearest(str(name), fields, prefix, config)}")
+            raise UserError(f"{source}: unknown key `{full}`{_nearest(str(name), prefix, config)}")
         current = getattr(config, name)
         if dataclasses.is_dataclass(current):
             if value is None:
@@ -116,18 +116,24 @@ def _merge(config: Any, content: dict, source: str, prefix: str, folder: Path) -
     return dataclasses.replace(config, **changes)
 
 
-def _nearest(name: str, fields: dict, prefix: str, config: Any) -> str:
-    known = {f"{prefix}{item}": item for item in fields}
-    if not prefix:
-        # A key written at the wrong level is the commonest slip, so sections are searched as well.
-        for section in fields:
-            value = getattr(config, section)
-            if dataclasses.is_dataclass(value):
-                known |= {f"{section}.{item.name}": item.name for item in dataclasses.fields(value)}
+def _nearest(name: str, prefix: str, config: Any) -> str:
+    # A key written at the wrong level is the commonest slip, so sections are searched as well.
+    known = _known(config, prefix)
     close = difflib.get_close_matches(name, set(known.values()), n=1, cutoff=0.5)
     if close:
         return f"; did you mean `{next(full for full, short in known.items() if short == close[0])}`?"
     return f"; known keys: {', '.join(list(known)[:12])}"
+
+
+def _known(config: Any, prefix: str) -> dict[str, str]:
+    """Dotted name -> name of every key of `config`, those of its sections last."""
+    known, inside = {}, {}
+    for item in dataclasses.fields(config):
+        known[f"{prefix}{item.name}"] = item.name
+        value = getattr(config, item.name)
+        if dataclasses.is_dataclass(value):
+            inside |= _known(value, f"{prefix}{item.name}.")
+    return known | inside
 
 
 def _checked(value: Any, hint: Any, facts: Any, where: str, folder: Path) -> Any:

@@ -106,7 +106,7 @@ def figures(output: Path, config_path: Path, domain: str) -> dict[str, str]:
         if random.exists()
         else "not run",
         "regions as they are, against the sharp truth, dB": f"{as_they_are:.2f}",
-        "regions as targets (blurring.clean_target), against the same, dB": f"{targets:.2f}",
+        "regions as targets (blurring.moved.denoise_target), against the same, dB": f"{targets:.2f}",
         "frames that rest, against the sharp truth: what noise leaves, dB": f"{at_rest(truth, stage.videos):.2f}",
         "stage 1, frames' mean blur: bias, px": f"{(found - true).mean():+.2f}",
         "stage 1, frames' mean blur: mean absolute error, px": f"{np.abs(found - true).mean():.2f}",

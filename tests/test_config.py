@@ -59,7 +59,9 @@ def test_default_file_lists_every_key_with_its_default(schema, path):
 
 @pytest.mark.parametrize("schema, path", DEFAULTS, ids=["stages", "training"])
 def test_every_key_of_the_default_file_is_explained(schema, path):
-    keys = [line for line in path.read_text().splitlines() if line and not re.match(r"#|\w+:$", line)]
+    lines = path.read_text().splitlines()
+    # Lines that end a key without a value are sections; those within one say what it is for.
+    keys = [line for line in lines if line and not re.match(r"#|\w+:$|\s+\w+: +#", line)]
     assert len(keys) == len(_leaves(as_dict(schema())))
     assert [line for line in keys if not re.fullmatch(r"\s*\w+: .*\S  +# \S.{5,}", line)] == []
 
@@ -201,11 +203,16 @@ def test_numbers_as_yaml_reads_them(tmp_path, text, value):
         ("outptu", "output"),
         ("magnitude_offset", "dbcgm.magnitude_offset"),
         ("crop_sise", "deblurring.crop_size"),
+        ("blurring.copies", "blurring.moved.copies"),
+        ("blend_still", "blurring.moved.blend_still"),
+        ("blurring.moved.copis", "blurring.moved.copies"),
     ],
 )
 def test_unknown_key_names_the_nearest(tmp_path, empty, name, meant):
-    section, _, key = name.rpartition(".")
-    path = _write(tmp_path / "c.yaml", f"{section}:\n  {key}: 1" if section else f"{key}: 1")
+    content = 1
+    for key in reversed(name.split(".")):
+        content = {key: content}
+    path = _write(tmp_path / "c.yaml", yaml.safe_dump(content))
     # A wrong section is found before the key in it.
     wrong = name if name.split(".")[0] != "rdsm" else "rdsm"
     assert _refused(path) == f"{path}: unknown key `{wrong}`; did you mean `{meant}`?"
@@ -357,14 +364,21 @@ def test_as_dict_can_be_read_back(tmp_path):
     "overrides, message",
     [
         (
-            ["blurring.clean_target=true", "blurring.match_noise=true"],
-            "blurring.clean_target: needs blurring.window moved and blurring.match_noise, found center and true",
+            ["blurring.moved.denoise_target=true", "blurring.renoise=true"],
+            "blurring.moved.denoise_target: true needs blurring.window moved, found center",
         ),
         (
-            ["blurring.clean_target=true", "blurring.window=moved"],
-            "blurring.clean_target: needs blurring.window moved and blurring.match_noise, found moved and false",
+            ["blurring.moved.denoise_target=true", "blurring.window=moved"],
+            "blurring.moved.denoise_target: true needs blurring.renoise true, found false",
         ),
-        (["blurring.copies=2"], "blurring.copies: more than 1 needs blurring.window moved, found center"),
+        (
+            ["blurring.moved.copies=2", "blurring.window=all"],
+            "blurring.moved.copies: 2 needs blurring.window moved, found all",
+        ),
+        (
+            ["blurring.moved.blend_still=true"],
+            "blurring.moved.blend_still: true needs blurring.window moved, found center",
+        ),
         (
             ["dbcgm.magnitude=shutter"],
             "dbcgm.magnitude: shutter needs dbcgm.adapt_magnitude false, found true",

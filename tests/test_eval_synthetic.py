@@ -30,11 +30,10 @@ def setup(tmp_path_factory):
         blurring={
             "window": "moved",
             "steps": 2,
-            "keep_still": True,
-            "match_noise": True,
-            "clean_target": True,
+            "renoise": True,
+            "moved": {"blend_still": True, "denoise_target": True},
         },
-        deblurring={"epochs": 1, "batch_size": 1, "anchors": 1},
+        deblurring={"epochs": 1, "batch_size": 1, "rehearsal": 1},
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(eval_synthetic, "SIZE", (80, 64))

@@ -55,11 +55,11 @@ TABLE_2 = tuple(_ablation(patches, condition) for patches in _PATCHES for condit
 _RELEASED = (
     "blurring.model=id_blau",
     "blurring.window=center",
-    "blurring.copies=1",
-    "blurring.match_noise=false",
-    "blurring.clean_target=false",
-    "blurring.keep_still=false",
-    "deblurring.anchors=0",
+    "blurring.moved.copies=1",
+    "blurring.renoise=false",
+    "blurring.moved.denoise_target=false",
+    "blurring.moved.blend_still=false",
+    "deblurring.rehearsal=0",
     "dbcgm.magnitude=bme",
     "dbcgm.adapt_magnitude=true",
     "dbcgm.magnitude_offset=10.0",
@@ -70,7 +70,7 @@ _RELEASED = (
     "deblurring.min_steps=300",
 )
 # What goes beyond, with the published share of regions; from here on to the demo's settings.
-_MOVED = ("rsdm.ratio=0.2", "blurring.copies=4", "deblurring.min_steps=300")
+_MOVED = ("rsdm.ratio=0.2", "blurring.moved.copies=4", "deblurring.min_steps=300")
 
 
 def _released(name: str, label: str, *settings: str) -> Cell:
@@ -123,26 +123,31 @@ TABLE_3 = (
         "dbcgm.frames=all",
     ),
     _moved("moved", "beyond: window moved, four copies, r = 20 %", _WITH_CHOICE),
-    _moved("noisy_target", "beyond, targets with their noise", "blurring.clean_target=false", _WITH_CHOICE),
+    _moved(
+        "noisy_target",
+        "beyond, targets with their noise",
+        "blurring.moved.denoise_target=false",
+        _WITH_CHOICE,
+    ),
     _moved(
         "moved_own",
         "beyond, targets with their noise, and no noise added",
-        "blurring.clean_target=false",
-        "blurring.match_noise=false",
+        "blurring.moved.denoise_target=false",
+        "blurring.renoise=false",
     ),
-    _moved("no_anchors", "beyond, without anchors", "deblurring.anchors=0"),
+    _moved("no_rehearsal", "beyond, without rehearsal", "deblurring.rehearsal=0"),
     _moved(
         "no_still",
-        "beyond, without anchors and keep_still",
-        "deblurring.anchors=0",
-        "blurring.keep_still=false",
+        "beyond, without rehearsal and blend_still",
+        "deblurring.rehearsal=0",
+        "blurring.moved.blend_still=false",
     ),
     _moved("moved_video", "beyond, one network a video", "deblurring.scope=video", _WITH_CHOICE),
     _moved("ratio_10", "beyond, r = 10 %", "rsdm.ratio=0.1"),
     _moved("ratio_40", "beyond, r = 40 %", "rsdm.ratio=0.4"),
     # Is it time or pairs that the method lacks?
     _moved("steps_1000", "beyond, 1,000 steps", "deblurring.min_steps=1000"),
-    _moved("two_copies", "beyond, r = 40 %, two copies", "rsdm.ratio=0.4", "blurring.copies=2"),
+    _moved("two_copies", "beyond, r = 40 %, two copies", "rsdm.ratio=0.4", "blurring.moved.copies=2"),
     Cell(METHOD.name, "the demo's settings", METHOD.settings),
 )
 # One network a clip, as for a clip of one's own: which of its states is used.
