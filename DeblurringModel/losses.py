@@ -5,6 +5,8 @@ the network, and return a scalar. They compute in float32 at least, so that half
 the small constants. A difference in shape raises ValueError.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -76,3 +78,36 @@ def mmp_rnn_loss(prediction: Tensor, target: Tensor) -> Tensor:
 def dstnet_loss(prediction: Tensor, target: Tensor) -> Tensor:
     """`charbonnier` with epsilon 1e-6 + 0.1 `fourier_difference`: DSTNet on GoPro (released code)."""
     return charbonnier(prediction, target, epsilon=1e-6) + 0.1 * fourier_difference(prediction, target)
+
+
+def mean_squared_error(prediction: Tensor, target: Tensor) -> Tensor:
+    """mean (prediction - target)^2."""
+    return F.mse_loss(*_full_precision(prediction, target))
+
+
+def negative_psnr(prediction: Tensor, target: Tensor, least: float = 1e-8) -> Tensor:
+    """-PSNR in dB for a value range of 1, mean over the pictures (all leading dimensions): 10 log10(mean
+    squared error of a picture + `least`). Source: HINet and NAFNet (released code)."""
+    prediction, target = _full_precision(prediction, target)
+    errors = (prediction - target).square().mean(dim=(-3, -2, -1))
+    return 10 * (errors + least).log10().mean()
+
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+_NAMED: dict[str, Loss] = {
+    "l1": mean_absolute_error,
+    "mse": mean_squared_error,
+    "charbonnier": colour_charbonnier,
+    "psnr": negative_psnr,
+}
+
+
+def named(name: str, fourier_weight: float, own: Loss) -> Loss:
+    """The loss that a recipe names: "own" for `own`, l1, mse, charbonnier (`colour_charbonnier`) or psnr,
+    plus `fourier_weight` times `fourier_difference`."""
+    distance = own if name == "own" else _NAMED[name]
+    if not fourier_weight:
+        return distance
+    return lambda prediction, target: (
+        distance(prediction, target) + fourier_weight * fourier_difference(prediction, target)
+    )

@@ -1,6 +1,6 @@
 """Train a deblurring network on a source domain (GoPro or rendered): blurry window -> sharp frames.
 
-Reads    data.root and data.validation: <video>/{Blur/RGB,Sharp/RGB}/<frame>.png
+Reads    data.root (or data.content, see data.render), data.validation: <video>/{Blur/RGB,Sharp/RGB}/<frame>.png
 Writes   output/{last,best}.pth, log.csv, sample.png (blurry, restored, sharp)
 Usage    python DeblurringModel/pretrain.py --config configs/train/estrnn_demo.yaml
          torchrun --nproc_per_node=4 DeblurringModel/pretrain.py --config configs/train/estrnn_gopro.yaml
@@ -32,7 +32,7 @@ from common.training.recipe import (
     train,
     validation_frames,
 )
-from DeblurringModel import models
+from DeblurringModel import losses, models
 from DeblurringModel.ESTRNN.identity import start_as_identity
 from DeblurringModel.ESTRNN.model import ESTRNN
 
@@ -56,16 +56,17 @@ def main() -> None:
     network = build(make)
     facts = models.spec(name)
     check_crop(setup, facts.multiple, facts.minimum)
-    frames = setup.config.schedule.frames
+    schedule = setup.config.schedule
+    distance = losses.named(schedule.loss, schedule.fourier_weight, facts.training_loss)
 
     def loss(net: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
         blurry, sharp = batch
         restored = net(models.to_range(blurry, facts))
-        target = sharp[:, facts.past : frames - facts.future]
-        return facts.training_loss(restored, models.to_range(target, facts))
+        target = sharp[:, facts.past : sharp.shape[1] - facts.future]
+        return distance(restored, models.to_range(target, facts))
 
     task = Task(
-        lambda items: blurry_and_sharp(items, setup, frames),
+        lambda items: blurry_and_sharp(items, setup),
         loss,
         lambda net: validate(net, setup, facts),
         best="psnr",
@@ -73,11 +74,11 @@ def main() -> None:
     train(setup, network, task, dict(recipe.architecture), name)
 
 
-def blurry_and_sharp(items: list[int], setup: Setup, frames: int) -> tuple[Tensor, Tensor]:
+def blurry_and_sharp(items: list[int], setup: Setup) -> tuple[Tensor, Tensor]:
     """Blurry and sharp clips (B, T, 3, s, s), RGB in [0, 1]."""
     blurry, sharp = [], []
     for item in items:
-        window, turn, _ = setup.draw(item, frames)
+        window, turn, _ = setup.draw(item)
         blurry.append(turn.image(setup.train.images("Blur/RGB", window)))
         sharp.append(turn.image(setup.train.images("Sharp/RGB", window)))
     return to_tensor(np.stack(blurry)), to_tensor(np.stack(sharp))

@@ -161,6 +161,8 @@ class Config:
 @dataclass(frozen=True)
 class TrainDataConfig:
     root: Path | None = key(None, path=True)
+    render: str = key("none", choices=("none", "real"))
+    content: list[Path] = key([], path=True)
     validation: Path | None = key(None, path=True)
     augment: str = key("flip_rotate", choices=("none", "flip", "flip_rotate"))
 
@@ -175,12 +177,26 @@ class NetworkConfig:
 
 
 @dataclass(frozen=True)
+class StageConfig:
+    share: float = key(0.0, low=0.0, high=1.0)
+    crop_size: int | None = key(None, low=16)
+    frames: int | None = key(None, low=5)
+    batch_size: int | None = key(None, low=1)
+
+
+@dataclass(frozen=True)
 class ScheduleConfig:
     steps: int = key(0, low=0)
     epochs: int = key(0, low=0)
     batch_size: int = key(8, low=1)
     crop_size: int = key(256, low=16)
     frames: int = key(5, low=5)
+    stages: list[StageConfig] = key([])
+    loss: str = key("own", choices=("own", "l1", "mse", "charbonnier", "psnr"))
+    fourier_weight: float = key(0.0, low=0.0)
+    optimizer: str = key("adam", choices=("adam", "adamw"))
+    weight_decay: float = key(0.0, low=0.0)
+    average: float = key(0.0, low=0.0, high=0.99999)
     learning_rate: float = key(1e-3, low=0.0)
     min_learning_rate: float = key(1e-5, low=0.0)
     warmup_steps: int = key(0, low=0)
@@ -221,6 +237,8 @@ def as_dict(config: Any) -> Any:
     """The configuration as plain YAML/JSON values; paths become text."""
     if dataclasses.is_dataclass(config):
         return {item.name: as_dict(getattr(config, item.name)) for item in dataclasses.fields(config)}
+    if isinstance(config, list):
+        return [as_dict(item) for item in config]
     return str(config) if isinstance(config, Path) else config
 
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from common.config import check_rules
+from common.config import StageConfig, check_rules
 from common.errors import UserError
 
 Schema = TypeVar("Schema")
@@ -138,6 +138,8 @@ def _merge(config: Any, content: dict, source: str, prefix: str, folder: Path) -
                     f"{source}: {full} is a section, expected `key: value` lines, found {_shown(value)}"
                 )
             changes[name] = _merge(current, value, source, f"{full}.", folder)
+        elif hints[name] == list[StageConfig]:
+            changes[name] = _stages(value, source, full, folder)
         else:
             if isinstance(current, dict) and isinstance(value, dict):
                 value = {**current, **value}
@@ -148,6 +150,14 @@ def _merge(config: Any, content: dict, source: str, prefix: str, folder: Path) -
             # Another network does not take the keywords that were meant for the one before.
             changes[name] = dict(content.get(name, {}))
     return dataclasses.replace(config, **changes)
+
+
+def _stages(value: Any, source: str, full: str, folder: Path) -> list[StageConfig]:
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise UserError(f"{source}: {full}: expected a list of {{key: value}}, found {_shown(value)}")
+    return [
+        _merge(StageConfig(), item, source, f"{full}[{number}].", folder) for number, item in enumerate(value)
+    ]
 
 
 def _nearest(name: str, prefix: str, config: Any) -> str:
@@ -177,6 +187,10 @@ def _checked(value: Any, hint: Any, facts: Any, where: str, folder: Path) -> Any
         if optional:
             return None
         raise UserError(f"{where}: a value is missing")
+    if kind == list[Path]:
+        if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
+            raise UserError(f"{where}: expected a list of paths, found {_shown(value)}")
+        return [_resolved(item, where, folder) for item in value]
     if facts["path"]:
         if not isinstance(value, str) or not value:
             raise UserError(f"{where}: expected a path, found {_shown(value)}")

@@ -34,7 +34,7 @@ from common.runtime.entry import run
 from common.training.source_domain import SourceDomain
 from DeblurringModel import models
 from RSDM.bme.model import BlurMagnitudeEstimator
-from scripts.evaluation.diagnosis import reblurring
+from scripts.evaluation.synthetic.diagnosis import reblurring
 
 DEBLURRING = {
     "ESTRNN": [{}],

@@ -3,7 +3,7 @@
 Reads    --content: folders of images (one still per clip) and video files (their frames in turn)
 Writes   OUT/<video>/Blur/RGB/<frame>.png       blurry frame
          OUT/<video>/Sharp/RGB/<frame>.png      the same moment, sharp (mid-exposure, without noise)
-         OUT/<video>/Condition/<frame>.npy      float32 (3, H, W): unit direction x, y and path length in pixels
+         OUT/<video>/Condition/<frame>.npy      float32 (3, H, W): unit direction x, y, path length in pixels
          OUT/preview.png                        one row a clip: blurry, sharp, magnitude, direction
          OUT/dataset.json                       how it was made
 Usage    python scripts/make_synthetic_dataset.py --preset source --clips 200 --out data/source
@@ -13,7 +13,10 @@ import argparse
 import multiprocessing
 import os
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from itertools import islice
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -31,15 +34,18 @@ from common.condition_view import condition_picture, magnitude_picture
 from common.errors import UserError
 from common.images import read_image, write_array, write_image
 from common.rendering.clips import render_clip
+from common.rendering.content import IMAGES, Picture, find_content, pictures_of
 from common.rendering.presets import PRESETS
+from common.rendering.real import LENGTHS, render_real
 from common.runtime.entry import run
 from common.runtime.files import read_json, remove_leftovers, write_json
 from common.runtime.locks import hold
 from common.runtime.seeding import numpy_generator
+from scripts.video.reading import VideoReader
+from scripts.video.scan import scan
 
+REAL = "real"
 BUNDLED = Path(__file__).resolve().parents[1] / "assets" / "footage"
-IMAGES = (".jpg", ".jpeg", ".png")
-VIDEOS = (".mp4", ".mov", ".avi", ".webm", ".mkv")
 
 
 def main() -> None:
@@ -54,6 +60,8 @@ def main() -> None:
         "moving_content": options.moving,
         "content": content_names(options.content),
     }
+    if options.preset == REAL:
+        settings |= {"frame_width": options.frame_width, "lengths": list(options.lengths)}
     record = options.out / "dataset.json"
     hold(options.out)
     remove_leftovers(options.out)
@@ -79,14 +87,15 @@ def main() -> None:
         rows = [make_clip(*job) for job in tqdm(jobs, desc="clips", unit="clip")]
     write_image(options.out / "preview.png", np.concatenate(rows[:12]))
     print(
-        f"{options.clips} clips of {options.frames} frames in {options.out}; look at {options.out / 'preview.png'}"
+        f"{options.clips} clips of {options.frames} frames in {options.out}; look at "
+        f"{options.out / 'preview.png'}"
     )
 
 
 def parse() -> argparse.Namespace:
     """The command line, checked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--preset", choices=sorted(PRESETS), required=True, help="domain to render")
+    parser.add_argument("--preset", choices=sorted([*PRESETS, REAL]), required=True, help="domain to render")
     parser.add_argument("--clips", type=int, default=4, help="number of videos")
     parser.add_argument("--frames", type=int, default=12, help="frames a video")
     parser.add_argument(
@@ -105,11 +114,31 @@ def parse() -> argparse.Namespace:
         action="store_true",
         help="use successive frames of a video file as content, so that the scene moves by itself",
     )
+    parser.add_argument(
+        "--frame-width",
+        type=int,
+        metavar="W",
+        help="preset real: frames are crops of frames of this width, and blurred as these (default: whole)",
+    )
+    parser.add_argument(
+        "--lengths",
+        type=float,
+        nargs=2,
+        default=LENGTHS,
+        metavar=("LOW", "HIGH"),
+        help="preset real: shortest and longest blur of frames that are not sharp, in pixels at a width of 640",
+    )
     parser.add_argument("--seed", type=int, default=0, help="same seed, same data set")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="parallel processes")
     options = parser.parse_args()
     if options.clips < 1 or options.frames < 5 or min(options.size) < 64 or options.jobs < 1:
         raise UserError("at least 1 clip, 5 frames, 64 x 64 pixels and 1 job are needed")
+    if options.preset == REAL and (options.moving or options.size[0] % 2 or options.size[1] % 2):
+        raise UserError("preset real: without --moving, and with an even width and height")
+    if options.frame_width and (options.preset != REAL or options.frame_width < options.size[0]):
+        raise UserError("--frame-width: for preset real, and at least the width of --size")
+    if not 0.5 <= options.lengths[0] <= options.lengths[1]:
+        raise UserError("--lengths: expected two numbers from 0.5 on, the smaller first")
     options.size = list(options.size)
     return options
 
@@ -119,26 +148,10 @@ def content_names(paths: list[Path]) -> list[str]:
     return [path.name for path in find_content(paths)]
 
 
-def find_content(paths: list[Path]) -> list[Path]:
-    """Image and video files named by `paths`, folders opened, in sorted order."""
-    found = []
-    for path in paths:
-        if not path.exists():
-            raise UserError(f"--content {path}: no such file or folder")
-        inside = sorted(path.iterdir()) if path.is_dir() else [path]
-        found += [file for file in inside if file.suffix.lower() in IMAGES + VIDEOS]
-    if not found:
-        raise UserError(
-            f"--content {' '.join(map(str, paths))}: no image ({', '.join(IMAGES)}) or video file found"
-        )
-    return found
-
-
 def make_clip(clip: int, sources: list[Path], options: argparse.Namespace) -> np.ndarray:
     """Render clip number `clip` unless it is complete, and return its preview row, uint8 (h, 4 w, 3)."""
     cv2.setNumThreads(1)
     rng = numpy_generator(options.seed, options.preset, clip)
-    preset = PRESETS[options.preset]
     order = numpy_generator(options.seed, "order").permutation(len(sources))
     source = sources[order[clip % len(sources)]]
     name = f"{clip:04d}_{source.stem}"
@@ -146,17 +159,8 @@ def make_clip(clip: int, sources: list[Path], options: argparse.Namespace) -> np
     names = [f"{frame:08d}" for frame in range(options.frames)]
     done = all((folder / "Condition" / f"{frame}.npy").exists() for frame in names)
     if not done:
-        pictures = load_pictures(source, options.frames if options.moving else 1, rng)
-        stills = [path for path in sources if path.suffix.lower() in IMAGES] or sources
-        objects = [
-            load_pictures(stills[rng.integers(len(stills))], 1, rng)[0]
-            for _ in range(rng.integers(0, preset.objects + 1))
-        ]
-        width, height = options.size
-        if pictures[0].shape[0] > pictures[0].shape[1] and width > height:
-            pictures = [np.ascontiguousarray(np.rot90(picture)) for picture in pictures]
-        clip_frames = render_clip(pictures, preset, options.frames, height, width, rng, objects)
-        for frame, (blurry, sharp, condition) in zip(names, clip_frames):
+        render = real_frames if options.preset == REAL else preset_frames
+        for frame, (blurry, sharp, condition) in zip(names, render(source, sources, options, rng)):
             write_image(folder / "Blur" / "RGB" / f"{frame}.png", blurry)
             write_image(folder / "Sharp" / "RGB" / f"{frame}.png", sharp)
             # The condition comes last: where it is, the frame is complete.
@@ -170,23 +174,62 @@ def make_clip(clip: int, sources: list[Path], options: argparse.Namespace) -> np
     )
 
 
+Frames = Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+
+def preset_frames(
+    source: Path, sources: list[Path], options: argparse.Namespace, rng: np.random.Generator
+) -> Frames:
+    """A clip of one of PRESETS: blurry and sharp uint8 (H, W, 3) and condition (3, H, W) of each frame."""
+    preset = PRESETS[options.preset]
+    pictures = load_pictures(source, options.frames if options.moving else 1, rng)
+    stills = [path for path in sources if path.suffix.lower() in IMAGES] or sources
+    objects = [
+        load_pictures(stills[rng.integers(len(stills))], 1, rng)[0]
+        for _ in range(rng.integers(0, preset.objects + 1))
+    ]
+    width, height = options.size
+    if pictures[0].shape[0] > pictures[0].shape[1] and width > height:
+        pictures = [np.ascontiguousarray(np.rot90(picture)) for picture in pictures]
+    return render_clip(pictures, preset, options.frames, height, width, rng, objects)
+
+
+def real_frames(
+    source: Path, sources: list[Path], options: argparse.Namespace, rng: np.random.Generator
+) -> Frames:
+    """As `preset_frames`, of the preset `real`."""
+    width, height = options.size
+    shown, others = (kept_pictures(path) for path in (source, sources[rng.integers(len(sources))]))
+    picture = shown[rng.integers(len(shown))]
+    clip = render_real(
+        [*shown, *others],
+        options.frames,
+        height,
+        width,
+        rng,
+        options.frame_width or width,
+        tuple(options.lengths),
+        picture,
+    )
+    for frame in range(options.frames):
+        yield clip.blurry[frame], clip.sharp[frame], clip.condition(frame)
+
+
+@cache
+def kept_pictures(path: Path) -> list[Picture]:
+    """An image or the stills of a video, read once."""
+    return pictures_of(path)
+
+
 def load_pictures(source: Path, count: int, rng: np.random.Generator) -> list[np.ndarray]:
     """`count` pictures of an image file (repeated) or successive frames of a video file from a random
     start."""
     if source.suffix.lower() in IMAGES:
         return [read_image(source)] if count == 1 else [read_image(source)] * count
-    video = cv2.VideoCapture(str(source))
-    total = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
+    total = len(scan(source).expected)
     start = int(rng.integers(0, max(1, total - count)))
-    frames = []
-    for index in range(start + count):
-        # Decoding from the start: seeking by frame number is not exact in every container.
-        ok, frame = video.read()
-        if not ok:
-            break
-        if index >= start:
-            frames.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
-    video.release()
+    # Decoding from the start: seeking by frame number is not exact in every container.
+    frames = list(islice(VideoReader(source).pictures(), start, start + count))
     if len(frames) < count:
         raise UserError(
             f"{source}: {len(frames)} of the {count} frames from number {start} on can be decoded; "

@@ -19,8 +19,9 @@ from common.runtime.provenance import differences
 from common.videos import find_videos
 from DeblurringModel.deblur_finetune_DDP import epochs_and_steps
 from scripts import diagnose_synthetic, eval_synthetic
-from scripts.evaluation.cases import ROOT
-from scripts.evaluation.synthetic import TABLE_2, TABLE_3, TABLES
+from scripts.evaluation.runner import ROOT
+from scripts.evaluation.synthetic import runs
+from scripts.evaluation.synthetic.cells import TABLE_2, TABLE_3, TABLES
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +41,9 @@ def setup(tmp_path_factory):
         deblurring={"epochs": 1, "batch_size": 1, "rehearsal": 1},
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(eval_synthetic, "SIZE", (80, 64))
-        patch.setattr(eval_synthetic, "CLIPS", 1)
-        patch.setattr(eval_synthetic, "FRAMES", 8)
+        patch.setattr(runs, "SIZE", (80, 64))
+        patch.setattr(runs, "CLIPS", 1)
+        patch.setattr(runs, "FRAMES", 8)
         yield folder, config
 
 
@@ -56,7 +57,7 @@ def run(folder, config, monkeypatch, *arguments) -> list[str]:
             [*command, "--jobs", "1"] if "make_synthetic_dataset.py" in command[1] else command, str(log)
         )
 
-    monkeypatch.setattr(eval_synthetic, "call", call)
+    monkeypatch.setattr(runs, "call", call)
     monkeypatch.setattr(
         "sys.argv",
         ["eval_synthetic.py", "--config", str(config), "--output", str(folder / "bench"), *arguments],

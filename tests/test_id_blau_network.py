@@ -188,7 +188,7 @@ def test_ddim_timesteps():
     assert visited[:2] == [(1901, 1801), (1801, 1701)] and visited[-2:] == [(101, 1), (1, 0)]
     assert ddim_timesteps(100, 30)[0] == (88, 85)
     assert ddim_timesteps(100, 50)[0] == (99, 97)
-    assert ddim_timesteps(100, 1) == [(1, 0)]
+    assert ddim_timesteps(100, 1) == [(99, 0)]
 
 
 @pytest.mark.parametrize("steps", [0, -1, 51, 100])

@@ -543,10 +543,10 @@ def test_identity_start_is_for_estrnn(data, tmp_path, monkeypatch, capsys):
 
 
 def _opened(
-    monkeypatch, recipe: Path, *overrides: str, processes: int = 1, overwrite: bool = False
+    monkeypatch, path: Path, *overrides: str, processes: int = 1, overwrite: bool = False
 ) -> recipe.Setup:
     """`open_recipe` in the first of so many processes."""
-    command = ["train.py", "--config", str(recipe), *(["--set", *overrides] if overrides else [])]
+    command = ["train.py", "--config", str(path), *(["--set", *overrides] if overrides else [])]
     monkeypatch.setattr(sys, "argv", command + ["--overwrite"] * overwrite)
     world = World(0, processes, torch.device("cpu"))
     monkeypatch.setattr(recipe.distributed, "start", lambda *_: world)

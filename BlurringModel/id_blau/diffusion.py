@@ -18,6 +18,7 @@ Draw = Callable[[int, torch.Size], Tensor]
 
 CHARBONNIER_EPS = 1e-3
 PREDICTIONS = ("noise", "image")
+ONE_STEP = "1 DDIM step is for a network that predicts the image; where it predicts the noise use 2 or more"
 
 
 def linear_betas(num_timesteps: int = 2000, beta_1: float = 1e-6, beta_T: float = 1e-2) -> Tensor:
@@ -27,9 +28,11 @@ def linear_betas(num_timesteps: int = 2000, beta_1: float = 1e-6, beta_T: float 
 
 
 def ddim_timesteps(num_timesteps: int, steps: int) -> list[tuple[int, int]]:
-    """The pairs (t, previous) that DDIM visits, from the noisiest to (1, 0).
+    """The pairs (t, previous) that DDIM visits, from the noisiest to (1, 0); of one step, the noisiest alone.
 
-    Where `steps` does not divide `num_timesteps` the top steps are never visited, as in the released code.
+    At t = 1 a network that predicts the image may return its noisy input, which at the start of sampling is
+    nothing but noise; at the noisiest step it has to make the picture from its condition. Where `steps` does
+    not divide `num_timesteps` the top steps are never visited, as in the released code.
     Raises ValueError unless 1 <= steps <= num_timesteps // 2.
     """
     if not 1 <= steps <= num_timesteps // 2:
@@ -37,6 +40,8 @@ def ddim_timesteps(num_timesteps: int, steps: int) -> list[tuple[int, int]]:
             f"expected 1 to {num_timesteps // 2} DDIM steps "
             f"(half of the {num_timesteps} timesteps), got {steps}"
         )
+    if steps == 1:
+        return [(num_timesteps - 1, 0)]
     stride = num_timesteps // steps
     visited = [1 + index * stride for index in range(steps)]
     return list(zip(reversed(visited), reversed([0, *visited[:-1]])))
@@ -150,9 +155,11 @@ class GaussianDiffusion(nn.Module):
 
         Nothing is clamped: the caller clamps the result to [-0.5, 0.5]. `eta` in [0, 1] scales the noise
         added at each step, drawn from `generator` (a torch.Generator, a Draw, or None for torch's global
-        state); 0 draws nothing. Raises ValueError for a wrong `eta`, wrong shapes, or `steps` outside
-        1..T // 2.
+        state); 0 draws nothing. Raises ValueError for a wrong `eta`, wrong shapes, `steps` outside
+        1..T // 2, or one step where the noise is predicted, of which an image cannot be made at once.
         """
+        if steps == 1 and self.prediction == "noise":
+            raise ValueError(ONE_STEP)
         if not 0 <= eta <= 1:
             raise ValueError(f"expected eta in [0, 1], got {eta}")
         _check_shapes(condition, noise)

@@ -1,8 +1,9 @@
 """Train ID-Blau: sharp frame and blur condition -> blurred frame, by diffusion.
 
-Reads    data.root and data.validation: <video>/{Blur/RGB,Sharp/RGB}/<frame>.png, Condition/<frame>.npy
-Writes   output/{last,best}.pth, log.csv, sample.png (sharp; reblurred with the
-         true condition, with the same turned by 90 degrees, along lines; true blur)
+Reads    data.root (or data.content, see data.render) and data.validation:
+         <video>/{Blur/RGB,Sharp/RGB}/<frame>.png, Condition/<frame>.npy
+Writes   output/{last,best}.pth, log.csv, sample.png (sharp; reblurred with the true condition, with the same
+         turned by 90 degrees, along lines; true blur)
 Usage    python BlurringModel/id_blau/train.py --config configs/train/id_blau_demo.yaml
          torchrun --nproc_per_node=4 BlurringModel/id_blau/train.py --config configs/train/id_blau_gopro.yaml
 """
@@ -23,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from BlurringModel.id_blau.dataset import Sample, sharp_condition_blur
-from BlurringModel.id_blau.diffusion import GaussianDiffusion, linear_betas
+from BlurringModel.id_blau.diffusion import ONE_STEP, GaussianDiffusion, linear_betas
 from BlurringModel.id_blau.initial import start_from_input
 from BlurringModel.id_blau.strategies import TOKENS
 from BlurringModel.id_blau.unet import UNet
@@ -49,6 +50,8 @@ def main() -> None:
             f"diffusion.sampling_steps: expected at most half of num_timesteps "
             f"({recipe.num_timesteps // 2}), found {recipe.sampling_steps}"
         )
+    if recipe.sampling_steps == 1 and recipe.prediction == "noise":
+        raise UserError(f"diffusion.sampling_steps: {ONE_STEP}")
     betas = linear_betas(recipe.num_timesteps, recipe.beta_1, recipe.beta_T)
     network = build(lambda: GaussianDiffusion(UNet(**architecture), betas, recipe.prediction))
     check_crop(setup, network.model.multiple, network.model.multiple)

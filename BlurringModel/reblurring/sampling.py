@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from BlurringModel.id_blau.dataset import encode_direction, normalise_condition
-from BlurringModel.id_blau.diffusion import GaussianDiffusion
+from BlurringModel.id_blau.diffusion import ONE_STEP, GaussianDiffusion
 from BlurringModel.id_blau.unet import UNet
 from BlurringModel.reblurring.crops import Box, window_draws
 from common.checkpoints import load_state, load_state_into, stored_entry
@@ -132,6 +132,8 @@ def load_id_blau(config: BlurringConfig) -> GaussianDiffusion:
         network = GaussianDiffusion(UNet(**config.architecture), state["betas"], config.prediction)
     except (TypeError, ValueError) as error:
         raise UserError(f"blurring.architecture: {error}") from None
+    if config.sampler == "ddim" and config.steps == 1 and config.prediction == "noise":
+        raise UserError(f"blurring.steps: {ONE_STEP}")
     if config.sampler == "ddim" and config.steps > network.num_timesteps // 2:
         raise UserError(
             f"blurring.steps: expected at most {network.num_timesteps // 2}, found {config.steps}"

@@ -34,9 +34,7 @@ class Frame:
 class Shot:
     """One box of one picture to be blurred.
 
-    frame, copy, index: the picture is number `index` (0 .. 4, the middle one is 2) of the frame's window
-    number
-        `copy`.
+    frame, copy, index: picture number `index` (0 .. 4, the middle one is 2) of the frame's window number `copy`.
     image: uint8 RGB (H, W, 3), the whole frame.
     condition: gives float32 (3, H, W), in pixels.
     noise: deviation that the result is to have, in grey levels.

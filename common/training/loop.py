@@ -20,14 +20,14 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from common.checkpoints import load_checkpoint, load_state_into, save_checkpoint
-from common.errors import UserError
+from common.checkpoints import save_checkpoint
 from common.images import on_device
 from common.runtime.background import ahead
 from common.runtime.distributed import World, compiled, mixed_precision, place
 from common.runtime.files import write_text
 from common.runtime.seeding import derive_seed, seed_everything
 from common.training.divergence import CHECK_EVERY, Divergence
+from common.training.state import Averaged, WeightAverage, payload, resume
 
 Batch = tuple[torch.Tensor, ...]
 
@@ -55,7 +55,9 @@ class Plan:
     validate_first: validate before the first step too, so that best.pth may be what the training started
     from. keep: step
     -> file name of a checkpoint to keep after that many steps, or None. section: the configuration's section
-    that holds learning_rate and gradient_clip, for messages."""
+    that holds learning_rate and gradient_clip, for messages. items: step -> numbers of its samples; None for
+    batch_size of them in order. optimizer: adam | adamw, with weight_decay. average: decay of the weights'
+    moving average that is validated and kept as the result; 0 for none."""
 
     steps: int
     batch_size: int
@@ -71,6 +73,10 @@ class Plan:
     label: str = "training"
     section: str = "schedule"
     compile: bool = False
+    items: Callable[[int], list[int]] | None = None
+    optimizer: str = "adam"
+    weight_decay: float = 0.0
+    average: float = 0.0
 
 
 def cosine(step: float, steps: float, highest: float, lowest: float, warmup: int = 0) -> float:
@@ -106,10 +112,14 @@ def fit(
     """
     compiled(place(network, world.device), plan.compile).train()
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.Adam(parameters, lr=plan.learning_rate(0))
+    optimizer = _optimizer(parameters, plan)
+    average = WeightAverage(network, plan.average) if plan.average else None
     module = _WithLoss(network, task.loss)
     divergence = Divergence(module, folder, world, plan.section, plan.label)
-    state = _resume(network, optimizer, folder / "last.pth", world)
+    state = resume(network, average, optimizer, folder / "last.pth")
+    if state["step"] and world.main:
+        print(f"going on after step {state['step']} ({folder / 'last.pth'})")
+    run = _Run(network, average, task, plan, folder, world, facts, state)
     if world.size > 1:
         devices = [world.device] if world.device.type == "cuda" else None
         # The layout that is fastest for convolutions is not the one that buckets of gradients have; copying
@@ -119,7 +129,7 @@ def fit(
     losses = state["losses"]
     if plan.validate_first and not state["step"]:
         if world.main:
-            state["log"].append({"step": 0} | _validated(network, task, plan, state, folder, facts, 0))
+            state["log"].append({"step": 0} | run.validated(0))
         world.barrier()
     # The bar is closed before an error is reported, or it would be drawn once more below it.
     with tqdm(
@@ -132,109 +142,106 @@ def fit(
         dynamic_ncols=True,
     ) as progress:
         for step, batch in _batches(task.batch, plan, state["step"], world):
-            seed_everything(derive_seed(plan.seed, "step", step, world.rank))
-            rate = plan.learning_rate(step)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            done = step + 1
+            done, rate = step + 1, plan.learning_rate(step)
             last, kept = done == plan.steps, plan.keep(done)
-            validates, saves = (
-                done % plan.validate_every == 0 or last,
-                kept or last or done % plan.save_every == 0,
-            )
-            optimizer.zero_grad(set_to_none=True)
+            validates = done % plan.validate_every == 0 or last
+            saves = bool(kept or last or done % plan.save_every == 0)
             batch = tuple(on_device(item, world.device) for item in batch)
             start_loss = None
             if saves or done % CHECK_EVERY == 0:
+                seed_everything(derive_seed(plan.seed, "step", step, world.rank))
                 with mixed_precision(network, world.device, plan.precision):
                     start_loss = divergence.start_loss(batch)
-                # The same random numbers for the step itself.
-                seed_everything(derive_seed(plan.seed, "step", step, world.rank))
-            with mixed_precision(network, world.device, plan.precision):
-                loss = module(*batch)
-            loss.backward()
-            if plan.gradient_clip:
-                nn.utils.clip_grad_norm_(parameters, plan.gradient_clip)
-            optimizer.step()
-            losses.append(float(loss.detach()))
-            divergence.check(step, losses[-1], rate, start_loss, bool(validates or saves))
+            # The same random numbers for the step itself.
+            seed_everything(derive_seed(plan.seed, "step", step, world.rank))
+            losses.append(run.step(module, optimizer, parameters, batch, rate))
+            if average is not None:
+                average.update(step)
+            divergence.check(step, losses[-1], rate, start_loss, validates or saves)
             progress.update()
-            if done % 10 == 0 or done == plan.steps:
+            if done % 10 == 0 or last:
                 progress.set_postfix(loss=f"{sum(losses[-50:]) / len(losses[-50:]):.4g}", refresh=False)
             if validates:
                 row = {"step": done, "loss": sum(losses) / len(losses), "learning_rate": rate}
                 losses.clear()
                 if world.main and task.validate is not None:
-                    row |= _validated(network, task, plan, state, folder, facts, done)
+                    row |= run.validated(done)
                     progress.write(" ".join(f"{name} {value:.5g}" for name, value in row.items()))
                 state["log"].append(row)
                 world.barrier()
             if world.main and saves:
-                payload = {
-                    "model_state": network.state_dict(),
-                    "optimizer_state": optimizer.state_dict(),
-                    "step": done,
-                    "best": state["best"],
-                    "log": state["log"],
-                    "losses": list(losses),
-                    **facts,
-                }
-                if kept:
-                    save_checkpoint(payload, folder / kept)
-                write_text(folder / "log.csv", _as_csv(state["log"]))
-                # Last: a run that is killed here and started again takes the others to be there.
-                save_checkpoint(payload, folder / "last.pth")
+                run.save(optimizer, done, kept)
     world.barrier()
     return state["log"]
 
 
-def _resume(network: nn.Module, optimizer: torch.optim.Optimizer, path: Path, world: World) -> dict[str, Any]:
-    state = {"step": 0, "best": None, "log": [], "losses": []}
-    if path.exists():
-        stored = load_checkpoint(path)
-        load_state_into(network, stored["model_state"], str(path))
-        try:
-            optimizer.load_state_dict(stored["optimizer_state"])
-            if not isinstance(stored["step"], int) or not all(
-                isinstance(stored[name], list) for name in ("log", "losses")
-            ):
-                raise TypeError("step, log or losses")
-            state = {name: stored[name] for name in state}
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
-            raise UserError(
-                f"{path}: not a state that this training can go on from ({type(error).__name__}: {error}); remove "
-                "it, or start again with --overwrite"
-            ) from None
-        if world.main:
-            print(f"going on after step {state['step']} ({path})")
-    return state
+def _optimizer(parameters: list[nn.Parameter], plan: Plan) -> torch.optim.Optimizer:
+    if plan.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, lr=plan.learning_rate(0), weight_decay=plan.weight_decay)
+    return torch.optim.Adam(parameters, lr=plan.learning_rate(0))
 
 
-def _validated(
-    network: nn.Module,
-    task: Task,
-    plan: Plan,
-    state: dict[str, Any],
-    folder: Path,
-    facts: dict[str, Any],
-    step: int,
-) -> dict[str, float]:
-    network.eval()
-    device = next(network.parameters()).device
-    with torch.inference_mode(), mixed_precision(network, device, plan.precision):
-        figures = task.validate(network)
-    network.train()
-    if task.best:
-        value = figures[task.best]
-        best = state["best"]
-        # NaN is better than nothing but than no number: comparisons with it are false both ways.
-        if best is None or best != best or (value > best if task.higher_is_better else value < best):
-            state["best"] = value
-            save_checkpoint(
-                {"model_state": network.state_dict(), "step": step, "figures": figures, **facts},
-                folder / "best.pth",
-            )
-    return figures
+@dataclass(frozen=True)
+class _Run:
+    """One training while it runs, and what it does at a step, a validation and a checkpoint."""
+
+    network: nn.Module
+    average: WeightAverage | None
+    task: Task
+    plan: Plan
+    folder: Path
+    world: World
+    facts: dict[str, Any]
+    state: dict[str, Any]
+
+    def step(
+        self,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        parameters: list[nn.Parameter],
+        batch: Batch,
+        rate: float,
+    ) -> float:
+        """One optimiser step with learning rate `rate`; returns the loss before it."""
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.zero_grad(set_to_none=True)
+        with mixed_precision(self.network, self.world.device, self.plan.precision):
+            loss = module(*batch)
+        loss.backward()
+        if self.plan.gradient_clip:
+            nn.utils.clip_grad_norm_(parameters, self.plan.gradient_clip)
+        optimizer.step()
+        return float(loss.detach())
+
+    def validated(self, step: int) -> dict[str, float]:
+        """The figures of the weights to use (see `common.training.state.payload`); best.pth where they are
+        the best so far."""
+        network, task, state = self.network, self.task, self.state
+        with Averaged(network, self.average):
+            network.eval()
+            with torch.inference_mode(), mixed_precision(network, self.world.device, self.plan.precision):
+                figures = task.validate(network)
+            network.train()
+            if task.best:
+                value, best = figures[task.best], state["best"]
+                # NaN is better than nothing but than no number: comparisons with it are false both ways.
+                better = best is None or best != best
+                if better or (value > best if task.higher_is_better else value < best):
+                    state["best"] = value
+                    content = {"model_state": network.state_dict(), "step": step, "figures": figures}
+                    save_checkpoint({**content, **self.facts}, self.folder / "best.pth")
+        return figures
+
+    def save(self, optimizer: torch.optim.Optimizer, done: int, kept: str | None) -> None:
+        """Write last.pth, log.csv and, where `kept` names it, a checkpoint that stays."""
+        progress = {**self.state, "step": done, "losses": list(self.state["losses"])}
+        content = payload(self.network, self.average, optimizer, progress, self.facts)
+        if kept:
+            save_checkpoint(content, self.folder / kept)
+        write_text(self.folder / "log.csv", _as_csv(self.state["log"]))
+        # Last: a run that is killed here and started again takes the others to be there.
+        save_checkpoint(content, self.folder / "last.pth")
 
 
 def _batches(
@@ -242,8 +249,11 @@ def _batches(
 ) -> Iterator[tuple[int, Batch]]:
     """(step, this process's part of the batch) from step `first` on, prepared ahead in worker threads."""
 
+    def items(step: int) -> list[int]:
+        return list(range(step * plan.batch_size, (step + 1) * plan.batch_size))
+
     def build(step: int) -> Batch:
-        return make(world.share([step * plan.batch_size + i for i in range(plan.batch_size)]))
+        return make(world.share((plan.items or items)(step)))
 
     steps = range(first, plan.steps)
     yield from zip(steps, ahead(build, steps, plan.workers, waiting=plan.workers + 1))

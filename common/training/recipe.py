@@ -3,12 +3,15 @@ made."""
 
 import argparse
 import math
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from common.checkpoints import load_into
 from common.config import TrainConfig, as_dict, require
@@ -21,7 +24,11 @@ from common.runtime.provenance import claim_together
 from common.runtime.seeding import numpy_generator, seed_everything
 from common.training.augmentation import Turn
 from common.training.loop import Plan, Task, cosine, fit
+from common.training.rendered_domain import RenderedDomain, RenderedWindow
 from common.training.source_domain import SourceDomain, Window
+from common.training.stages import Stages, planned
+
+HINT = "scripts/make_synthetic_dataset.py makes one"
 
 
 @dataclass(frozen=True)
@@ -30,14 +37,41 @@ class Setup:
 
     config: TrainConfig
     world: World
-    train: SourceDomain
+    train: SourceDomain | RenderedDomain
     validation: SourceDomain
     folder: Path
 
-    def draw(self, item: int, frames: int) -> tuple[Window, Turn, np.random.Generator]:
-        """Crop, flips and the rest of the random stream of sample number `item` of the whole training."""
+    @cached_property
+    def steps(self) -> int:
+        """Optimiser steps of the whole training."""
+        schedule = self.config.schedule
+        steps = schedule.steps or schedule.epochs * math.ceil(
+            (len(self.train) if schedule.epochs else 0) / schedule.batch_size
+        )
+        if steps < 1:
+            raise UserError("schedule.steps and schedule.epochs are both 0: set one of them")
+        return steps
+
+    @cached_property
+    def stages(self) -> Stages:
+        """What crop, frames and batch size hold when. UserError for a batch that the processes cannot
+        share."""
+        stages = planned(self.config.schedule, self.steps)
+        for size in {stage.batch_size for stage in stages.stages}:
+            if size % self.world.size:
+                raise UserError(
+                    f"schedule.batch_size: {size} cannot be divided among {self.world.size} processes"
+                )
+        return stages
+
+    def draw(
+        self, item: int, frames: int | None = None
+    ) -> tuple[Window | RenderedWindow, Turn, np.random.Generator]:
+        """Crop, flips and the rest of the random stream of sample number `item` of the whole training;
+        `frames` successive frames, None for as many as its stage says."""
         rng = numpy_generator(self.config.runtime.seed, "sample", item)
-        window = self.train.draw(rng, self.config.schedule.crop_size, frames)
+        stage = self.stages.at_item(item)
+        window = self.train.draw(rng, stage.crop_size, frames or stage.frames)
         augment = self.config.data.augment
         turn = Turn() if augment == "none" else Turn.draw(rng, augment == "flip_rotate")
         return window, turn, rng
@@ -64,24 +98,36 @@ def open_recipe(description: str) -> Setup:
     config = load_config(TrainConfig, options.config, options.overrides)
     world = distributed.start(config.runtime.device, config.runtime.tf32)
     config = settled(config, world)
-    hint = "scripts/make_synthetic_dataset.py makes one"
-    train = SourceDomain(require(config.data.root, "data.root", hint), config.runtime.cache_gib)
+    train = training_domain(config)
     validation = SourceDomain(
-        require(config.data.validation, "data.validation", hint), config.runtime.cache_gib
+        require(config.data.validation, "data.validation", HINT), config.runtime.cache_gib
     )
-    if config.schedule.batch_size % world.size:
-        raise UserError(
-            f"schedule.batch_size: {config.schedule.batch_size} cannot be divided among "
-            f"{world.size} processes"
-        )
     folder = require(config.output, "output", "folder for checkpoints and log")
     settings = {name: value for name, value in as_dict(config).items() if name not in ("output", "runtime")}
     runtime = config.runtime
     precision = distributed.precision_record(world.device, runtime.precision, runtime.tf32, runtime.compile)
     settings["runtime"] = {"precision": precision, "seed": runtime.seed}
+    setup = Setup(config, world, train, validation, folder)
+    # Impossible sizes are refused before anything is written.
+    setup.stages  # noqa: B018
     claim_together(world, folder, settings, config, options.overwrite)
     seed_everything(config.runtime.seed)
-    return Setup(config, world, train, validation, folder)
+    return setup
+
+
+def training_domain(config: TrainConfig) -> SourceDomain | RenderedDomain:
+    """The data set data.root, or samples rendered from data.content; UserError where not exactly one is
+    asked for."""
+    data = config.data
+    if data.render == "none":
+        if data.content:
+            raise UserError("data.content is what data.render: real renders from; set that, or leave it out")
+        return SourceDomain(require(data.root, "data.root", HINT), config.runtime.cache_gib)
+    if data.root is not None:
+        raise UserError("data.root and data.render are both set: train on a data set or on rendered samples")
+    if not data.content:
+        raise UserError("data.content is not set: data.render needs photographs or videos to render from")
+    return RenderedDomain(data.content)
 
 
 def build(make: Callable[[], nn.Module]) -> nn.Module:
@@ -94,11 +140,12 @@ def build(make: Callable[[], nn.Module]) -> nn.Module:
 
 def check_crop(setup: Setup, multiple: int, minimum: int) -> None:
     """UserError unless the network can take the recipe's crops."""
-    size = setup.config.schedule.crop_size
-    if size % multiple or size < minimum:
-        raise UserError(
-            f"schedule.crop_size: expected a multiple of {multiple}, at least {minimum}, found {size}"
-        )
+    # The schedule's own size too: the validation uses it.
+    for size in (setup.config.schedule.crop_size, *(stage.crop_size for stage in setup.stages.stages)):
+        if size % multiple or size < minimum:
+            raise UserError(
+                f"schedule.crop_size: expected a multiple of {multiple}, at least {minimum}, found {size}"
+            )
 
 
 def train(
@@ -107,16 +154,15 @@ def train(
     """Run the recipe's schedule on `network` and say where the result lies. `more`: facts for its
     checkpoints."""
     config, schedule = setup.config, setup.config.schedule
-    steps = schedule.steps or schedule.epochs * math.ceil(len(setup.train) / schedule.batch_size)
-    if steps < 1:
-        raise UserError("schedule.steps and schedule.epochs are both 0: set one of them")
+    if schedule.weight_decay and schedule.optimizer == "adam":
+        raise UserError("schedule.weight_decay: for schedule.optimizer adamw only; set that, or 0")
     if config.network.weights is not None:
         load_into(network, config.network.weights)
     plan = Plan(
-        steps,
+        setup.steps,
         schedule.batch_size,
         lambda step: cosine(
-            step, steps, schedule.learning_rate, schedule.min_learning_rate, schedule.warmup_steps
+            step, setup.steps, schedule.learning_rate, schedule.min_learning_rate, schedule.warmup_steps
         ),
         schedule.gradient_clip,
         config.runtime.precision,
@@ -126,14 +172,53 @@ def train(
         schedule.save_every,
         label=name,
         compile=config.runtime.compile,
+        items=setup.stages.items,
+        optimizer=schedule.optimizer,
+        weight_decay=schedule.weight_decay,
+        average=schedule.average,
     )
     facts = {"network": name, "architecture": architecture, **more}
-    rows = fit(network, task, plan, setup.folder, setup.world, facts)
+    clock = Clock()
+    rows = fit(network, clock.watching(task), plan, setup.folder, setup.world, facts)
     if setup.world.main:
         figures = (
             ", ".join(f"{key} {value:.4g}" for key, value in rows[-1].items()) if rows else "nothing to do"
         )
+        if isinstance(setup.train, RenderedDomain) and clock.steps:
+            print(clock.rendering(setup.train.seconds))
         print(f"{figures}\nweights: {setup.folder / 'best.pth'}, all states: {setup.folder / 'last.pth'}")
+
+
+class Clock:
+    """Processor time of the steps of this process, without validations."""
+
+    def __init__(self) -> None:
+        self.steps, self._validating, self._start = 0, 0.0, time.process_time()
+
+    def watching(self, task: Task) -> Task:
+        """The same task, its losses counted as steps and its validations timed."""
+
+        def loss(network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+            # Without gradients it is the comparison with the start, which is a small part of some steps.
+            self.steps += torch.is_grad_enabled()
+            return task.loss(network, batch)
+
+        def validate(network: nn.Module) -> dict[str, float]:
+            start = time.process_time()
+            figures = task.validate(network)
+            self._validating += time.process_time() - start
+            return figures
+
+        return replace(task, loss=loss, validate=validate if task.validate else None)
+
+    def rendering(self, seconds: float) -> str:
+        """A line about `seconds` of rendering beside the whole time of the steps so far."""
+        step = (time.process_time() - self._start - self._validating) / self.steps
+        part = seconds / self.steps
+        return (
+            f"rendering {1000 * part:.1f} ms of {1000 * step:.0f} ms a step "
+            f"({100 * part / step:.1f} % of the processor time, over {self.steps} steps)"
+        )
 
 
 def mean_figures(rows: list[dict[str, float]]) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from common.config_loader import preset_overrides
-from scripts.evaluation.cases import ROOT
+from scripts.evaluation.runner import ROOT
 
 DOMAINS = ("short", "mid", "long")
 CLIPS, FRAMES, SIZE, DATA_SEED = 4, 24, (384, 288), 5

@@ -76,8 +76,7 @@ def at_rest(truth: dict[tuple[str, str], np.ndarray], videos: Sequence[Video]) -
 
 
 def reblurring(network: GaussianDiffusion, domain: SourceDomain, config: BlurringConfig) -> dict[str, float]:
-    """Mean PSNR in dB of crops, reblurred with the true condition, against the truly blurred ones, and what
-    it
+    """Mean PSNR in dB of crops, reblurred with the true condition, against the truly blurred ones, and what it
     is to be compared with: see `reblurring_figures`. config: how to sample."""
     recipe = DiffusionConfig(
         magnitude_scale=config.magnitude_scale,

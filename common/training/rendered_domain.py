@@ -1,0 +1,58 @@
+"""Training data that are rendered while the training runs: no sample comes twice, and nothing lies on
+disk."""
+
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from common.errors import UserError
+from common.rendering.content import find_content, load_pictures
+from common.rendering.real import Clip, render_real
+
+
+@dataclass(frozen=True, eq=False)
+class RenderedWindow:
+    """A rendered crop of successive frames; what `common.training.source_domain.Window` is on disk."""
+
+    clip: Clip
+
+
+class RenderedDomain:
+    """Draws crops of preset `real`; to the trainers what `SourceDomain` is for a data set on disk."""
+
+    def __init__(self, content: list[Path]) -> None:
+        """content: image files, folders of images, video files. UserError where there is none."""
+        # Each worker thread renders by itself.
+        cv2.setNumThreads(1)
+        self._pictures = load_pictures(find_content(content, "data.content"))
+        self._lock = threading.Lock()
+        self.seconds = 0.0
+        """Processor time of all rendering so far."""
+
+    def __len__(self) -> int:
+        raise UserError("schedule.epochs: rendered data have no end; set schedule.steps")
+
+    def draw(self, rng: np.random.Generator, size: int, frames: int = 1) -> RenderedWindow:
+        """A crop of `size` x `size` pixels and `frames` successive frames; `rng` alone decides what is in
+        it."""
+        if size % 2:
+            raise UserError(f"schedule.crop_size: rendered crops need an even size, found {size}")
+        start = time.thread_time()
+        stream = np.random.default_rng(int(rng.integers(2**63)))
+        window = RenderedWindow(render_real(self._pictures, frames, size, size, stream))
+        with self._lock:
+            self.seconds += time.thread_time() - start
+        return window
+
+    def images(self, kind: str, window: RenderedWindow) -> np.ndarray:
+        """The window's crops, uint8 RGB (T, size, size, 3); `kind` is "Blur/RGB" or "Sharp/RGB"."""
+        return window.clip.blurry if kind == "Blur/RGB" else window.clip.sharp
+
+    def condition_crop(self, window: RenderedWindow, index: int = 0) -> np.ndarray:
+        """(3, size, size) float32 of the window's frame number `index`: unit direction x, y and magnitude in
+        pixels."""
+        return window.clip.condition(index)
