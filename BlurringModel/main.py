@@ -9,7 +9,7 @@ Writes   <output>/blurring/<video>/ori/<frame>.png      the frame as it is
                                                         all five frames of a window (blurring.window all,
                                                         moved)
          <output>/blurring/<video>/target/<frame>.png   the frame, its regions without noise
-                                                        (blurring.clean_target)
+                                                        (blurring.moved.denoise_target)
 Usage    python BlurringModel/main.py --config configs/demo.yaml
          torchrun --nproc_per_node=2 BlurringModel/main.py --config configs/demo.yaml
 """

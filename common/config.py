@@ -77,6 +77,13 @@ class DbcgmConfig:
 
 
 @dataclass(frozen=True)
+class MovedConfig:
+    copies: int = key(1, low=1, high=1000)
+    blend_still: bool = key(False)
+    denoise_target: bool = key(False)
+
+
+@dataclass(frozen=True)
 class BlurringConfig:
     model: str = key("id_blau", choices=("id_blau", "line"))
     gamma: float = key(1.0, low=0.1, high=10.0)
@@ -91,10 +98,8 @@ class BlurringConfig:
     area: str = key("region", choices=("region", "frame"))
     margin: int = key(32, low=0)
     window: str = key("center", choices=("center", "all", "moved"))
-    copies: int = key(1, low=1, high=1000)
-    keep_still: bool = key(False)
-    match_noise: bool = key(False)
-    clean_target: bool = key(False)
+    renoise: bool = key(False)
+    moved: MovedConfig = field(default_factory=MovedConfig)
     batch_size: int = key(4, low=1)
 
 
@@ -110,7 +115,7 @@ class DeblurringConfig:
     batch_size: int = key(8, low=1)
     crop_size: int = key(256, low=16)
     pairs: str = key("reblurred", choices=("reblurred", "ground_truth"))
-    anchors: int = key(0, low=0, high=1000)
+    rehearsal: int = key(0, low=0, high=1000)
     learning_rate: float | None = key(None, low=0.0)
     min_learning_rate: float = key(1e-7, low=0.0)
     gradient_clip: float | None = key(None, low=0.0)
@@ -249,12 +254,19 @@ def check_rules(config: Any) -> None:
     if not isinstance(config, Config):
         return
     blurring, dbcgm = config.blurring, config.dbcgm
-    if blurring.copies > 1 and blurring.window != "moved":
-        raise UserError(f"blurring.copies: more than 1 needs blurring.window moved, found {blurring.window}")
-    if blurring.clean_target and not (blurring.window == "moved" and blurring.match_noise):
-        raise UserError(
-            "blurring.clean_target: needs blurring.window moved and blurring.match_noise, found "
-            f"{blurring.window} and {str(blurring.match_noise).lower()}"
-        )
+    if blurring.window != "moved":
+        for name, value in as_dict(blurring.moved).items():
+            if value != getattr(MovedConfig(), name):
+                raise UserError(
+                    f"blurring.moved.{name}: {_word(value)} needs blurring.window moved, "
+                    f"found {blurring.window}"
+                )
+    if blurring.moved.denoise_target and not blurring.renoise:
+        raise UserError("blurring.moved.denoise_target: true needs blurring.renoise true, found false")
     if dbcgm.magnitude == "shutter" and dbcgm.adapt_magnitude:
         raise UserError("dbcgm.magnitude: shutter needs dbcgm.adapt_magnitude false, found true")
+
+
+def _word(value: Any) -> str:
+    """A value as it stands in a YAML file."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

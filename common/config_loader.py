@@ -1,4 +1,4 @@
-"""Fills the configuration from YAML files (`base:` inheritance) and `--set section.key=value`.
+"""Fills the configuration from YAML files (`base:` names others to start from) and `--set section.key=value`.
 
 No other module reads YAML. An unknown key, a wrong type or an impossible value stops at once with the file,
 the key and the nearest right key. A relative path in a YAML file is relative to that file; one on the
@@ -7,6 +7,7 @@ command line, to the current folder.
 
 import dataclasses
 import difflib
+import json
 import math
 import types
 import typing
@@ -23,13 +24,14 @@ Schema = TypeVar("Schema")
 
 
 def load_config(schema: type[Schema], path: Path, overrides: Sequence[str] = ()) -> Schema:
-    """Read `path` and the files it is based on, apply `section.key=value` overrides, check everything.
+    """Read the files that `path` is based on and `path` itself, apply `section.key=value` overrides, check
+    everything.
 
     Raises UserError with the file (or `--set`), the key, what was expected and what was found, and where
     settings do not go together.
     """
     config = schema()
-    for source, content in _layers(Path(path), ()):
+    for source, content in _layers(Path(path), (), set()):
         config = _merge(config, content, str(source), "", source.parent)
     for override in overrides:
         dotted, separator, text = override.partition("=")
@@ -63,11 +65,48 @@ def _yaml(text: str) -> Any:
     return yaml.load(text, _Loader)
 
 
-def _layers(path: Path, above: tuple[Path, ...]) -> Iterator[tuple[Path, dict]]:
-    """The files that `path` is based on, most basic first, each with its content."""
+def preset_overrides(path: Path) -> list[str]:
+    """What a preset sets, as `section.key=value` overrides. Raises UserError where it has a `base:`."""
+    content = _content(Path(path))
+    if "base" in content:
+        raise UserError(f"{path}: base: a preset that is put on top of a configuration has none")
+    return [f"{name}={json.dumps(value)}" for name, value in _flat(content)]
+
+
+def _flat(content: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in content.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _layers(path: Path, above: tuple[Path, ...], read: set[Path]) -> Iterator[tuple[Path, dict]]:
+    """The files that `path` is based on, in the order of `base:`, and `path` itself, each with its content.
+
+    Raises UserError where a file comes twice: the second time it would undo what the files between changed.
+    """
     path = _resolved(str(path), "--config", Path.cwd())
     if path in above:
         raise UserError(f"{path}: `base:` leads back to the file itself")
+    if path in read:
+        raise UserError(
+            f"{above[-1]}: base: {path} was read before and would undo what the files since then have set; "
+            "leave it out"
+        )
+    content = _content(path)
+    bases = content.pop("base", None)
+    for base in [] if bases is None else bases if isinstance(bases, list) else [bases]:
+        if not isinstance(base, str) or "\0" in base:
+            raise UserError(
+                f"{path}: base: expected the name of a YAML file or a list of them, found {_shown(bases)}"
+            )
+        yield from _layers(path.parent / base, (*above, path), read)
+    read.add(path)
+    yield path, content
+
+
+def _content(path: Path) -> dict:
     try:
         content = _yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -78,12 +117,7 @@ def _layers(path: Path, above: tuple[Path, ...]) -> Iterator[tuple[Path, dict]]:
     content = {} if content is None else content
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected `key: value` lines, found {type(content).__name__}")
-    base = content.pop("base", None)
-    if base is not None:
-        if not isinstance(base, str) or "\0" in base:
-            raise UserError(f"{path}: base: expected the name of a YAML file, found {_shown(base)}")
-        yield from _layers(path.parent / base, (*above, path))
-    yield path, content
+    return content
 
 
 def _merge(config: Any, content: dict, source: str, prefix: str, folder: Path) -> Any:
@@ -94,7 +128,7 @@ def _merge(config: Any, content: dict, source: str, prefix: str, folder: Path) -
     for name, value in content.items():
         full = f"{prefix}{name}"
         if name not in fields:
-            raise UserError(f"{source}: unknown key `{full}`{_nearest(str(name), fields, prefix, config)}")
+            raise UserError(f"{source}: unknown key `{full}`{_nearest(str(name), prefix, config)}")
         current = getattr(config, name)
         if dataclasses.is_dataclass(current):
             if value is None:
@@ -126,18 +160,24 @@ def _stages(value: Any, source: str, full: str, folder: Path) -> list[StageConfi
     ]
 
 
-def _nearest(name: str, fields: dict, prefix: str, config: Any) -> str:
-    known = {f"{prefix}{item}": item for item in fields}
-    if not prefix:
-        # A key written at the wrong level is the commonest slip, so sections are searched as well.
-        for section in fields:
-            value = getattr(config, section)
-            if dataclasses.is_dataclass(value):
-                known |= {f"{section}.{item.name}": item.name for item in dataclasses.fields(value)}
+def _nearest(name: str, prefix: str, config: Any) -> str:
+    # A key written at the wrong level is the commonest slip, so sections are searched as well.
+    known = _known(config, prefix)
     close = difflib.get_close_matches(name, set(known.values()), n=1, cutoff=0.5)
     if close:
         return f"; did you mean `{next(full for full, short in known.items() if short == close[0])}`?"
     return f"; known keys: {', '.join(list(known)[:12])}"
+
+
+def _known(config: Any, prefix: str) -> dict[str, str]:
+    """Dotted name -> name of every key of `config`, those of its sections last."""
+    known, inside = {}, {}
+    for item in dataclasses.fields(config):
+        known[f"{prefix}{item.name}"] = item.name
+        value = getattr(config, item.name)
+        if dataclasses.is_dataclass(value):
+            inside |= _known(value, f"{prefix}{item.name}.")
+    return known | inside
 
 
 def _checked(value: Any, hint: Any, facts: Any, where: str, folder: Path) -> Any:

@@ -109,7 +109,7 @@ def patches(stage: Stage, truth: Truth, folder: Path, random: Path) -> dict[str,
         "true blur of RSDM's regions, mean (largest), px": _mean_and_largest(blur_inside(truth, regions)),
         "true blur of random patches, mean (largest), px": drawn,
         "regions as they are, against the sharp truth, dB": f"{as_they_are:.2f}",
-        "regions as targets (blurring.clean_target), against the same, dB": f"{targets:.2f}",
+        "regions as targets (blurring.moved.denoise_target), against the same, dB": f"{targets:.2f}",
         "frames that rest, against the sharp truth: what noise leaves, dB": f"{at_rest(truth, stage.videos):.2f}",
     }
 

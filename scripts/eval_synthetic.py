@@ -36,7 +36,7 @@ _QUICK = (
     "deblurring.learning_rate=1.0e-4",
     "deblurring.crop_size=64",
     "rsdm.ratio=0.2",
-    "blurring.copies=1",
+    "blurring.moved.copies=1",
 )
 """With one epoch the least number of steps is what counts: ten epochs, of the ceiling's pairs above all, are
 many more. So few steps do not make up for the damage that the first ones do at the full learning rate;

@@ -104,7 +104,7 @@ def test_settings_of_id_blau_have_no_part_in_a_line_blur(tmp_path, capsys):
 
 @pytest.mark.parametrize("window", ["all", "moved"])
 def test_every_kind_of_window_can_be_blurred_along_lines(tmp_path, window):
-    more = {"copies": 2, "match_noise": True, "keep_still": True} if window == "moved" else {}
+    more = {"renoise": True, "moved": {"copies": 2, "blend_still": True}} if window == "moved" else {}
     config = tiny.make(
         tmp_path,
         rsdm={"border": 3},

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from BlurringModel.reblurring.crops import Box, context_window
-from BlurringModel.reblurring.moments import REACH, kept_still
+from BlurringModel.reblurring.moments import REACH, blend_still
 from BlurringModel.reblurring.noise import with_noise_of
 from BlurringModel.reblurring.sampling import Model
 from BlurringModel.reblurring.shots import Frame, Shot
@@ -79,8 +79,8 @@ def finished(placed: Placed, blurred: np.ndarray, config: BlurringConfig, seed: 
     r0, c0, r1, c1 = shot.box
     result = blurred[r0 - top : r1 - top, c0 - left : c1 - left]
     if shot.still is not None:
-        result = kept_still(result, shot.still[r0:r1, c0:c1], shot.condition()[2, r0:r1, c0:c1])
-    if config.match_noise:
+        result = blend_still(result, shot.still[r0:r1, c0:c1], shot.condition()[2, r0:r1, c0:c1])
+    if config.renoise:
         rng = numpy_generator(seed, "noise", *shot.identity, *shot.box)
         result = with_noise_of(result, shot.noise, rng)
     return result
@@ -99,7 +99,7 @@ def write_portion(
             frame,
             own if config.window != "center" else {},
             original,
-            target_picture(original, shown) if shown and config.clean_target else None,
+            target_picture(original, shown) if shown and config.moved.denoise_target else None,
             own.get((0, REACH)),
             shown[0].condition() if shown else None,
         )

@@ -32,7 +32,7 @@ def moved_shots(
     An estimator's error that is the same for both cancels out.
     """
     video, size = frame.video, original.shape[:2]
-    windows = drawn_moments(frame, conditions, config.copies, seed)
+    windows = drawn_moments(frame, conditions, config.moved.copies, seed)
     # All windows, not only those of `copies`, because the content's noise is judged by all.
     fields, noise = motion_and_noise(frame, boxes, windows, conditions, config, size)
     present = conditions.read("condition", video, frame.position, (3, *size))[2]
@@ -53,8 +53,8 @@ def moved_shots(
                         moved(content, pose),
                         partial(moment_condition, conditions, video, position, size, field, own),
                         noise[box][position],
-                        moved(original, pose) if config.keep_still else None,
-                        content if config.clean_target else None,
+                        moved(original, pose) if config.moved.blend_still else None,
+                        content if config.moved.denoise_target else None,
                     )
                 )
     return shots
@@ -86,7 +86,7 @@ def motion_and_noise(
     noise: dict[Box, dict[int, float]] = {box: {} for box in boxes}
     for position in sorted({position for window in windows for position in window}):
         motion = conditions.read("motion", frame.video, position, (2, *size))
-        image = read_image(frame.video.frames[position]) if config.match_noise else None
+        image = read_image(frame.video.frames[position]) if config.renoise else None
         for box in boxes:
             fields[box][position] = patch_motion(motion, box)
             noise[box][position] = measured_noise(config, image, box)

@@ -38,9 +38,9 @@ class Shot:
     image: uint8 RGB (H, W, 3), the whole frame.
     condition: gives float32 (3, H, W), in pixels.
     noise: deviation that the result is to have, in grey levels.
-    still: `image` with its own noise, where blurring.keep_still asks for it.
-    target: the whole frame that the box was cut from without its noise, where blurring.clean_target asks for
-    it.
+    still: `image` with its own noise, where blurring.moved.blend_still asks for it.
+    target: the whole frame that the box was cut from without its noise, where blurring.moved.denoise_target
+    asks for it.
     """
 
     frame: Frame
@@ -93,6 +93,6 @@ def own_shots(
 
 
 def measured_noise(config: BlurringConfig, image: np.ndarray | None, box: Box) -> float:
-    """The noise level inside the box, where blurring.match_noise asks for it (`image` is not read
+    """The noise level inside the box, where blurring.renoise asks for it (`image` is not read
     otherwise)."""
-    return noise_level(image[box[0] : box[2], box[1] : box[3]]) if config.match_noise else 0.0
+    return noise_level(image[box[0] : box[2], box[1] : box[3]]) if config.renoise else 0.0

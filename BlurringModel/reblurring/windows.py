@@ -68,14 +68,14 @@ def portions(
     """What makes the portions of a unit, in order.
 
     Windows that are made up are many pictures: each frame alone then, and only so many of its windows
-    together, so that memory does not grow with blurring.copies. regions: stage 1's file, for messages.
+    together, so that memory does not grow with blurring.moved.copies. regions: stage 1's file, for messages.
     """
     make = partial(portion, config=config, conditions=conditions, regions=regions, seed=seed)
     if config.window != "moved":
         return [partial(make, unit, range(1))]
     together = config.batch_size * max(1, COPIES_TOGETHER // config.batch_size)
     # Window 0 is in the last portion: with it comes the picture by which a frame counts as done.
-    copies = groups(list(range(config.copies)), together)[::-1]
+    copies = groups(list(range(config.moved.copies)), together)[::-1]
     return [partial(make, [frame], some) for frame in unit for some in copies]
 
 

@@ -95,7 +95,9 @@ def demo(workload: Workload, device: str, threads: int, said: Said) -> dict[str,
     network's frames."""
     config = measure.ROOT / "configs" / "demo.yaml"
     quick = (
-        ["blurring.copies=1", "deblurring.min_steps=0", "deblurring.epochs=1"] if workload == QUICK else []
+        ["blurring.moved.copies=1", "deblurring.min_steps=0", "deblurring.epochs=1"]
+        if workload == QUICK
+        else []
     )
     with tempfile.TemporaryDirectory() as name:
         folder, result = Path(name), {}

@@ -29,12 +29,12 @@ def seconds_left(stage: Stage, regions: list[Region], restored: int) -> dict[str
 
     regions: what stage 1 found; restored: number of frames that will be restored. Nothing is written.
     """
-    anchored = len(frames_to_blur(regions)) if stage.config.deblurring.anchors else 0
+    rehearsed = len(frames_to_blur(regions)) if stage.config.deblurring.rehearsal else 0
     return {
         "blur conditions": conditions_seconds(stage, regions),
         "reblurring": reblurring_seconds(stage, regions),
         "fine-tuning": fine_tuning_seconds(stage, regions),
-        "restoring": restoring_seconds(stage, regions, restored + anchored),
+        "restoring": restoring_seconds(stage, regions, restored + rehearsed),
     }
 
 
@@ -68,7 +68,9 @@ def reblurring_seconds(stage: Stage, regions: list[Region]) -> float:
     config, runtime = stage.config.blurring, stage.config.runtime
     frames = frames_to_blur(regions)
     model = load_model(config, stage.world, runtime.precision, runtime.compile)
-    pictures = {"center": 1, "all": 2 * REACH + 1, "moved": (2 * REACH + 1) * config.copies}[config.window]
+    pictures = {"center": 1, "all": 2 * REACH + 1, "moved": (2 * REACH + 1) * config.moved.copies}[
+        config.window
+    ]
     if config.area == "frame":
         windows = [read_image(frame.video.frames[0]).shape[:2] for frame in frames]
     else:
@@ -117,8 +119,8 @@ def _span(box: tuple[int, int, int, int], margin: int) -> tuple[int, int]:
 def fine_tuning_seconds(stage: Stage, regions: list[Region]) -> float:
     """Stage 4: one step on noise, times the steps."""
     config, facts = stage.config.deblurring, model_spec(stage.config)
-    copies = stage.config.blurring.copies if stage.config.blurring.window == "moved" else 1
-    epochs, per_epoch = epochs_and_steps(config, len(regions) * (copies + config.anchors))
+    copies = stage.config.blurring.moved.copies
+    epochs, per_epoch = epochs_and_steps(config, len(regions) * (copies + config.rehearsal))
     network = load_network(stage, config.weights).train()
     size = (config.batch_size, 2 * REACH + 1, 3, config.crop_size, config.crop_size)
     windows = models.to_range(torch.rand(size, device=stage.world.device), facts)

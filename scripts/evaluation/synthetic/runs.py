@@ -68,7 +68,7 @@ class Benchmark:
             *self.options.overrides,
             assign("dataset.root", self.output / "data" / domain),
             f"runtime.seed={seed}",
-            *cell.settings,
+            *cell.overrides(),
         ]
         if output is not None:
             overrides.append(assign("output", output))
