@@ -1,9 +1,10 @@
 """The blur between two pictures of the same scene, measured instead of assumed.
 
-For each of many overlapping blocks, linear least squares finds the kernel that turns the sharp picture into the
-blurry one. The kernel's width says whether the blurry picture is the blurrier of the two (noise does not pass for
-sharpness), its centre of mass what is left of the motion between them, and what it leaves unexplained whether the
-two show the same thing. Blocks overlap by half and their Hann windows add up to one, so no seams appear.
+For each of many overlapping blocks, linear least squares finds the kernel that turns the sharp picture into
+the blurry one. The kernel's width says whether the blurry picture is the blurrier of the two (noise does
+not pass for sharpness), its centre of mass what is left of the motion between them, and what it leaves
+unexplained whether the two show the same thing. Blocks overlap by half and their Hann windows add up to
+one, so no seams appear.
 """
 
 from dataclasses import dataclass
@@ -29,8 +30,8 @@ class Kernels:
     """Kernels of a picture's blocks, R rows of C blocks.
 
     values: float32 (R, C, KERNEL, KERNEL), each not negative and of sum 1 (0 where none was found). centre:
-    float32 (R, C, 2), x and y of the centre of mass from the middle, pixels. spread: float32 (R, C), root mean
-    square distance from the centre of mass, pixels.
+    float32 (R, C, 2), x and y of the centre of mass from the middle, pixels. spread: float32 (R, C), root
+    mean square distance from the centre of mass, pixels.
     """
 
     values: np.ndarray

@@ -9,7 +9,8 @@ from DeblurringModel.aligned import kernels, warping
 from DeblurringModel.aligned.warping import Borrowed, Flow
 
 SHARPER = 1.05
-"""A neighbour has at least so many times the frame's energy of edges; the frame itself is good enough else."""
+"""A neighbour has at least so many times the frame's energy of edges; the frame itself is good enough
+else."""
 MOST_NEIGHBOURS = 3
 """Neighbours that are tried, the sharpest first."""
 LEAST_SIDE = 64

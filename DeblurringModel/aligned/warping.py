@@ -1,10 +1,10 @@
 """Sharp neighbours laid over a blurry frame: aligned, judged and blended. Arrays in, arrays out.
 
-After Cho, Wang and Lee, Video deblurring for hand-held cameras using patch-based synthesis (2012), whose sharp
-patches are compared with a blurry frame after they were blurred alike. Here the blur between the two is measured
-(`kernels`), and three things follow from it: the neighbour blurred by it shows what is left of the motion, how
-well it explains the frame bounds the error of borrowing, and the difference that it does explain is what is
-gained.
+After Cho, Wang and Lee, Video deblurring for hand-held cameras using patch-based synthesis (2012), whose
+sharp patches are compared with a blurry frame after they were blurred alike. Here the blur between the two
+is measured (`kernels`), and three things follow from it: the neighbour blurred by it shows what is left of
+the motion, how well it explains the frame bounds the error of borrowing, and the difference that it does
+explain is what is gained.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,8 @@ import numpy as np
 from DeblurringModel.aligned import kernels
 
 Flow = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""Two pictures float32 (H, W), 0..255 -> flow (H, W, 2), x and y in pixels: first(p) = second(p + flow(p))."""
+"""Two pictures float32 (H, W), 0..255 -> flow (H, W, 2), x and y in pixels: first(p) = second(p +
+flow(p))."""
 
 GAMMA = 2.2
 """A shutter adds up light, and a picture's values are about its 2.2th root: kernels hold in light."""
@@ -25,13 +26,16 @@ WITHIN = 3.0
 CAUTION = 2.0
 """An alignment error is larger than what is seen of it after blurring: so many times (as a square)."""
 MOST_STRETCH = 0.4
-"""A flow whose change from pixel to pixel is larger tears the picture; from twice as much on nothing is taken."""
+"""A flow whose change from pixel to pixel is larger tears the picture; from twice as much on nothing is
+taken."""
 MOST_RETURN, RETURN_PER_SPREAD = 1.5, 0.5
 """Pixels by which the way to the neighbour and back may miss, and how many more a pixel of blur allows."""
 SOURCE_WITHIN = 10.0
 """One source for a neighbourhood of about so many pixels."""
 MATCH_SCALE, MATCH_WITHIN = 8, 2.0
 """Brightness is matched in pictures of one MATCH_SCALE-th, within MATCH_WITHIN of their pixels."""
+MOST_EXPOSURE, DARK = 4.0, 0.5
+"""The most that the exposure may differ; light (0..255) that counts as none, so that black has no ratio."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,8 @@ class Borrowed:
 
 @dataclass(frozen=True)
 class Offer:
-    """One neighbour at the frame's place: picture float32 (H, W, 3), its brightness the frame's; weight (H, W);
-    gain (H, W), the squared error that it saves, grey levels."""
+    """One neighbour at the frame's place: picture float32 (H, W, 3), its brightness the frame's; weight (H,
+    W); gain (H, W), the squared error that it saves, grey levels."""
 
     picture: np.ndarray
     weight: np.ndarray
@@ -126,22 +130,25 @@ def stretch(flow: np.ndarray) -> np.ndarray:
     return cv2.dilate(cv2.GaussianBlur(np.sqrt(square), (0, 0), 1.0), np.ones((5, 5), np.uint8))
 
 
-def match(picture: np.ndarray, to: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """`picture` with the coarse brightness and colours of `to`, both float32 (H, W, C), compared only where
-    `where` (H, W) is above 0."""
+def exposure_ratio(one: np.ndarray, other: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """How many times brighter `one` is than `other` in the coarse, float32 (H, W) as they are, of display
+    values; compared only where `where` (H, W) is above 0.
+
+    Equally blurred pictures, please: in display values blur changes the mean.
+    """
     height, width = where.shape
     small = (-(-width // MATCH_SCALE), -(-height // MATCH_SCALE))
-    difference, seen = (
+    first, second = (
         cv2.GaussianBlur(
-            cv2.resize(part, small, interpolation=cv2.INTER_AREA),
+            cv2.resize(to_light(grey) * where, small, interpolation=cv2.INTER_AREA),
             (0, 0),
             MATCH_WITHIN,
             borderType=cv2.BORDER_REPLICATE,
         )
-        for part in ((to - picture) * where[..., None], where)
+        for grey in (one, other)
     )
-    offset = difference / np.maximum(seen, 1e-3)[..., None]
-    return picture + cv2.resize(offset, (width, height), interpolation=cv2.INTER_LINEAR)
+    ratio = np.clip((first + DARK) / (second + DARK), 1 / MOST_EXPOSURE, MOST_EXPOSURE)
+    return cv2.resize(ratio ** np.float32(1 / GAMMA), (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 @dataclass(frozen=True)
@@ -171,8 +178,11 @@ def offer(frame: Frame, neighbour: np.ndarray, coarse: Flow = coarse_flow, fine:
     # The two are equally blurred now, so that the flow between them is exact where the first one was not.
     flow = follow(fine(blurry, again), flow)
     seen = inside(flow)
-    picture = match(warp(neighbour, flow), frame.picture, seen)
+    picture = warp(neighbour, flow)
     again, spread = _blurred_alike(to_grey(picture), seen, frame)
+    # The exposure may have changed between the two.
+    brighter = exposure_ratio(blurry, again, seen)
+    picture, again = picture * brighter[..., None], again * brighter
     missed = np.linalg.norm(follow(flow, coarse(sharp, blurry)), axis=2)
     unsafe = np.maximum(
         stretch(flow) / MOST_STRETCH,
@@ -196,9 +206,10 @@ def judge(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(weight, gain) of an aligned picture, all float32 (H, W), grey levels.
 
-    again: `picture` blurred as the frame is. What then still differs from the frame is unexplained: the error of
-    borrowing. How far `picture` is from the frame is that error and the frame's own blur together, so the best
-    mixture of the two takes 1 - error / change of the picture (both as squares, without their noise).
+    again: `picture` blurred as the frame is. What then still differs from the frame is unexplained: the
+    error of borrowing. How far `picture` is from the frame is that error and the frame's own blur together,
+    so the best mixture of the two takes 1 - error / change of the picture (both as squares, without their
+    noise).
     """
     explained, changed = (
         cv2.GaussianBlur((other - blurry) ** 2, (0, 0), WITHIN) for other in (again, picture)
@@ -209,7 +220,8 @@ def judge(
 
 
 def blend(frame: np.ndarray, offers: Sequence[Offer]) -> Borrowed:
-    """One picture of all offers for `frame` uint8 (H, W, 3): for each neighbourhood the one that saves most."""
+    """One picture of all offers for `frame` uint8 (H, W, 3): for each neighbourhood the one that saves
+    most."""
     if not offers:
         return Borrowed(frame, np.zeros(frame.shape[:2], np.float32), np.full(frame.shape[:2], -1))
     scores = np.stack([np.where(o.weight > 0.02, np.maximum(o.gain, 0) * o.weight, 0) + 1e-3 for o in offers])
