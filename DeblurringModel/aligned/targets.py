@@ -1,10 +1,12 @@
 """Walks over a shot and borrows for each frame from the sharper ones around it."""
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import cv2
 import numpy as np
 
+from common.runtime.background import ahead
 from DeblurringModel.aligned import kernels, warping
 from DeblurringModel.aligned.warping import Borrowed, Flow
 
@@ -46,11 +48,13 @@ def borrow(
     reach: int,
     coarse: Flow = warping.coarse_flow,
     fine: Flow = warping.fine_flow,
+    workers: int = 0,
 ) -> Iterator[tuple[int, Borrowed]]:
     """(position, what was borrowed) for the `wanted` positions of a shot of `count` frames, in order.
 
     read: the frame at a position, uint8 RGB (H, W, 3), all of one size. No more than 2 reach + 1 frames are
     held. A frame's result depends on the frames within `reach` alone; `source` holds positions in the shot.
+    workers: threads that try a frame's neighbours side by side (which changes no result); 0: none.
     Of two frames the blurrier borrows from the sharper and never the other way, so no flow is needed twice.
     """
     frames: dict[int, np.ndarray] = {}
@@ -66,7 +70,8 @@ def borrow(
         offers = []
         if chosen:
             blurry = warping.prepared(frame)
-            offers = [warping.offer(blurry, frames[other], coarse, fine) for other in chosen]
+            given = partial(warping.offer, blurry, coarse=coarse, fine=fine)
+            offers = list(ahead(given, [frames[other] for other in chosen], workers, waiting=workers))
         borrowed = warping.blend(frame, offers)
         places = np.array([*chosen, -1])
         yield position, Borrowed(borrowed.picture, borrowed.weight, places[borrowed.source])
