@@ -39,6 +39,8 @@ from DeblurringModel.setup import REHEARSAL, load_network, model_folder, model_s
 
 BY_GROUND_TRUTH = ("best_gt", "both")
 INFERENCE_KEYS = ("borders", "clip_length", "clip_overlap", "tile", "tile_overlap")
+FUSION_KEYS = ("fusion", "aligned")
+"""Settings of what is done with the result: no training depends on them."""
 
 
 def main() -> None:
@@ -75,7 +77,9 @@ def finetune(stage: Stage) -> None:
     stage.claim(
         model_folder(stage) / "weights",
         {
-            "deblurring": section_settings(config, without=() if rehearses else INFERENCE_KEYS),
+            "deblurring": section_settings(
+                config, without=FUSION_KEYS if rehearses else (*FUSION_KEYS, *INFERENCE_KEYS)
+            ),
             "blurring": sha256(blurring / "settings.json"),
             "sharp_regions": sha256(regions_path),
             "precision": stage.precision,

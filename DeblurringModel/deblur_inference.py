@@ -45,6 +45,8 @@ TRAINING_KEYS = (
     "crop_size",
     "pairs",
     "rehearsal",
+    "fusion",
+    "aligned",
     "learning_rate",
     "min_learning_rate",
     "gradient_clip",

@@ -104,6 +104,11 @@ class BlurringConfig:
 
 
 @dataclass(frozen=True)
+class AlignedConfig:
+    reach: int = key(6, low=1, high=100)
+
+
+@dataclass(frozen=True)
 class DeblurringConfig:
     model: str = key("ESTRNN", python_class=True)
     architecture: dict = key({}, of="model")
@@ -116,6 +121,8 @@ class DeblurringConfig:
     crop_size: int = key(256, low=16)
     pairs: str = key("reblurred", choices=("reblurred", "ground_truth"))
     rehearsal: int = key(0, low=0, high=1000)
+    fusion: str = key("none", choices=("none", "aligned"))
+    aligned: AlignedConfig = field(default_factory=AlignedConfig)
     learning_rate: float | None = key(None, low=0.0)
     min_learning_rate: float = key(1e-7, low=0.0)
     gradient_clip: float | None = key(None, low=0.0)

@@ -16,6 +16,8 @@ from common.runtime.distributed import mixed_precision
 from common.stage import Stage
 from DBCGM.main import frame_condition, read_frames
 from DeblurringModel import models
+from DeblurringModel.aligned import targets
+from DeblurringModel.aligned.warping import offer, prepared
 from DeblurringModel.deblur_finetune_DDP import epochs_and_steps
 from DeblurringModel.restoring import clips_of, restored_frames
 from DeblurringModel.setup import load_network, model_spec
@@ -30,12 +32,13 @@ def seconds_left(stage: Stage, regions: list[Region], restored: int) -> dict[str
     regions: what stage 1 found; restored: number of frames that will be restored. Nothing is written.
     """
     rehearsed = len(frames_to_blur(regions)) if stage.config.deblurring.rehearsal else 0
+    borrows = stage.config.deblurring.fusion == "aligned"
     return {
         "blur conditions": conditions_seconds(stage, regions),
         "reblurring": reblurring_seconds(stage, regions),
         "fine-tuning": fine_tuning_seconds(stage, regions),
         "restoring": restoring_seconds(stage, regions, restored + rehearsed),
-    }
+    } | ({"borrowing": borrowing_seconds(stage, restored)} if borrows else {})
 
 
 def measured(work: Callable[[], object]) -> float:
@@ -142,3 +145,11 @@ def restoring_seconds(stage: Stage, regions: list[Region], restored: int) -> flo
     clip = clips_of(video, facts, length, 0, config.borders)[:1]
     seconds = measured(lambda: list(restored_frames(network, facts, video, clip, stage)))
     return restored * seconds / len(clip[0].outputs)
+
+
+def borrowing_seconds(stage: Stage, restored: int) -> float:
+    """Stage 4: one neighbour laid over a frame, times the neighbours tried and the frames."""
+    frame, neighbour = (read_image(path) for path in stage.videos[0].frames[:2])
+    if min(frame.shape[:2]) < targets.LEAST_SIDE:
+        return 0.0
+    return restored * targets.MOST_NEIGHBOURS * measured(lambda: offer(prepared(frame), neighbour))
