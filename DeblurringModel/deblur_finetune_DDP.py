@@ -9,6 +9,7 @@ Usage    python DeblurringModel/deblur_finetune_DDP.py --config configs/demo.yam
 
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -133,11 +134,13 @@ def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder
         return
     network = load_network(stage, config.weights)
 
+    distance = chosen_loss(config.loss, facts)
+
     def loss(net: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
         windows, sharp = (models.to_range(part, facts, config.channel_order) for part in batch)
         restored = models.checked(net(windows), windows, facts)
         middle = windows.shape[1] // 2 - facts.past
-        return facts.adaptation_loss(restored[:, middle : middle + 1], sharp)
+        return distance(restored[:, middle : middle + 1], sharp)
 
     def keep(step: int) -> str | None:
         epoch, rest = divmod(step, per_epoch)
@@ -169,6 +172,8 @@ def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder
         label=label,
         section="deblurring",
         compile=runtime.compile,
+        optimizer=config.optimizer or "adam",
+        weight_decay=config.weight_decay,
     )
     with stage.timed(work_name(stage, "fine-tuning")):
         fit(
@@ -190,6 +195,14 @@ def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder
             f"stage 4: no state was better on the {len(judges)} held-out pairs than the unadapted network, which is "
             "what is used"
         )
+
+
+def chosen_loss(name: str | None, facts: models.Spec) -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss that deblurring.loss names; UserError where it cannot be loaded."""
+    try:
+        return models.adaptation_loss(name, facts)
+    except ValueError as error:
+        raise UserError(str(error)) from None
 
 
 def epochs_and_steps(config: DeblurringConfig, pairs: int) -> tuple[int, int]:

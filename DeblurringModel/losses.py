@@ -94,18 +94,19 @@ def negative_psnr(prediction: Tensor, target: Tensor, least: float = 1e-8) -> Te
 
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-_NAMED: dict[str, Loss] = {
+NAMED: dict[str, Loss] = {
     "l1": mean_absolute_error,
     "mse": mean_squared_error,
     "charbonnier": colour_charbonnier,
     "psnr": negative_psnr,
 }
+"""The losses that a configuration can name (deblurring.loss, schedule.loss)."""
 
 
 def named(name: str, fourier_weight: float, own: Loss) -> Loss:
     """The loss that a recipe names: "own" for `own`, l1, mse, charbonnier (`colour_charbonnier`) or psnr,
     plus `fourier_weight` times `fourier_difference`."""
-    distance = own if name == "own" else _NAMED[name]
+    distance = own if name == "own" else NAMED[name]
     if not fourier_weight:
         return distance
     return lambda prediction, target: (

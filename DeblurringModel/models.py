@@ -1,20 +1,17 @@
 """Which deblurring networks there are, and the few facts that make fine-tuning and inference one code for
 all."""
 
-import importlib
-import importlib.util
 import math
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
+from common.runtime import plugins
 from DeblurringModel import losses
 
 
@@ -106,11 +103,7 @@ _SPECS = {
     ),
 }
 
-_LOSSES = {
-    "mse": losses.clamped_mse,
-    "l1": losses.mean_absolute_error,
-    "charbonnier": losses.colour_charbonnier,
-}
+_LOSSES = {**losses.NAMED, "mse": losses.clamped_mse}
 _INTERFACE = {
     "low": (-math.inf, math.inf),
     "past": (0, 2),
@@ -144,7 +137,7 @@ def spec(name: str, interface: Mapping[str, Any] | None = None) -> Spec:
         facts = _SPECS[name]
     else:
         module, _, class_name = name.rpartition(":")
-        if not module or not class_name.isidentifier():
+        if not plugins.is_own(name):
             raise ValueError(
                 f"deblurring.model: expected {', '.join(_SPECS)}, package.module:Class or "
                 f"path/to/file.py:Class, found {name!r}"
@@ -180,6 +173,18 @@ def spec(name: str, interface: Mapping[str, Any] | None = None) -> Spec:
     )
 
 
+def adaptation_loss(name: str | None, facts: Spec) -> losses.Loss:
+    """The loss of a fine-tuning: a named one, `path/to/file.py:function`, or for None the network's own.
+
+    Raises ValueError for another name.
+    """
+    if name is None:
+        return facts.adaptation_loss
+    if name in _LOSSES:
+        return _in_range(_LOSSES[name], facts.low)
+    return plugins.load(name, "deblurring.loss")
+
+
 def _in_range(loss: Callable[[Tensor, Tensor], Tensor], low: float) -> Callable[[Tensor, Tensor], Tensor]:
     """The one loss that clamps has to know the network's value range."""
     return partial(losses.clamped_mse, low=low, high=low + 1) if loss is losses.clamped_mse else loss
@@ -191,32 +196,11 @@ def build(name: str, **architecture) -> nn.Module:
     Raises ValueError for an unknown network, module, class or keyword.
     """
     facts = spec(name)
-    module = _module(facts.module)
-    network_class = getattr(module, facts.class_name, None)
-    if network_class is None:
-        raise ValueError(f"deblurring.model: {facts.module} has no class {facts.class_name}")
+    network_class = plugins.load(f"{facts.module}:{facts.class_name}", "deblurring.model")
     try:
         return network_class(**architecture)
     except (TypeError, ValueError) as error:
         raise ValueError(f"deblurring.architecture: {name} does not take these keywords ({error})") from None
-
-
-def _module(name: str) -> Any:
-    if not name.endswith(".py"):
-        try:
-            return importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            raise ValueError(f"deblurring.model: module {name} cannot be imported ({error})") from None
-    path = Path(name).resolve()
-    if not path.is_file():
-        raise ValueError(f"deblurring.model: {path} does not exist")
-    # Classes of a module that is not registered cannot be found again by name, which some decorators do. The
-    # prefix keeps a file named like a package of ours or of a library from taking its place.
-    found = importlib.util.spec_from_file_location(f"own_network_{path.stem}", path)
-    module = importlib.util.module_from_spec(found)
-    sys.modules[found.name] = module
-    found.loader.exec_module(module)
-    return module
 
 
 def restore(network: nn.Module, facts: Spec, clip: Tensor, channel_order: str = "rgb") -> Tensor:

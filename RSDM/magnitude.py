@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from common.constants import MAGNITUDE_SCALE
+from common.errors import UserError
 from common.images import pad_to_multiple, to_tensor
 
 
@@ -23,7 +24,18 @@ def estimate(network: nn.Module, frames: np.ndarray, device: torch.device) -> np
     if height % 8 not in (0, 7) or width % 8 not in (0, 7) or min(height, width) < 23:
         images = pad_to_multiple(images, 8, minimum=24)
     images = images.contiguous(memory_format=torch.channels_last)
-    return network(images)[:, 0, :height, :width].float().cpu().numpy()
+    maps = network(images)
+    if (
+        maps.ndim != 4
+        or maps.shape[:2] != (len(frames), 1)
+        or maps.shape[2] < height
+        or maps.shape[3] < width
+    ):
+        raise UserError(
+            f"rsdm.estimator: has to return {(len(frames), 1, *images.shape[2:])} for pictures "
+            f"{tuple(images.shape)}, found {tuple(maps.shape)}"
+        )
+    return maps[:, 0, :height, :width].float().cpu().numpy()
 
 
 def with_moving_neighbours(

@@ -2,6 +2,7 @@
 
 Reads    <dataset.root>/<video>/Blur/RGB/<frame>.png
 Writes   <output>/rsdm/magnitude/<video>/<frame>.npy   float32 (H, W), BME's raw output (pixels / 205)
+         <output>/rsdm/score/<video>/<frame>.npy       float32 (H, W), with a score of one's own (rsdm.score)
          <output>/rsdm/mask/<video>/<frame>.png        255 = sharp, at the video's threshold (not with
                                                        rsdm.patches random, which has none)
          <output>/rsdm/sharp_regions.json              the chosen boxes, and each video's threshold
@@ -24,8 +25,7 @@ if __name__ == "__main__":
 import numpy as np
 import torch
 
-from common.checkpoints import load_into
-from common.config import require
+from common.config import RsdmConfig
 from common.errors import UserError
 from common.images import open_array, read_image, write_array, write_image
 from common.runtime.background import Writer, ahead
@@ -37,7 +37,7 @@ from common.runtime.seeding import derive_seed
 from common.stage import Stage, autocast, groups, open_stage, section_settings, unfinished
 from common.videos import Video
 from RSDM.ablation import random_regions
-from RSDM.bme.model import BlurMagnitudeEstimator
+from RSDM.estimators import check_weights, load_estimator, load_score, scored
 from RSDM.magnitude import estimate, with_moving_neighbours
 from RSDM.regions import search_threshold
 
@@ -60,7 +60,7 @@ def find_sharp_regions(stage: Stage) -> None:
     """Magnitude maps of all frames, then each video's threshold, masks and boxes. Raises NoRegion where no
     video has a region."""
     config, folder = stage.config.rsdm, stage.output / "rsdm"
-    require(config.weights, "rsdm.weights", "BME weights, see README.md (Published weights)")
+    check_weights(config)
     stage.claim(
         folder,
         {
@@ -104,17 +104,17 @@ def estimate_magnitudes(stage: Stage, folder: Path) -> None:
     )
     if not missing:
         return
-    try:
-        network = BlurMagnitudeEstimator(stage.config.rsdm.backbone, stage.config.rsdm.width)
-    except ValueError as error:
-        raise UserError(f"rsdm.{error}") from None
-    load_into(network, stage.config.rsdm.weights)
-    runtime = stage.config.runtime
+    config, runtime = stage.config.rsdm, stage.config.runtime
+    network, score = load_estimator(config), load_score(config)
     network = compiled(place(network, stage.world.device).eval(), runtime.compile)
 
-    def write(video: Video, batch: list[Path], maps: np.ndarray) -> None:
-        for frame, magnitude in zip(batch, maps):
-            write_array(map_path(folder, video, frame), magnitude)
+    def write(video: Video, batch: list[Path], frames: np.ndarray, maps: np.ndarray) -> None:
+        for path, frame, magnitude in zip(batch, frames, maps):
+            if score_kind(config) == "score":
+                own = scored(score, config.score, frame, magnitude)
+                write_array(map_path(folder, video, path, "score"), own)
+            # Last, because a frame counts as done when this one exists.
+            write_array(map_path(folder, video, path), magnitude)
 
     read, split = (
         ahead(lambda unit: read_frames(*unit), missing, runtime.workers),
@@ -126,7 +126,7 @@ def estimate_magnitudes(stage: Stage, folder: Path) -> None:
         ):
             with torch.inference_mode(), autocast(stage.world, runtime.precision):
                 maps = split(lambda part: estimate(network, part, stage.world.device), frames)
-            writer(write, video, batch, maps)
+            writer(write, video, batch, frames, maps)
 
 
 def read_frames(video: Video, batch: list[Path]) -> np.ndarray:
@@ -142,22 +142,22 @@ def read_frames(video: Video, batch: list[Path]) -> np.ndarray:
     return np.stack(frames)
 
 
-def map_path(folder: Path, video: Video, frame: Path) -> Path:
-    """Where a frame's magnitude map lies."""
-    return folder / "magnitude" / video.name / f"{frame.stem}.npy"
+def map_path(folder: Path, video: Video, frame: Path, kind: str = "magnitude") -> Path:
+    """Where a frame's magnitude or score map lies."""
+    return folder / kind / video.name / f"{frame.stem}.npy"
+
+
+def score_kind(config: RsdmConfig) -> str:
+    """The kind of map that regions are chosen by: the published score is the magnitude map itself."""
+    return "magnitude" if config.score == "magnitude" else "score"
 
 
 def choose_regions(stage: Stage, folder: Path, video: Video) -> dict:
     """The video's threshold and boxes, and its masks on disk. A video too small for any box has none."""
     config = stage.config.rsdm
     # Left on disk: those of a long video in high resolution are larger than memories.
-    maps = [open_array(map_path(folder, video, frame), 2, REMAKE, finite=True) for frame in video.frames]
-    for frame, magnitude in zip(video.frames, maps):
-        if magnitude.shape != maps[0].shape:
-            raise UserError(
-                f"{map_path(folder, video, frame)}: is {magnitude.shape}, the map of the video's first frame "
-                f"{maps[0].shape}; {REMAKE}"
-            )
+    maps = read_maps(folder, video, "magnitude")
+    scores = maps if score_kind(config) == "magnitude" else read_maps(folder, video, "score")
     eligible = with_moving_neighbours(
         maps, range(config.border, len(maps) - config.border), config.min_neighbour_motion
     )
@@ -168,7 +168,7 @@ def choose_regions(stage: Stage, folder: Path, video: Video) -> dict:
         threshold, found = None, sum(map(len, regions))
     else:
         chosen = search_threshold(
-            [maps[index] for index in eligible],
+            [scores[index] for index in eligible],
             target,
             config.min_size,
             config.initial_threshold,
@@ -177,7 +177,7 @@ def choose_regions(stage: Stage, folder: Path, video: Video) -> dict:
             seed=seed,
         )
         regions, threshold, found = chosen.regions, chosen.threshold, chosen.found
-        write_masks(folder, video, maps, threshold)
+        write_masks(folder, video, scores, threshold)
     boxes = [
         (video.names[index], box) for index, found_there in zip(eligible, regions) for box in found_there
     ]
@@ -191,12 +191,26 @@ def choose_regions(stage: Stage, folder: Path, video: Video) -> dict:
     }
 
 
-def write_masks(folder: Path, video: Video, maps: list[np.ndarray], threshold: float) -> None:
+def read_maps(folder: Path, video: Video, kind: str) -> list[np.ndarray]:
+    """The video's maps of one kind (H, W); UserError where one is missing or of another size."""
+    maps = [
+        open_array(map_path(folder, video, frame, kind), 2, REMAKE, finite=True) for frame in video.frames
+    ]
+    for frame, found in zip(video.frames, maps):
+        if found.shape != maps[0].shape:
+            raise UserError(
+                f"{map_path(folder, video, frame, kind)}: is {found.shape}, the map of the video's first frame "
+                f"{maps[0].shape}; {REMAKE}"
+            )
+    return maps
+
+
+def write_masks(folder: Path, video: Video, scores: list[np.ndarray], threshold: float) -> None:
     """The masks of all frames that are not there yet."""
-    for frame, magnitude in zip(video.frames, maps):
+    for frame, score in zip(video.frames, scores):
         path = folder / "mask" / video.name / f"{frame.stem}.png"
         if not path.exists():
-            write_image(path, np.where(magnitude < threshold, 255, 0).astype(np.uint8))
+            write_image(path, np.where(score < threshold, 255, 0).astype(np.uint8))
 
 
 def write_result(stage: Stage, folder: Path, results: dict[str, dict]) -> None:

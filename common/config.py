@@ -23,8 +23,8 @@ def key(
     low: float | None = None,
     high: float | None = None,
 ) -> Any:
-    """A configuration field: default, whether text is a file path or may be path/to/file.py:Class, the key
-    whose change empties this mapping, allowed words, inclusive number range."""
+    """A configuration field: default, whether text is a file path or may (beside the allowed words) be
+    path/to/file.py:Class, the key whose change empties this mapping, allowed words, inclusive number range."""
     facts = {
         "path": path,
         "python_class": python_class,
@@ -49,6 +49,7 @@ class DatasetConfig:
 
 @dataclass(frozen=True)
 class RsdmConfig:
+    estimator: str = key("bme", choices=("bme",), python_class=True)
     weights: Path | None = key(None, path=True)
     backbone: str = key("resnet50", choices=("resnet50", "resnet18", "resnet10_slim"))
     width: int = key(64, low=2)
@@ -57,13 +58,14 @@ class RsdmConfig:
     initial_threshold: float = key(0.1, low=1e-5, high=0.99)
     border: int = key(3, low=2)
     min_neighbour_motion: float = key(0.0, low=0.0)
+    score: str = key("magnitude", choices=("magnitude",), python_class=True)
     patches: str = key("sharp", choices=("sharp", "random"))
     batch_size: int = key(4, low=1)
 
 
 @dataclass(frozen=True)
 class DbcgmConfig:
-    flow: str = key("raft_large", choices=("raft_large", "raft_small", "dis"))
+    flow: str = key("raft_large", choices=("raft_large", "raft_small", "dis"), python_class=True)
     weights: Path | None = key(None, path=True)
     iterations: int = key(20, low=1)
     frames: str = key("selected", choices=("selected", "all"))
@@ -123,6 +125,9 @@ class DeblurringConfig:
     rehearsal: int = key(0, low=0, high=1000)
     fusion: str = key("none", choices=("none", "aligned"))
     aligned: AlignedConfig = field(default_factory=AlignedConfig)
+    loss: str | None = key(None, choices=("l1", "mse", "charbonnier", "psnr"), python_class=True)
+    optimizer: str | None = key(None, choices=("adam", "adamw"))
+    weight_decay: float = key(0.0, low=0.0)
     learning_rate: float | None = key(None, low=0.0)
     min_learning_rate: float = key(1e-7, low=0.0)
     gradient_clip: float | None = key(None, low=0.0)

@@ -20,6 +20,7 @@ import yaml
 from common.config import StageConfig
 from common.config_rules import check_rules
 from common.errors import UserError
+from common.runtime.plugins import EXPECTED, is_own
 
 Schema = TypeVar("Schema")
 
@@ -218,7 +219,11 @@ def _checked(value: Any, hint: Any, facts: Any, where: str, folder: Path) -> Any
         if file.endswith(".py"):
             value = f"{_resolved(file, where, folder)}:{name}"
     if facts["choices"] and value not in facts["choices"]:
-        raise UserError(f"{where}: expected one of {', '.join(facts['choices'])}, found {_shown(value)}")
+        if not (facts["python_class"] and is_own(value)):
+            own = f", {EXPECTED}" if facts["python_class"] else ""
+            raise UserError(
+                f"{where}: expected one of {', '.join(facts['choices'])}{own}, found {_shown(value)}"
+            )
     for bound, outside, words in (
         (facts["low"], lambda b: value < b, "at least"),
         (facts["high"], lambda b: value > b, "at most"),

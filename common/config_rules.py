@@ -18,6 +18,7 @@ def check_rules(config: Any) -> None:
     _check_conditions(config.dbcgm)
     _check_blurring(config.blurring)
     _check_windows(config)
+    _check_decay("deblurring", config.deblurring.weight_decay, config.deblurring.optimizer)
     size, smallest = config.deblurring.crop_size, config.rsdm.min_size
     if size > smallest:
         raise UserError(
@@ -66,12 +67,18 @@ def _check_windows(config: Config) -> None:
 
 
 def _check_training(config: TrainConfig) -> None:
+    _check_decay("schedule", config.schedule.weight_decay, config.schedule.optimizer)
     diffusion = config.diffusion
     if diffusion.sampling_steps > diffusion.num_timesteps // 2:
         raise UserError(
             "diffusion.sampling_steps: expected at most half of num_timesteps "
             f"({diffusion.num_timesteps // 2}), found {diffusion.sampling_steps}"
         )
+
+
+def _check_decay(section: str, decay: float, optimizer: str | None) -> None:
+    if decay:
+        _needs(f"{section}.weight_decay: {decay:g}", f"{section}.optimizer", optimizer, "adamw")
 
 
 def _needs(what: str, key: str, found: Any, wanted: Any) -> None:
@@ -82,4 +89,4 @@ def _needs(what: str, key: str, found: Any, wanted: Any) -> None:
 
 def _word(value: Any) -> str:
     """A value as it stands in a YAML file."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,7 +1,7 @@
 """Optical flow: RAFT (torchvision's network, princeton-vl's or torchvision's weights) or OpenCV's DIS."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from torchvision.models.optical_flow import raft_large, raft_small
 
 from common.checkpoints import load_state, load_state_into
 from common.errors import UserError
+from common.runtime.plugins import is_own, load
 
 
 class Flow(Protocol):
@@ -66,12 +67,14 @@ PRINCETON_RULES = tuple(
 def load_flow(
     name: str, weights: str | Path | None = None, device: str | torch.device = "cpu", iterations: int = 20
 ) -> Flow:
-    """The flow estimator `name`: raft_large, raft_small or dis.
+    """The flow estimator `name`: raft_large, raft_small, dis, or one of your own (see `OwnFlow`).
 
     `weights` is a file in the format of princeton-vl (raft-things.pth) or torchvision and is required for
     RAFT; `device` and the number of updates, `iterations`, concern RAFT alone. Raises UserError for an
     unknown name, missing or superfluous weights, a file that does not fit, or fewer than one iteration.
     """
+    if is_own(name):
+        return _own_flow(name, weights, device)
     if name not in NAMES:
         raise UserError(f"dbcgm.flow: unknown flow {name!r}; choose one of {', '.join(NAMES)}")
     if name == "dis":
@@ -203,6 +206,46 @@ class DisFlow:
                 estimator.calc(grey[first], grey[second], None)[top : top + height, left : left + width]
             )
         return torch.from_numpy(np.stack(flows)).permute(0, 3, 1, 2).contiguous().to(images.device)
+
+
+class OwnFlow:
+    """A `Flow` by a class of the user's own, built without arguments: called with two images as `Flow` is.
+
+    Raises UserError where it returns anything but finite float (B, 2, H, W).
+    """
+
+    def __init__(self, name: str, estimate: Callable[[Tensor, Tensor], Tensor]) -> None:
+        self._name, self._estimate = name, estimate
+
+    def __call__(self, first: Tensor, second: Tensor) -> Tensor:
+        _check_images(first, second)
+        with torch.no_grad():
+            flow = self._estimate(first.float(), second.float())
+        expected = (len(first), 2, *first.shape[2:])
+        if not isinstance(flow, Tensor) or flow.shape != expected or not flow.isfinite().all():
+            found = tuple(flow.shape) if isinstance(flow, Tensor) else type(flow).__name__
+            raise UserError(
+                f"dbcgm.flow: {self._name} has to return finite values {expected} for images "
+                f"{tuple(first.shape)}, found {found}"
+            )
+        return flow.float().to(first.device)
+
+    def between(self, images: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
+        return torch.cat([self(images[a : a + 1], images[b : b + 1]) for a, b in pairs])
+
+
+def _own_flow(name: str, weights: str | Path | None, device: str | torch.device) -> OwnFlow:
+    try:
+        estimate = load(name, "dbcgm.flow")()
+    except (TypeError, ValueError) as error:
+        raise UserError(str(error) if str(error).startswith("dbcgm") else f"dbcgm.flow: {error}") from None
+    if isinstance(estimate, nn.Module):
+        if weights is not None:
+            load_state_into(estimate, load_state(weights), source=str(weights))
+        estimate = estimate.to(device).eval()
+    elif weights is not None:
+        raise UserError(f"dbcgm.weights: {name} is no torch module and takes no weights; remove the key")
+    return OwnFlow(name, estimate)
 
 
 def _check_images(first: Tensor, second: Tensor) -> None:

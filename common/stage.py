@@ -2,6 +2,7 @@
 folder."""
 
 import argparse
+import dataclasses
 import os
 import shlex
 from collections.abc import Callable, Iterable
@@ -146,11 +147,22 @@ def weights_record(path: Path | None) -> str | None:
 
 
 def section_settings(section: Any, *, without: tuple[str, ...] = ()) -> dict[str, Any]:
-    """A configuration section as plain values, weights replaced by their hash, without the keys named."""
+    """A configuration section as plain values, weights and own Python files replaced by their hash, without
+    the keys named."""
     values = {name: value for name, value in as_dict(section).items() if name not in without}
+    for item in dataclasses.fields(section):
+        if item.metadata.get("python_class") and item.name in values:
+            values[item.name] = _own_record(values[item.name])
     if "weights" in values:
         values["weights"] = weights_record(section.weights)
     return values
+
+
+def _own_record(name: str | None) -> str | None:
+    """A built-in name as it is; of `path/to/file.py:Name` the file's name and the hash of its content."""
+    file, _, attribute = (name or "").rpartition(":")
+    path = Path(file)
+    return f"{path.name}:{attribute} {sha256(path)}" if file.endswith(".py") and path.is_file() else name
 
 
 def autocast(world: World, precision: str) -> torch.autocast:

@@ -29,7 +29,8 @@ from common.runtime.entry import run
 from common.runtime.files import write_text
 from common.runtime.locks import hold
 from scripts.datasets import published
-from scripts.evaluation.paper.cases import BSD_SETTINGS, CONDITIONS, PATCHES, Case, absent, make_case
+from scripts.evaluation.ablation import CELLS
+from scripts.evaluation.paper.cases import BSD_SETTINGS, Case, absent, make_case
 from scripts.evaluation.paper.header import describe_changes, describe_code, describe_data, describe_weights
 from scripts.evaluation.paper.rows import BASELINE, LAST, Outcome, all_rows
 from scripts.evaluation.paper.running import Runner
@@ -93,7 +94,7 @@ def check(options: argparse.Namespace) -> None:
         (
             options.cells,
             "--cells",
-            [f"{patches}:{condition}" for patches in PATCHES for condition in CONDITIONS],
+            [":".join(cell) for cell in CELLS],
             ("ablation",),
         ),
     ):
@@ -140,7 +141,7 @@ def ablation_cases(options: argparse.Namespace) -> tuple[list[Case], list[Case]]
     """The one baseline, and the ablation's cells asked for. The cell of the full method is eval_bsd's own
     case."""
     facts = published()["ablation"]
-    asked = options.cells or [f"{patches}:{condition}" for patches in PATCHES for condition in CONDITIONS]
+    asked = options.cells or [":".join(cell) for cell in CELLS]
     made = {
         cell: make_case(
             facts["set"],

@@ -295,7 +295,7 @@ def test_unknown_key_names_the_nearest(tmp_path, empty, name, meant):
 
 
 def test_unknown_key_without_a_neighbour_lists_the_known(empty):
-    assert "known keys: rsdm.weights, rsdm.backbone, rsdm.width" in _refused(empty, "rsdm.xyzzy=1")
+    assert "known keys: rsdm.estimator, rsdm.weights, rsdm.backbone" in _refused(empty, "rsdm.xyzzy=1")
 
 
 def test_the_file_with_the_mistake_is_named(tmp_path):

@@ -226,7 +226,7 @@ def test_unknown_network(name: str) -> None:
         ({"low": "zero"}, "low: expected a number, found 'zero'"),
         ({"low": float("nan")}, "low: expected -inf to inf, found nan"),
         ({"learning_rate": -1e-4}, "learning_rate: expected 0 to inf"),
-        ({"loss": "l3"}, "loss: expected one of mse, l1, charbonnier, found 'l3'"),
+        ({"loss": "l3"}, "loss: expected one of l1, mse, charbonnier, psnr, found 'l3'"),
     ],
 )
 def test_impossible_interface(interface: dict, words: str) -> None:

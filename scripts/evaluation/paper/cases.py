@@ -8,13 +8,14 @@ from pathlib import Path
 from common.config import Config, as_dict
 from common.config_loader import load_config
 from common.errors import UserError
+from common.flow import RAFT
+from common.runtime.plugins import is_own
 from common.runtime.provenance import differences
 from common.videos import find_videos
 from scripts.datasets import published
 from scripts.evaluation.runner import ROOT, assign
 
 BSD_SETTINGS = ("1ms8ms", "2ms16ms", "3ms24ms")
-PATCHES, CONDITIONS = ("sharp", "random"), ("dbcgm", "optical_flow", "random")
 
 # Keys that the protocol or the script's own options settle.
 _SETTLED = {
@@ -159,7 +160,9 @@ def absent(case: Case) -> str:
         "blurring.weights": config.blurring.weights,
         "deblurring.weights": config.deblurring.weights,
     }
-    if config.dbcgm.flow != "dis" and case.condition != "random":
+    if is_own(config.rsdm.estimator) and config.rsdm.weights is None:
+        del needed["rsdm.weights"]
+    if config.dbcgm.flow in RAFT and case.condition != "random":
         needed["dbcgm.weights"] = config.dbcgm.weights
     for key, path in needed.items():
         if path is None:

@@ -6,6 +6,7 @@ from typing import Any
 from common.errors import UserError
 from common.videos import find_videos
 from scripts.datasets import published
+from scripts.evaluation import ablation
 from scripts.evaluation.paper.cases import Case
 from scripts.evaluation.paper.measure import Figures, measure
 from scripts.evaluation.paper.tables import Row
@@ -16,8 +17,6 @@ WORDS = {
     LAST: "adapted, last epoch (label-free)",
     BEST: "adapted, epoch chosen by ground truth",
 }
-PATCH_WORDS = {"sharp": "RSDM patches", "random": "random patches"}
-CONDITION_WORDS = {"dbcgm": "DBCGM", "optical_flow": "optical-flow condition", "random": "random condition"}
 Outcome = dict[tuple[Case, str], str | None]
 """(case, baseline or adapted) -> None where its stages came to their end, or why they did not."""
 
@@ -51,7 +50,7 @@ def all_rows(
             for cell in (cell for cell in cells if (cell.name, cell.network) == (name, case.network)):
                 if options.table == "ablation":
                     figure = facts["ablation"]["adapted"][cell.patches][cell.condition]
-                    label = f"{PATCH_WORDS[cell.patches]}, {CONDITION_WORDS[cell.condition]}"
+                    label = ablation.label(cell.patches, cell.condition)
                 else:
                     figure, label = known["adapted"][cell.network], cell.network
                 rows += [
