@@ -50,6 +50,7 @@ from common.runtime.memory import Splitter
 from common.runtime.seeding import derive_seed, numpy_generator
 from common.stage import Stage, autocast, groups, open_stage, section_settings, unfinished
 from common.videos import Video
+from common.weights_keys import bare
 
 WORK = "stage 3, ID-Blau"
 HINT = "run python DBCGM/main.py first"
@@ -214,7 +215,7 @@ def array_path(stage: Stage, kind: str, video: Video, position: int) -> Path:
 def load_network(stage: Stage) -> GaussianDiffusion:
     """ID-Blau with its weights; the schedule is the one stored with them."""
     config = stage.config.blurring
-    state = load_state(config.weights)
+    state = bare(load_state(config.weights))
     if "betas" not in state:
         raise UserError(f"{config.weights}: holds no ID-Blau (its noise schedule `betas` is missing)")
     betas = state["betas"]

@@ -26,6 +26,7 @@ from common.checkpoints import load_checkpoint, load_state, load_state_into, sha
 from common.errors import UserError
 from common.flow import load_flow
 from common.runtime.entry import run
+from common.weights_keys import bare
 from DeblurringModel import models
 from RSDM.bme.model import BlurMagnitudeEstimator
 
@@ -43,8 +44,13 @@ def main() -> None:
     parser.add_argument("files", type=Path, nargs="+", help="weights files")
     unknown = []
     for path in parser.parse_args().files:
-        found = identify(path)
-        print(f"{path}: {found or 'fits no known network'}, SHA-256 {sha256(path)}")
+        try:
+            found = identify(path)
+        except UserError as error:
+            print(error)
+            found = None
+        else:
+            print(f"{path}: {found or 'fits no known network'}, SHA-256 {sha256(path)}")
         if found is None:
             unknown.append(str(path))
     if unknown:
@@ -56,7 +62,7 @@ def main() -> None:
 def identify(path: Path) -> str | None:
     """Name and architecture of the network that loads `path` strictly, or None. Raises UserError for a file
     that is damaged or would execute code."""
-    state = load_state(path)
+    state = bare(load_state(path))
     for label, build in candidates(state, stored_architecture(path)):
         try:
             load_state_into(build(), state, str(path))
