@@ -47,7 +47,7 @@ def measure(stage: Stage, folders: dict[str, Path | None], path: Path, made_from
     rows = []
     for kind, video, position in stage.progress(stage.world.share(work), "stage 4, PSNR and SSIM", "picture"):
         frame, folder = video.frames[position], folders[kind]
-        picture = read_image(frame if folder is None else folder / video.name / frame.name)
+        picture = read_image(frame if folder is None else video.restored(folder, position))
         sharp = ground_truth(video, position, picture)
         rows.append((kind, video.name, frame.stem, psnr(picture, sharp), ssim(picture, sharp)))
     figures = _collect([row for part in stage.world.gather(rows) for row in part], list(folders))
@@ -86,7 +86,7 @@ def unsound(stage: Stage, folder: Path) -> dict[str, list[str]]:
     `DeblurringModel.health`."""
     found = []
     for video in stage.progress(stage.world.share(stage.videos), "stage 4, checking results", "video"):
-        frames = [(frame, folder / video.name / frame.name) for frame in video.frames]
+        frames = [(frame, video.restored(folder, position)) for position, frame in enumerate(video.frames)]
         pairs = [pair for pair in frames if pair[1].exists()]
         problems = health((read_image(blurry), read_image(restored)) for blurry, restored in pairs).problems()
         found.append((video.name, problems))
@@ -97,8 +97,8 @@ def restored_positions(stage: Stage, video: Video, folders: dict[str, Path | Non
     """Positions of the frames that exist in every folder."""
     return [
         position
-        for position, frame in enumerate(video.frames)
-        if all(folder is None or (folder / video.name / frame.name).exists() for folder in folders.values())
+        for position in range(len(video.frames))
+        if all(folder is None or video.restored(folder, position).exists() for folder in folders.values())
     ]
 
 
