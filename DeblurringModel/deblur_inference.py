@@ -116,7 +116,7 @@ def restore(
         clip
         for clip in _block(clips, stage.world.rank, stage.world.size)
         if any(
-            position in wanted and not (folder / video.frames[position].name).exists()
+            position in wanted and not (folder / f"{video.names[position]}.png").exists()
             for _, position in clip.outputs
         )
     ]
@@ -127,7 +127,7 @@ def restore(
         bar = stage.progress(missing, f"stage 4, {variant} {video.name}", "clip")
         for position, picture in restored_frames(network, facts, video, bar, stage):
             if position in wanted:
-                write_image(folder / video.frames[position].name, picture)
+                write_image(folder / f"{video.names[position]}.png", picture)
 
 
 def _block(clips: list[Clip], rank: int, size: int) -> list[Clip]:

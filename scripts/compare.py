@@ -45,10 +45,10 @@ def row(stage: Stage, folder: Path, video: Video) -> np.ndarray:
     pairs = [
         (
             position,
-            folder / "baseline" / video.name / frame.name,
-            folder / "adapted" / video.name / frame.name,
+            video.restored(folder / "baseline", position),
+            video.restored(folder / "adapted", position),
         )
-        for position, frame in enumerate(video.frames)
+        for position in range(len(video.frames))
     ]
     pairs = [
         (position, before, after) for position, before, after in pairs if before.exists() and after.exists()

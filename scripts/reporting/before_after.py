@@ -40,7 +40,7 @@ def _restored(results: Results, video: Video, position: int) -> Iterator[tuple[s
     for model in results.models:
         prefix = f"{model.name}, " if len(results.models) > 1 else ""
         for variant in model.variants:
-            path = model.folder / variant / video.name / video.frames[position].name
+            path = video.restored(model.folder / variant, position)
             if path.exists():
                 # The released choice looks at the answer, and says so wherever it is shown.
                 by_answer = variant == "adapted" and model.config.deblurring.select == "best_gt"
