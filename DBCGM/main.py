@@ -3,6 +3,7 @@
 Reads    <dataset.root>/<video>/Blur/RGB/<frame>.png, <output>/rsdm/magnitude, <output>/rsdm/sharp_regions.json
 Writes   <output>/dbcgm/condition/<video>/<frame>.npy   float32 (3, H, W): direction x, y, magnitude in pixels
          <output>/dbcgm/preview/<video>/<frame>.png     the same as a colour wheel
+         <output>/dbcgm/shutter/<video>.json            how long the video exposes (dbcgm.magnitude shutter)
          <output>/dbcgm/motion/<video>/<frame>.npy      float32 (2, H, W): the motion behind the direction, in pixels
                                                         per frame interval (with dbcgm.motion)
 Usage    python DBCGM/main.py --config configs/demo.yaml
@@ -19,11 +20,14 @@ from common.runtime import interrupts
 if __name__ == "__main__":
     interrupts.end_at_once()
 
+from contextlib import nullcontext
+
 import numpy as np
 import torch
 
 from common.checkpoints import sha256
 from common.condition_view import condition_picture
+from common.config import DbcgmConfig
 from common.errors import UserError
 from common.flow import Flow, load_flow
 from common.images import on_device, read_array, read_image, write_array, write_image
@@ -36,6 +40,7 @@ from common.videos import Video
 from DBCGM.ablation import flow_condition, random_condition
 from DBCGM.adaptation import adapt_magnitude, clamp_magnitude, condition
 from DBCGM.boe import central_motion, five_frame_motion, five_frame_trajectory, orientation
+from DBCGM.exposure import fit_path, fit_video, in_words, read_fit, write_fit
 
 WORK = "stage 2, DBCGM"
 HINT = "run python RSDM/main.py first"
@@ -76,20 +81,31 @@ def make_conditions(stage: Stage) -> None:
         videos = {video.name: video for video in stage.videos}
         frames = [(videos[name], position) for name, position in by_frame(regions)]
     missing = unfinished(frames, lambda frame: result_path(folder, "condition", *frame).exists(), stage.world)
-    if missing:
-        with stage.timed(WORK):
-            write_conditions(stage, folder, missing)
+    unfitted = unfinished(
+        stage.videos if uses_shutter(config) else [],
+        lambda video: fit_path(folder, video).exists(),
+        stage.world,
+    )
+    flow = None
+    if (missing or unfitted) and config.condition != "random":
+        flow = load_flow(config.flow, config.weights, stage.world.device, config.iterations)
+    with stage.timed(WORK) if missing or unfitted else nullcontext():
+        fit_exposures(stage, folder, flow, unfitted)
+        stage.world.barrier()
+        if missing:
+            write_conditions(stage, folder, missing, flow)
     stage.world.barrier()
     stage.say(
         f"stage 2: conditions of {len(frames)} frames -> {folder / 'condition'} (look at {folder / 'preview'})"
     )
 
 
-def write_conditions(stage: Stage, folder: Path, frames: list[tuple[Video, int]]) -> None:
+def write_conditions(stage: Stage, folder: Path, frames: list[tuple[Video, int]], flow: Flow | None) -> None:
     """Condition, preview and, where asked for, motion of each frame (video, position) on disk."""
-    config, flow, workers = stage.config.dbcgm, None, stage.config.runtime.workers
-    if config.condition != "random":
-        flow = load_flow(config.flow, config.weights, stage.world.device, config.iterations)
+    config, workers = stage.config.dbcgm, stage.config.runtime.workers
+    exposures = {}
+    if uses_shutter(config):
+        exposures = {video.name: read_fit(fit_path(folder, video)).tau for video, _ in frames}
     read = ahead(lambda frame: read_frames(stage, *frame), frames, workers)
     with Writer(workers) as writer:
         for (video, position), images in stage.progress(
@@ -101,7 +117,7 @@ def write_conditions(stage: Stage, folder: Path, frames: list[tuple[Video, int]]
                 config.motion,
                 video,
                 position,
-                *frame_condition(stage, flow, video, position, images),
+                *frame_condition(stage, flow, video, position, images, exposures.get(video.name)),
             )
 
 
@@ -145,11 +161,19 @@ def read_frames(stage: Stage, video: Video, position: int) -> torch.Tensor:
 
 
 def frame_condition(
-    stage: Stage, flow: Flow | None, video: Video, position: int, images: torch.Tensor
+    stage: Stage,
+    flow: Flow | None,
+    video: Video,
+    position: int,
+    images: torch.Tensor,
+    exposure: float | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The condition float32 (3, H, W) of one frame, as dbcgm.condition says, and its motion float32 (2, H, W)
-    in pixels per frame interval. `images` are those of `read_frames`; `flow` is None where the condition is
-    random; the motion then is as long as the blur."""
+    in pixels per frame interval.
+
+    images: those of `read_frames`. flow: None where the condition is random; the motion then is as long as
+    the blur. exposure: the video's, as a share of the frame interval, where dbcgm.magnitude asks for it.
+    """
     config = stage.config.dbcgm
     if config.condition == "random":
         height, width = images.shape[2:]
@@ -164,6 +188,9 @@ def frame_condition(
     if config.condition == "optical_flow":
         return flow_condition(moved), motion
     direction = orientation(*flows) if central else five_frame_trajectory(flows)
+    if exposure is not None:
+        length = np.float32(exposure) * np.hypot(*motion) + np.float32(config.magnitude_offset)
+        return condition(direction.cpu().numpy(), length), motion
     # As released, neighbours are counted among the frames that have an orientation (all but the first and
     # last of the video), so the two at each end of that list are not adapted.
     inside = 3 <= position < len(video.frames) - 3
@@ -176,6 +203,20 @@ def frame_condition(
             "run python RSDM/main.py --overwrite"
         )
     return condition(direction.cpu().numpy(), adapted), motion
+
+
+def uses_shutter(config: DbcgmConfig) -> bool:
+    """Whether blur lengths come from the video's exposure."""
+    return config.magnitude == "shutter" and config.condition == "dbcgm"
+
+
+def fit_exposures(stage: Stage, folder: Path, flow: Flow | None, videos: list[Video]) -> None:
+    """Find out how long each of the videos exposes, say it, and keep it in a file."""
+    for video in videos:
+        blur = [float(magnitude(stage, video, position).mean()) for position in range(len(video.frames))]
+        fit = fit_video(video, blur, flow, stage.world.device)
+        write_fit(fit_path(folder, video), fit)
+        print(f"stage 2: {video.name} {in_words(fit)}", flush=True)
 
 
 def magnitude(stage: Stage, video: Video, position: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 Reads    <output>/rsdm/sharp_regions.json, <output>/blurring/<video>/reblur, <dataset.root>, deblurring.weights
 Writes   <output>/deblurring/<model>/weights/{last,best,epoch_N}.pth and log.csv (below <video>/ with scope video)
-         <output>/deblurring/<model>/anchors/<video>/<frame>.png   chosen frames, unadapted (deblurring.anchors)
+         <output>/deblurring/<model>/rehearsal/<video>/<frame>.png   chosen frames, unadapted (deblurring.rehearsal)
 Usage    python DeblurringModel/deblur_finetune_DDP.py --config configs/demo.yaml
          torchrun --nproc_per_node=2 DeblurringModel/deblur_finetune_DDP.py --config configs/demo.yaml
 """
@@ -33,12 +33,14 @@ from common.videos import Video
 from DeblurringModel import models
 from DeblurringModel.deblur_inference import infer
 from DeblurringModel.evaluation import ground_truth
-from DeblurringModel.pairs import HINT, Pair, Pairs, anchor_pairs, held_out, reblurred_pairs, true_pairs
+from DeblurringModel.pairs import HINT, Pair, Pairs, held_out, reblurred_pairs, rehearsal_pairs, true_pairs
 from DeblurringModel.restoring import clips_of, restored_frames
-from DeblurringModel.setup import ANCHORS, load_network, model_folder, model_spec, weights_folder, work_name
+from DeblurringModel.setup import REHEARSAL, load_network, model_folder, model_spec, weights_folder, work_name
 
 BY_GROUND_TRUTH = ("best_gt", "both")
 INFERENCE_KEYS = ("borders", "clip_length", "clip_overlap", "tile", "tile_overlap")
+FUSION_KEYS = ("fusion", "aligned")
+"""Settings of what is done with the result: no training depends on them."""
 
 
 def main() -> None:
@@ -71,11 +73,13 @@ def finetune(stage: Stage) -> None:
             f"deblurring.select: {config.select} needs ground truth for every video (dataset.sharp); use last "
             "or best_pairs"
         )
-    anchored = config.pairs == "reblurred" and config.anchors > 0
+    rehearses = config.pairs == "reblurred" and config.rehearsal > 0
     stage.claim(
         model_folder(stage) / "weights",
         {
-            "deblurring": section_settings(config, without=() if anchored else INFERENCE_KEYS),
+            "deblurring": section_settings(
+                config, without=FUSION_KEYS if rehearses else (*FUSION_KEYS, *INFERENCE_KEYS)
+            ),
             "blurring": sha256(blurring / "settings.json"),
             "sharp_regions": sha256(regions_path),
             "precision": stage.precision,
@@ -83,10 +87,10 @@ def finetune(stage: Stage) -> None:
         },
         work_name(stage, "fine-tuning"),
     )
-    if anchored:
+    if rehearses:
         infer(
             stage,
-            ANCHORS,
+            REHEARSAL,
             {
                 video.name: [region.position for region in regions if region.video.name == video.name]
                 for video in stage.videos
@@ -119,8 +123,8 @@ def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder
     if config.pairs == "reblurred":
         # None of a patch that is held out: they would show it.
         learned = {(pair.name, pair.box) for pair in made}
-        anchors = anchor_pairs(regions, model_folder(stage) / ANCHORS, config.anchors)
-        made = made + [pair for pair in anchors if (pair.name, pair.box) in learned]
+        rehearsed = rehearsal_pairs(regions, model_folder(stage) / REHEARSAL, config.rehearsal)
+        made = made + [pair for pair in rehearsed if (pair.name, pair.box) in learned]
     pairs = Pairs(made, config.crop_size, runtime.seed, runtime.cache_gib)
     epochs, per_epoch = epochs_and_steps(config, len(pairs))
     steps = epochs * per_epoch

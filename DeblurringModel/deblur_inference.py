@@ -28,7 +28,7 @@ from common.stage import Stage, open_stage, section_settings, weights_record
 from common.videos import Video
 from DeblurringModel.restoring import clips_of, restored_frames
 from DeblurringModel.setup import (
-    ANCHORS,
+    REHEARSAL,
     adapted_variants,
     adapted_weights,
     load_network,
@@ -44,7 +44,9 @@ TRAINING_KEYS = (
     "batch_size",
     "crop_size",
     "pairs",
-    "anchors",
+    "rehearsal",
+    "fusion",
+    "aligned",
     "learning_rate",
     "min_learning_rate",
     "gradient_clip",
@@ -83,7 +85,7 @@ def infer(stage: Stage, variant: str, only: Mapping[str, Collection[int]] | None
     # An impossible interface is told before anything else.
     model_spec(stage.config)
     folder = model_folder(stage) / variant
-    if variant not in ("baseline", ANCHORS):
+    if variant not in ("baseline", REHEARSAL):
         sources = {video.name: adapted_weights(stage, video, variant) for video in stage.videos}
         weights = {name: sha256(path) for name, path in sources.items()}
     else:

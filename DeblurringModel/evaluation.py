@@ -10,6 +10,7 @@ from common.metrics import SSIM_WINDOW, psnr, ssim
 from common.runtime.files import read_json, remove_leftovers, write_json
 from common.stage import Stage
 from common.videos import Video
+from DeblurringModel.borrowing import ALIGNED, PICTURE
 from DeblurringModel.health import health
 
 ROWS = {
@@ -17,6 +18,8 @@ ROWS = {
     "baseline": "before adaptation",
     "adapted": "adapted",
     "adapted_best_gt": "adapted (epoch chosen by ground truth)",
+    "aligned": "borrowed alone, without a network",
+    "fused": "adapted and borrowed, fused",
 }
 
 
@@ -47,7 +50,7 @@ def measure(stage: Stage, folders: dict[str, Path | None], path: Path, made_from
     rows = []
     for kind, video, position in stage.progress(stage.world.share(work), "stage 4, PSNR and SSIM", "picture"):
         frame, folder = video.frames[position], folders[kind]
-        picture = read_image(frame if folder is None else folder / video.name / frame.name)
+        picture = read_image(frame if folder is None else result_file(folder, video, position))
         sharp = ground_truth(video, position, picture)
         rows.append((kind, video.name, frame.stem, psnr(picture, sharp), ssim(picture, sharp)))
     figures = _collect([row for part in stage.world.gather(rows) for row in part], list(folders))
@@ -97,9 +100,15 @@ def restored_positions(stage: Stage, video: Video, folders: dict[str, Path | Non
     """Positions of the frames that exist in every folder."""
     return [
         position
-        for position, frame in enumerate(video.frames)
-        if all(folder is None or (folder / video.name / frame.name).exists() for folder in folders.values())
+        for position in range(len(video.frames))
+        if all(folder is None or result_file(folder, video, position).exists() for folder in folders.values())
     ]
+
+
+def result_file(folder: Path, video: Video, position: int) -> Path:
+    """A frame of the result in `folder`; what was borrowed lies beside its weight, one folder deeper."""
+    inside = Path(video.name) / PICTURE if folder.name == ALIGNED else Path(video.name)
+    return folder / inside / video.frames[position].name
 
 
 def _collect(rows: list[tuple[str, str, str, float, float]], kinds: list[str]) -> dict:

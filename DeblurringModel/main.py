@@ -3,6 +3,8 @@
 Reads    <dataset.root>, <output>/rsdm/sharp_regions.json, <output>/blurring, deblurring.weights
 Writes   <output>/deblurring/<model>/weights/{last,best,epoch_N}.pth
          <output>/deblurring/<model>/<baseline|adapted|adapted_best_gt>/<video>/<frame>.png
+         <output>/deblurring/<model>/aligned/<video>/{picture,weight,source}/<frame>.png and
+         <output>/deblurring/<model>/fused/<video>/<frame>.png (with deblurring.fusion aligned)
          <output>/deblurring/<model>/metrics.json (where ground truth exists)
 Usage    python DeblurringModel/main.py --config configs/demo.yaml
          torchrun --nproc_per_node=2 DeblurringModel/main.py --config configs/demo.yaml
@@ -21,6 +23,7 @@ if __name__ == "__main__":
 from common.checkpoints import sha256
 from common.runtime.entry import run
 from common.stage import open_stage
+from DeblurringModel.borrowing import ALIGNED, FUSED, borrow, fuse
 from DeblurringModel.deblur_finetune_DDP import finetune
 from DeblurringModel.deblur_inference import infer
 from DeblurringModel.evaluation import measure, table, unsound
@@ -43,11 +46,19 @@ def main() -> None:
     adapted = {variant: infer(stage, variant) for variant in adapted_variants(stage.config.deblurring)}
     for video, problems in unsound(stage, adapted["adapted"]).items():
         stage.say(f"{video}: the adapted result {'; '.join(problems)}: better use the one before adaptation")
+    results = {"baseline": baseline} | adapted
+    if stage.config.deblurring.fusion == "aligned":
+        results |= {ALIGNED: borrow(stage)}
+        results |= {
+            FUSED: fuse(stage, {video.name: adapted["adapted"] / video.name for video in stage.videos})
+        }
+        for video, problems in unsound(stage, results[FUSED]).items():
+            stage.say(f"{video}: the fused result {'; '.join(problems)}: better use the adapted one")
     path = model_folder(stage) / "metrics.json"
     # Figures belong to the pictures they were measured on: made again with other settings, they are measured
     # anew.
-    made_from = [sha256(folder / "settings.json") for folder in (baseline, *adapted.values())]
-    figures = measure(stage, {"input": None, "baseline": baseline} | adapted, path, made_from)
+    made_from = [sha256(folder / "settings.json") for folder in results.values()]
+    figures = measure(stage, {"input": None} | results, path, made_from)
     if figures is None:
         stage.say("no ground truth (dataset.sharp), so no table; compare the pictures:")
     else:
@@ -58,7 +69,7 @@ def main() -> None:
                 CHOICES[stage.config.deblurring.select],
             )
         )
-    stage.say(f"before: {baseline}\nafter:  {', '.join(map(str, adapted.values()))}")
+    stage.say(f"before: {baseline}\nafter:  {', '.join(map(str, list(results.values())[1:]))}")
     stage.say_report()
 
 

@@ -82,9 +82,9 @@ def true_pairs(regions: list[Region]) -> list[Pair]:
     return pairs
 
 
-def anchor_pairs(regions: list[Region], restored: Path, count: int) -> list[Pair]:
-    """`count` pairs of each region that hold the network where it is: the window as it is, and for a target
-    what the unadapted network made of its middle frame, below the folder `restored`.
+def rehearsal_pairs(regions: list[Region], restored: Path, count: int) -> list[Pair]:
+    """`count` pairs of each region in which the network rehearses what it could do before: the window as it
+    is, and for a target what the unadapted network made of its middle frame, below the folder `restored`.
 
     Sharp frames are what the source domain's network is good at, and what fine-tuning on blur otherwise makes
     it forget (Li and Hoiem, Learning without Forgetting, 2016).

@@ -15,8 +15,8 @@ from DeblurringModel import models
 
 HINT = "run python DeblurringModel/deblur_finetune_DDP.py first"
 BEST_VARIANT = "adapted_best_gt"
-ANCHORS = "anchors"
-"""The unadapted result on the frames that fine-tuning keeps as they are (deblurring.anchors)."""
+REHEARSAL = "rehearsal"
+"""The unadapted result on the frames with regions, which fine-tuning rehearses (deblurring.rehearsal)."""
 
 
 def model_spec(config: Config) -> models.Spec:

@@ -16,9 +16,10 @@ _SAMPLES_A_PIXEL = 6
 def line_blur(images: Tensor, conditions: Tensor, gamma: float = 1.0) -> Tensor:
     """Pictures whose every pixel is the mean along its own line, which is centred on it.
 
-    images: (B, C, H, W) in [0, 1]. conditions: (B, 3, H, W), length in pixels. gamma: exponent of the pictures'
-    encoding; the mean is taken in linear light, images ** gamma. Returns (B, C, H, W) in [0, 1]. A pixel of
-    length zero stays as it is. Beyond the border the picture is mirrored. Raises ValueError for other shapes.
+    images: (B, C, H, W) in [0, 1]. conditions: (B, 3, H, W), length in pixels. gamma: exponent of the
+    pictures' encoding; the mean is taken in linear light, images ** gamma. Returns (B, C, H, W) in [0, 1]. A
+    pixel of length zero stays as it is. Beyond the border the picture is mirrored. Raises ValueError for
+    other shapes.
     """
     if images.ndim != 4 or conditions.shape != (len(images), 3, *images.shape[2:]):
         raise ValueError(

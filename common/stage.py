@@ -14,7 +14,8 @@ import torch
 from tqdm import tqdm
 
 from common.checkpoints import sha256
-from common.config import Config, as_dict, load_config, require
+from common.config import Config, as_dict, require
+from common.config_loader import load_config
 from common.errors import UserError
 from common.runtime import distributed
 from common.runtime.distributed import World

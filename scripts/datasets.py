@@ -17,8 +17,8 @@ _SHOWN = 5
 
 
 def published() -> dict[str, Any]:
-    """The published figures and the facts about the data sets, scripts/evaluation/published.json."""
-    return read_json(Path(__file__).with_name("evaluation") / "published.json")
+    """The published figures and the facts about the data sets, scripts/evaluation/paper/published.json."""
+    return read_json(Path(__file__).with_name("evaluation") / "paper" / "published.json")
 
 
 def png_size(path: Path) -> tuple[int, int]:

@@ -6,8 +6,8 @@ the folder restored/clip, and everything on the way, with report.html to look at
 on with the same command.
 
 Reads    the clips; a configuration (default configs/video.yaml: the bundled small networks)
-Writes   <folder>/<name>.mp4 for each video file, <folder>/restored/<name>/<image>.png for each folder of images, or with
-         --out FILE.mp4 that file, <folder> being FILE_files
+Writes   <folder>/<name>.mp4 for each video file, <folder>/restored/<name>/<image>.png for each folder of
+         images, or with --out FILE.mp4 (.mov, .mkv, .webm, .avi) that file, <folder> being FILE_files
          <folder>/clip.json, frames/ and what the four stages write; <folder>/report.html
 Usage    python scripts/deblur_video.py holiday.mp4
          python scripts/deblur_video.py frames/ --out restored.mp4 --set deblurring.min_steps=600
@@ -26,19 +26,22 @@ from common.runtime import interrupts
 if __name__ == "__main__":
     interrupts.end_at_once()
 
-from common.config import Config, as_dict, load_config
+from common.config import Config, as_dict
+from common.config_loader import load_config
 from common.errors import UserError
 from common.runtime import distributed
 from common.runtime.entry import run
 from common.runtime.memory import peak_memory
 from common.stage import section_settings, stage_of
-from scripts.evaluation.cases import ROOT, assign
+from scripts.evaluation.runner import ROOT, assign
 from scripts.report import make_report
 from scripts.video.adaptation import PREVIEW_FRAMES, adapt_and_restore
 from scripts.video.delivery import deliver
 from scripts.video.place import Place
 from scripts.video.preparation import FRAMES, Clip, note, prepare
 from scripts.video.sources import IMAGES_FPS, open_source
+
+MIN_FPS, MAX_FPS = 0.001, 100000.0
 
 
 def main() -> None:
@@ -48,7 +51,7 @@ def main() -> None:
         raise UserError("scripts/deblur_video.py runs as one process; start it without torchrun")
     sources = [open_source(path) for path in options.clips]
     for source in sources:
-        source.fps = options.fps
+        source.fps, source.keep_going = options.fps, options.keep_going
     place = Place(options.out, sources)
     if options.overwrite:
         place.empty()
@@ -120,18 +123,27 @@ def parse() -> argparse.Namespace:
         help=f"frames per second of a folder of images (default {IMAGES_FPS:g}; a video keeps its own)",
     )
     parser.add_argument(
+        "--keep-going",
+        action="store_true",
+        help="deliver what is left of a damaged video file; without it such a file is refused",
+    )
+    parser.add_argument(
         "--overwrite", action="store_true", help="remove what an earlier run wrote and start again"
     )
-    options = parser.parse_args()
-    if not (math.isfinite(options.fps) and 0 < options.fps < 1000):
-        raise UserError(f"--fps: expected a number above 0 and below 1000, found {options.fps}")
+    # A clip's name may begin with a dash.
+    options = parser.parse_args(
+        [f"./{word}" if word.startswith("-") and Path(word).exists() else word for word in sys.argv[1:]]
+    )
+    if not (math.isfinite(options.fps) and MIN_FPS <= options.fps <= MAX_FPS):
+        raise UserError(f"--fps: expected a number from {MIN_FPS:g} to {MAX_FPS:g}, found {options.fps}")
     return options
 
 
 def describe(clips: list[Clip]) -> None:
     """Say what was read."""
     for clip in clips:
-        print(f"{clip.name}: {clip.frames} frames of {clip.width} x {clip.height}, {clip.fps:.2f} a second")
+        rate = f"{clip.film.rate:.2f}".rstrip("0").rstrip(".")
+        print(f"{clip.name}: {clip.frames} frames of {clip.width} x {clip.height}, {rate} a second")
         for words in clip.notes:
             print(f"{clip.name}: {words}")
     sys.stdout.flush()

@@ -20,24 +20,38 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from BlurringModel.main import array_path, load_network
-from common.config import Config, load_config
+from BlurringModel.reblurring.conditions import Conditions
+from BlurringModel.reblurring.sampling import load_id_blau
+from common.config import Config
+from common.config_loader import load_config
 from common.constants import MAGNITUDE_SCALE
 from common.errors import UserError
 from common.images import open_array, read_array
 from common.regions_file import Region, read_regions
+from common.rendering.presets import PRESETS
 from common.runtime.entry import run
 from common.runtime.files import write_text
 from common.runtime.provenance import code_version, library_versions
 from common.stage import Stage, autocast, stage_of
 from common.training.source_domain import SourceDomain
+from DBCGM.exposure import fit_path, read_fit
 from DeblurringModel.pairs import reblurred_pairs
 from RSDM.magnitude import rank_correlation
 from RSDM.main import map_path
-from scripts.evaluation.cases import ROOT, assign
-from scripts.evaluation.diagnosis import against_truth, at_rest, blur_inside, direction_errors, reblurring
-from scripts.evaluation.synthetic import DOMAINS, METHOD
+from scripts.evaluation.runner import ROOT, assign
+from scripts.evaluation.synthetic.cells import DOMAINS, METHOD
+from scripts.evaluation.synthetic.diagnosis import (
+    against_truth,
+    at_rest,
+    blur_inside,
+    direction_errors,
+    reblurring,
+)
 
+EXPOSURE = "stage 2, exposure of the clips, share of the frame interval"
+REBLURRED = "stage 3, sharp crops against the true blurry ones, reblurred with the true condition"
+Truth = dict[tuple[str, str], np.ndarray]
+"""True conditions (3, H, W) by (video name, frame name)."""
 HINT = "run bash scripts/eval_synthetic.sh --tables 1 with this output folder first"
 
 
@@ -66,58 +80,94 @@ def main() -> None:
 
 def figures(output: Path, config_path: Path, domain: str) -> dict[str, str]:
     """What is to be told of a domain, as text by what it is."""
-    root, runs, seed = (
-        output / "data" / domain,
-        output / "runs" / domain,
-        load_config(Config, config_path).runtime.seed,
-    )
+    root, runs = output / "data" / domain, output / "runs" / domain
+    seed = load_config(Config, config_path).runtime.seed
     folder, random = runs / f"{METHOD.name}_{seed}", runs / f"random_dbcgm_{seed}"
-    stage = stage_of(
-        load_config(Config, config_path, [assign("dataset.root", root), assign("output", folder)]),
-        argparse.Namespace(overwrite=False),
-    )
+    overrides = [assign("dataset.root", root), assign("output", folder)]
+    stage = stage_of(load_config(Config, config_path, overrides), argparse.Namespace(overwrite=False))
     truth = {
         (video.name, name): read_array(root / video.name / "Condition" / f"{name}.npy", 3, HINT)
         for video in stage.videos
         for name in video.names
     }
+    return (
+        patches(stage, truth, folder, random)
+        | magnitudes(stage, truth)
+        | conditions(stage, truth, folder, domain)
+        | reblurred(stage, root)
+    )
+
+
+def patches(stage: Stage, truth: Truth, folder: Path, random: Path) -> dict[str, str]:
+    """How sharp the chosen regions are, and random ones where they were made."""
     regions = _regions(folder, stage)
     as_they_are, targets = against_truth(reblurred_pairs(regions, folder / "blurring"), stage.videos)
+    drawn = "not run"
+    if random.exists():
+        drawn = _mean_and_largest(blur_inside(truth, _regions(random, stage)))
+    return {
+        "true blur of RSDM's regions, mean (largest), px": _mean_and_largest(blur_inside(truth, regions)),
+        "true blur of random patches, mean (largest), px": drawn,
+        "regions as they are, against the sharp truth, dB": f"{as_they_are:.2f}",
+        "regions as targets (blurring.moved.denoise_target), against the same, dB": f"{targets:.2f}",
+        "frames that rest, against the sharp truth: what noise leaves, dB": f"{at_rest(truth, stage.videos):.2f}",
+    }
+
+
+def magnitudes(stage: Stage, truth: Truth) -> dict[str, str]:
+    """How long stage 1 estimates the frames' blur."""
     found, true = frames_blur(stage, truth)
-    errors = np.concatenate(
-        [
-            direction_errors(truth[video.name, name], read_array(path, 3, HINT))
-            for video in stage.videos
-            for position, name in enumerate(video.names)
-            if (path := array_path(stage, "condition", video, position)).exists()
-        ]
-    )
-    with autocast(stage.world, stage.config.runtime.precision):
-        again = reblurring(load_network(stage), SourceDomain(root), stage.config.blurring)
     return {
         "true blur, mean over all frames, px": f"{true.mean():.2f}",
-        "true blur of RSDM's regions, mean (largest), px": _mean_and_largest(blur_inside(truth, regions)),
-        "true blur of random patches, mean (largest), px": _mean_and_largest(
-            blur_inside(truth, _regions(random, stage))
-        )
-        if random.exists()
-        else "not run",
-        "regions as they are, against the sharp truth, dB": f"{as_they_are:.2f}",
-        "regions as targets (blurring.clean_target), against the same, dB": f"{targets:.2f}",
-        "frames that rest, against the sharp truth: what noise leaves, dB": f"{at_rest(truth, stage.videos):.2f}",
         "stage 1, frames' mean blur: bias, px": f"{(found - true).mean():+.2f}",
         "stage 1, frames' mean blur: mean absolute error, px": f"{np.abs(found - true).mean():.2f}",
         "stage 1, frames' mean blur: rank correlation": f"{rank_correlation(found, true):.3f}",
+    }
+
+
+def conditions(stage: Stage, truth: Truth, folder: Path, domain: str) -> dict[str, str]:
+    """How right stage 2's directions are, and the exposures it found."""
+    made = Conditions(folder / "dbcgm")
+    paths = {
+        (video.name, name): made.path("condition", video, position)
+        for video in stage.videos
+        for position, name in enumerate(video.names)
+    }
+    errors = np.concatenate(
+        [
+            direction_errors(truth[frame], read_array(path, 3, HINT))
+            for frame, path in paths.items()
+            if path.exists()
+        ]
+    )
+    return {
         "stage 2, direction: median error, degrees": f"{np.median(errors):.1f}",
         "stage 2, direction: wrong by 15 degrees or more, % of pixels": f"{100 * (errors >= 15).mean():.1f}",
-        "stage 3, sharp crops reblurred with the true condition, against the true blurry ones, dB": f"{again['psnr_reblurred']:.2f}",
-        "the same, the condition turned by 90 degrees, dB": f"{again['psnr_turned']:.2f}",
-        "the same, blurred along straight lines, dB": f"{again['psnr_line']:.2f}",
+        f"{EXPOSURE}, true": f"{PRESETS[f'target_{domain}'].sensor.exposure[0]:.2f}",
+        f"{EXPOSURE}, as stage 2 found it": exposures(stage, folder),
+    }
+
+
+def reblurred(stage: Stage, root: Path) -> dict[str, str]:
+    """How near ID-Blau and a line blur come to the true blur."""
+    config = stage.config.blurring
+    with autocast(stage.world, stage.config.runtime.precision):
+        again = reblurring(load_id_blau(config), SourceDomain(root), config)
+    return {
+        f"{REBLURRED} by ID-Blau, dB": f"{again['psnr_reblurred']:.2f}",
+        f"{REBLURRED} by ID-Blau, the condition turned by 90 degrees, dB": f"{again['psnr_turned']:.2f}",
+        f"{REBLURRED} along straight lines, dB": f"{again['psnr_line']:.2f}",
         "the sharp crops themselves, against the same, dB": f"{again['psnr_sharp']:.2f}",
     }
 
 
-def frames_blur(stage: Stage, truth: dict[tuple[str, str], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def exposures(stage: Stage, folder: Path) -> str:
+    """What stage 2 found of each clip, where dbcgm.magnitude is shutter."""
+    paths = [fit_path(folder / "dbcgm", video) for video in stage.videos]
+    return ", ".join(f"{read_fit(path).tau:.2f}" for path in paths if path.exists()) or "not fitted"
+
+
+def frames_blur(stage: Stage, truth: Truth) -> tuple[np.ndarray, np.ndarray]:
     """Mean blur of each frame in pixels, as stage 1 found it and as it is."""
     rows = [
         (
@@ -148,7 +198,8 @@ def markdown(domains: list[str], columns: list[dict[str, str]]) -> str:
     lines = [
         "# What the stages find in the synthetic benchmark",
         "",
-        "The renderer writes each pixel's true blur, in pixels and with its direction. Directions are judged where that "
+        "The renderer writes each pixel's true blur, in pixels and with its direction. Directions are "
+        "judged where that "
         "is a pixel or more.",
         "",
         f"- command: `{' '.join(['python scripts/diagnose_synthetic.py', *sys.argv[1:]])}`",

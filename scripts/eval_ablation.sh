@@ -12,5 +12,5 @@
 #     random condition         per frame one direction, uniform, and one magnitude, uniform in 0 .. 205 pixels
 #                              (dbcgm.condition, dbcgm.random_magnitude)
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/evaluation/entry.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/evaluation/paper/entry.sh"
 evaluate ablation "$0" "$@"

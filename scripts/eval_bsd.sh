@@ -12,5 +12,5 @@
 # links them into data/BSD/<setting>/<video> and says what is missing. FOLDER is where the BSD_... folders are.
 # --root DIR takes the videos from DIR/<setting>/<video> (default data/BSD).
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/evaluation/entry.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/evaluation/paper/entry.sh"
 evaluate bsd "$0" "$@"

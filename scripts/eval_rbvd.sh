@@ -9,5 +9,5 @@
 #     python scripts/prepare_rbvd.py FOLDER [--blur NAME] [--sharp NAME]
 # links them into data/RBVD/<video> and says what is missing. --root DIR takes the videos from DIR/<video>.
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/evaluation/entry.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/evaluation/paper/entry.sh"
 evaluate rbvd "$0" "$@"

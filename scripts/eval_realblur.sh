@@ -13,5 +13,5 @@
 # centre to the scene's common size where they differ. --root DIR takes the videos from DIR/<scene>.
 # The set's own benchmark aligns result and ground truth before it measures; here they are measured as they are.
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/evaluation/entry.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/evaluation/paper/entry.sh"
 evaluate realblur "$0" "$@"

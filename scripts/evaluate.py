@@ -26,26 +26,18 @@ if __name__ == "__main__":
 
 from common.errors import UserError
 from common.runtime.entry import run
-from common.runtime.files import read_json, write_text
+from common.runtime.files import write_text
 from common.runtime.locks import hold
-from common.stage import weights_record
-from common.videos import find_videos
-from scripts.datasets import deviations, published
-from scripts.evaluation.cases import BSD_SETTINGS, CONDITIONS, PATCHES, ROOT, Case, absent, make_case
-from scripts.evaluation.measure import Figures, measure
-from scripts.evaluation.stages import Runner, StageFailed
-from scripts.evaluation.tables import Row, comma_separated, markdown, plain
+from scripts.datasets import published
+from scripts.evaluation.paper.cases import BSD_SETTINGS, CONDITIONS, PATCHES, Case, absent, make_case
+from scripts.evaluation.paper.header import describe_changes, describe_code, describe_data, describe_weights
+from scripts.evaluation.paper.rows import BASELINE, LAST, Outcome, all_rows
+from scripts.evaluation.paper.running import Runner
+from scripts.evaluation.paper.tables import Row, comma_separated, markdown, plain
+from scripts.evaluation.runner import ROOT, StageFailed
 
 HEADINGS = {"bsd": "BSD", "realblur": "RealBlur-J", "rbvd": "RBVD", "ablation": "Ablation (Table 2)"}
 SETS = {"bsd": [f"bsd_{setting}" for setting in BSD_SETTINGS], "realblur": ["realblur_j"], "rbvd": ["rbvd"]}
-BASELINE, LAST, BEST = "baseline", "adapted", "adapted_best_gt"
-WORDS = {
-    BASELINE: "before adaptation",
-    LAST: "adapted, last epoch (label-free)",
-    BEST: "adapted, epoch chosen by ground truth",
-}
-PATCH_WORDS = {"sharp": "RSDM patches", "random": "random patches"}
-CONDITION_WORDS = {"dbcgm": "DBCGM", "optical_flow": "optical-flow condition", "random": "random condition"}
 
 
 def main() -> None:
@@ -89,6 +81,12 @@ def parse() -> argparse.Namespace:
         help="change single keys, as [NETWORK:]section.key=value",
     )
     options = parser.parse_args()
+    check(options)
+    return options
+
+
+def check(options: argparse.Namespace) -> None:
+    """UserError for names that do not exist, or that do not belong to the table."""
     for value, name, allowed, tables in (
         (options.models, "--models", published()["networks"], ("bsd", "realblur", "rbvd")),
         (options.settings, "--settings", BSD_SETTINGS, ("bsd",)),
@@ -107,7 +105,6 @@ def parse() -> argparse.Namespace:
     for name in ("gpus", "jobs"):
         if getattr(options, name) < 1:
             raise UserError(f"--{name}: expected at least 1, found {getattr(options, name)}")
-    return options
 
 
 def _words(text: str) -> list[str]:
@@ -178,10 +175,6 @@ def announce(unavailable: dict[Case, str], options: argparse.Namespace) -> None:
         )
 
 
-Outcome = dict[tuple[Case, str], str | None]
-"""(case, baseline or adapted) -> None where its stages came to their end, or why they did not."""
-
-
 def run_cases(
     baselines: list[Case], cells: list[Case], unavailable: dict[Case, str], processes: int
 ) -> Outcome:
@@ -200,110 +193,6 @@ def run_cases(
                     print(f"failed: {failure}", flush=True)
                     outcomes[case, kind] = str(failure)
     return outcomes
-
-
-def all_rows(
-    baselines: list[Case],
-    cells: list[Case],
-    outcomes: Outcome,
-    unavailable: dict[Case, str],
-    options: argparse.Namespace,
-) -> list[Row]:
-    """The table's lines: per set the blurry input, and per network before, after, and what others
-    published."""
-    facts, rows = published(), []
-    for name in dict.fromkeys(case.name for case in baselines):
-        known = facts["sets"][name]
-        here = [case for case in baselines if case.name == name]
-        rows.append(row(here, "input", "blurry input", None, outcomes, unavailable, options))
-        for case in here:
-            rows.append(
-                row(
-                    [case],
-                    BASELINE,
-                    f"{case.network}, {WORDS[BASELINE]}",
-                    known["baseline"][case.network],
-                    outcomes,
-                    unavailable,
-                    options,
-                )
-            )
-            for cell in (cell for cell in cells if (cell.name, cell.network) == (name, case.network)):
-                if options.table == "ablation":
-                    figure = facts["ablation"]["adapted"][cell.patches][cell.condition]
-                    label = f"{PATCH_WORDS[cell.patches]}, {CONDITION_WORDS[cell.condition]}"
-                else:
-                    figure, label = known["adapted"][cell.network], cell.network
-                rows += [
-                    row([cell], kind, f"{label}, {WORDS[kind]}", figure, outcomes, unavailable, options)
-                    for kind in (LAST, BEST)
-                ]
-            if case.network == "ESTRNN" and options.table != "ablation":
-                rows.append(
-                    Row(
-                        name,
-                        known["title"],
-                        case.network,
-                        "",
-                        "",
-                        "meta_transfer",
-                        "ESTRNN, meta-transfer (Liu et al. 2022), as published, not run here",
-                        None,
-                        "",
-                        known["meta_transfer"],
-                    )
-                )
-    return rows
-
-
-def row(
-    cases: list[Case],
-    result: str,
-    label: str,
-    figure: float | None,
-    outcomes: Outcome,
-    unavailable: dict[Case, str],
-    options: argparse.Namespace,
-) -> Row:
-    """One line, measured where its pictures are there. The blurry input needs the data of one of `cases`
-    only."""
-    case = next((case for case in cases if not unavailable[case]), cases[0])
-    figures, missing = None, unavailable[case]
-    if not missing and result != "input":
-        missing = outcomes[case, BASELINE if result == BASELINE else LAST] or ""
-    if not missing:
-        try:
-            figures = measured(case, result, options.jobs)
-        except UserError as error:
-            missing = str(error)
-    adapted = result in (LAST, BEST)
-    return Row(
-        case.name,
-        published()["sets"][case.name]["title"],
-        "" if result == "input" else case.network,
-        case.patches if adapted else "",
-        case.condition if adapted else "",
-        result,
-        label,
-        figures,
-        missing,
-        figure,
-    )
-
-
-def measured(case: Case, result: str, jobs: int) -> Figures:
-    """The figures of a result's pictures; UserError where some are missing."""
-    config = case.config.dataset
-    videos = find_videos(config.root, config.blur, config.sharp, config.videos)
-    if result == "input":
-        return measure(videos, None, case.output / "evaluation" / "input", jobs, f"{case.name}, blurry input")
-    return measure(
-        videos,
-        case.restored(result),
-        case.output / "evaluation" / case.network / result,
-        jobs,
-        f"{case.name}, {case.network}, {result}",
-    )
 
 
 def write_tables(rows: list[Row], cases: list[Case], options: argparse.Namespace) -> None:
@@ -332,64 +221,6 @@ def write_tables(rows: list[Row], cases: list[Case], options: argparse.Namespace
         if not path.exists() or path.read_text(encoding="utf-8") != data:
             write_text(path, data)
     print(f"\n{text}\n{place}.md, .csv, .json", flush=True)
-
-
-def describe_data(cases: list[Case]) -> list[str]:
-    """Number of videos and frames of each set, and how they differ from the published set's."""
-    lines = []
-    for name, case in {case.name: case for case in reversed(cases)}.items():
-        config = case.config.dataset
-        videos = find_videos(config.root, config.blur, config.sharp, config.videos)
-        title = published()["sets"][name]["title"]
-        lines.append(f"{title}: {len(videos)} videos, {sum(len(video.frames) for video in videos)} frames")
-        lines += [
-            f"{title}: NOT the published set, whose figures do not apply: {line}"
-            for line in deviations(name, videos)
-        ]
-    return lines
-
-
-def describe_changes(cases: list[Case]) -> list[str]:
-    """Settings that are not the published ones, with the sets and networks they hold for."""
-    users: dict[str, list[str]] = {}
-    for case in cases:
-        for line in case.changed():
-            users.setdefault(line, []).append(f"{case.name} {case.network}")
-    every = [f"{case.name} {case.network}" for case in cases]
-    return [
-        line if names == every else f"{line} ({', '.join(dict.fromkeys(names))})"
-        for line, names in users.items()
-    ]
-
-
-def describe_weights(cases: list[Case]) -> list[str]:
-    """Every weights file used, with its hash."""
-    files = {}
-    for case in cases:
-        config = case.config
-        flow = config.dbcgm.weights if config.dbcgm.flow != "dis" else None
-        for use, path in (
-            ("BME", config.rsdm.weights),
-            ("flow", flow),
-            ("ID-Blau", config.blurring.weights),
-            (case.network, config.deblurring.weights),
-        ):
-            if path is not None:
-                files[use, path] = None
-    return [f"{use}: {path.name} {weights_record(path)}" for use, path in files]
-
-
-def describe_code(cases: list[Case]) -> list[str]:
-    """Versions of the code and the libraries that the stages ran with, as they noted them beside their
-    results."""
-    versions = set()
-    for case in cases:
-        stage_four = case.output / "deblurring" / case.network
-        for path in (*case.output.glob("*/run.json"), *stage_four.glob("*/run.json")):
-            noted = read_json(path)
-            libraries = ", ".join(f"{name} {version}" for name, version in noted["libraries"].items())
-            versions.add(f"code {noted['code']}, {libraries}")
-    return sorted(versions)
 
 
 if __name__ == "__main__":

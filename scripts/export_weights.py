@@ -51,7 +51,15 @@ def main() -> None:
     }
     facts = {
         name: stored[name]
-        for name in ("network", "architecture", "prediction", "direction", "step", "figures")
+        for name in (
+            "network",
+            "architecture",
+            "prediction",
+            "direction",
+            "magnitude_scale",
+            "step",
+            "figures",
+        )
         if name in stored
     }
     save_checkpoint({"model_state": state, **facts}, options.weights)

@@ -3,7 +3,7 @@
 Reads    --content: folders of images (one still per clip) and video files (their frames in turn)
 Writes   OUT/<video>/Blur/RGB/<frame>.png       blurry frame
          OUT/<video>/Sharp/RGB/<frame>.png      the same moment, sharp (mid-exposure, without noise)
-         OUT/<video>/Condition/<frame>.npy      float32 (3, H, W): unit direction x, y and path length in pixels
+         OUT/<video>/Condition/<frame>.npy      float32 (3, H, W): unit direction x, y, path length in pixels
          OUT/preview.png                        one row a clip: blurry, sharp, magnitude, direction
          OUT/dataset.json                       how it was made
 Usage    python scripts/make_synthetic_dataset.py --preset source --clips 200 --out data/source
@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -40,6 +41,8 @@ from common.runtime.entry import run
 from common.runtime.files import read_json, remove_leftovers, write_json
 from common.runtime.locks import hold
 from common.runtime.seeding import numpy_generator
+from scripts.video.reading import VideoReader
+from scripts.video.scan import scan
 
 REAL = "real"
 BUNDLED = Path(__file__).resolve().parents[1] / "assets" / "footage"
@@ -84,7 +87,8 @@ def main() -> None:
         rows = [make_clip(*job) for job in tqdm(jobs, desc="clips", unit="clip")]
     write_image(options.out / "preview.png", np.concatenate(rows[:12]))
     print(
-        f"{options.clips} clips of {options.frames} frames in {options.out}; look at {options.out / 'preview.png'}"
+        f"{options.clips} clips of {options.frames} frames in {options.out}; look at "
+        f"{options.out / 'preview.png'}"
     )
 
 
@@ -222,18 +226,10 @@ def load_pictures(source: Path, count: int, rng: np.random.Generator) -> list[np
     start."""
     if source.suffix.lower() in IMAGES:
         return [read_image(source)] if count == 1 else [read_image(source)] * count
-    video = cv2.VideoCapture(str(source))
-    total = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
+    total = len(scan(source).expected)
     start = int(rng.integers(0, max(1, total - count)))
-    frames = []
-    for index in range(start + count):
-        # Decoding from the start: seeking by frame number is not exact in every container.
-        ok, frame = video.read()
-        if not ok:
-            break
-        if index >= start:
-            frames.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
-    video.release()
+    # Decoding from the start: seeking by frame number is not exact in every container.
+    frames = list(islice(VideoReader(source).pictures(), start, start + count))
     if len(frames) < count:
         raise UserError(
             f"{source}: {len(frames)} of the {count} frames from number {start} on can be decoded; "

@@ -5,9 +5,8 @@ Reads    SOURCE/<video>/<blur>/<frame>.png and SOURCE/<video>/<sharp>/<frame>.pn
 Writes   OUT/<video>/{Blur,Sharp}/RGB/<frame>.png: links to the frames
 Usage    python scripts/prepare_rbvd.py ~/Downloads/RBVD/test [--blur Blur] [--sharp GT]
 
-What the two folders are called in the download is not on record here; usual names are tried, others are given
-by
---blur and --sharp. Blurry frame and ground truth belong together by the number in their names.
+What the two folders are called in the download is not on record here. Usual names are tried; --blur and
+--sharp give others. Blurry frame and ground truth belong together by the number in their names.
 """
 
 import argparse

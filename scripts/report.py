@@ -13,7 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.config import Config, load_config, require
+from common.config import Config, require
+from common.config_loader import load_config
 from common.errors import UserError
 from common.runtime.entry import run
 from scripts.reporting.page import make_report

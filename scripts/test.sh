@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
-# All tests, in the environment .venv that it makes. Usage: bash scripts/test.sh [pytest options]
+# The style of the code, then all tests, in the environment .venv that it makes.
+# Usage: bash scripts/test.sh [pytest options]      (-m fast: only the tests of seconds)
 set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 source "$root/scripts/environment.sh"
 environment "$root"
 cd "$root"
+python -m ruff check .
+python -m ruff format --check .
 python -m pytest "$@"

@@ -9,7 +9,8 @@ import pytest
 import torch
 from tiny import one_thread  # noqa: F401
 
-from common.config import Config, load_config
+from common.config import Config
+from common.config_loader import load_config
 from common.images import to_tensor
 from common.runtime.seeding import derive_seed
 from RSDM.ablation import random_regions

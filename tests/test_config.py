@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from common.config import Config, TrainConfig, as_dict, load_config, require
+from common.config import Config, TrainConfig, as_dict, require
+from common.config_loader import load_config, preset_overrides
 from common.errors import UserError
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -58,7 +59,9 @@ def test_default_file_lists_every_key_with_its_default(schema, path):
 
 @pytest.mark.parametrize("schema, path", DEFAULTS, ids=["stages", "training"])
 def test_every_key_of_the_default_file_is_explained(schema, path):
-    keys = [line for line in path.read_text().splitlines() if line and not re.match(r"#|\w+:$", line)]
+    lines = path.read_text().splitlines()
+    # Lines that end a key without a value are sections; those within one say what it is for.
+    keys = [line for line in lines if line and not re.match(r"#|\w+:$|\s+\w+: +#", line)]
     assert len(keys) == len(_leaves(as_dict(schema())))
     assert [line for line in keys if not re.fullmatch(r"\s*\w+: .*\S  +# \S.{5,}", line)] == []
 
@@ -84,6 +87,81 @@ def test_only_another_network_shares_an_output():
         if len(configs) > 1:
             assert len({config.deblurring.model for config in configs}) == len(configs)
         assert len({str(as_dict(config) | {"deblurring": None}) for config in configs}) == 1
+
+
+METHODS = {path.stem: path for path in sorted((CONFIGS / "method").glob("*.yaml"))}
+NETWORKS = sorted((CONFIGS / "networks").glob("*.yaml"))
+
+
+def test_methods_set_the_same_keys():
+    """So that each can take the place of another: nothing of the one before is left."""
+    keys = {name: set(_leaves(yaml.safe_load(path.read_text()))) for name, path in METHODS.items()}
+    assert set(keys) == {"released", "paper", "ours"}
+    assert keys["released"] - keys["paper"] == {"deblurring.borders"} and keys["paper"] < keys["released"]
+    assert keys["ours"] - keys["released"] == {"blurring.gamma"} and keys["released"] < keys["ours"]
+
+
+def test_the_defaults_are_the_released_method():
+    values = _leaves(yaml.safe_load(METHODS["released"].read_text()))
+    assert values.pop("deblurring.borders") == "drop"
+    defaults = _leaves(as_dict(Config()))
+    assert values == {name: defaults[name] for name in values}
+
+
+def test_the_table_of_the_methods_is_that_of_the_files():
+    lines = (CONFIGS / "README.md").read_text().splitlines()
+    start = next(index for index, line in enumerate(lines) if line.startswith("| key |"))
+    names = [cell.strip(" `") for cell in lines[start].split("|")[2:5]]
+    assert set(names) == set(METHODS)
+    shown = {name: {} for name in names}
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        key, *cells = (cell.strip(" `") for cell in line.split("|")[1:5])
+        for name, cell in zip(names, cells):
+            if cell:
+                shown[name][key] = yaml.safe_load(cell)
+    assert shown == {name: _leaves(yaml.safe_load(path.read_text())) for name, path in METHODS.items()}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("networks", NETWORKS, ids=lambda path: path.stem)
+def test_any_networks_go_with_any_method(tmp_path, networks, method):
+    """In either order, as a base and as overrides, with the same result."""
+    method = METHODS[method]
+    config = load_config(Config, _write(tmp_path / "a.yaml", f"base: [{networks}, {method}]"))
+    other = load_config(Config, _write(tmp_path / "b.yaml", f"base: [{method}, {networks}]"))
+    assert config == other == load_config(Config, networks, preset_overrides(method))
+    values = _leaves(yaml.safe_load(method.read_text()))
+    assert values.items() <= _leaves(as_dict(config)).items()
+
+
+def test_of_several_bases_later_ones_win(tmp_path):
+    _write(tmp_path / "a.yaml", "rsdm: {ratio: 0.1, min_size: 64, border: 5}\noutput: a")
+    _write(tmp_path / "sub" / "b.yaml", "base: c.yaml\nrsdm: {ratio: 0.3}\noutput: b")
+    _write(tmp_path / "sub" / "c.yaml", "rsdm: {ratio: 0.4, min_size: 32}")
+    path = _write(tmp_path / "own.yaml", "base: [a.yaml, sub/b.yaml]\nruntime: {seed: 1}")
+    config = load_config(Config, path)
+    assert (config.rsdm.ratio, config.rsdm.min_size, config.rsdm.border) == (0.3, 32, 5)
+    assert config.output == tmp_path / "sub" / "b"
+    assert load_config(Config, _write(tmp_path / "none.yaml", "base: []")) == Config()
+
+
+def test_a_base_that_comes_twice_is_refused(tmp_path):
+    """It would set everything back that was changed after it was read first."""
+    default = _write(tmp_path / "default.yaml", "rsdm: {ratio: 0.2}")
+    _write(tmp_path / "a.yaml", "base: default.yaml\nrsdm: {ratio: 0.1}")
+    b = _write(tmp_path / "b.yaml", "base: default.yaml")
+    assert _refused(_write(tmp_path / "own.yaml", "base: [a.yaml, b.yaml]")) == (
+        f"{b}: base: {default} was read before and would undo what the files since then have set; "
+        "leave it out"
+    )
+
+
+def test_a_preset_with_a_base_is_no_override(tmp_path):
+    path = _write(tmp_path / "a.yaml", "base: default.yaml")
+    with pytest.raises(UserError, match="base: a preset that is put on top of a configuration has none$"):
+        preset_overrides(path)
 
 
 def test_inheritance_overrides_single_keys(tmp_path):
@@ -200,11 +278,16 @@ def test_numbers_as_yaml_reads_them(tmp_path, text, value):
         ("outptu", "output"),
         ("magnitude_offset", "dbcgm.magnitude_offset"),
         ("crop_sise", "deblurring.crop_size"),
+        ("blurring.copies", "blurring.moved.copies"),
+        ("blend_still", "blurring.moved.blend_still"),
+        ("blurring.moved.copis", "blurring.moved.copies"),
     ],
 )
 def test_unknown_key_names_the_nearest(tmp_path, empty, name, meant):
-    section, _, key = name.rpartition(".")
-    path = _write(tmp_path / "c.yaml", f"{section}:\n  {key}: 1" if section else f"{key}: 1")
+    content = 1
+    for key in reversed(name.split(".")):
+        content = {key: content}
+    path = _write(tmp_path / "c.yaml", yaml.safe_dump(content))
     # A wrong section is found before the key in it.
     wrong = name if name.split(".")[0] != "rdsm" else "rdsm"
     assert _refused(path) == f"{path}: unknown key `{wrong}`; did you mean `{meant}`?"
@@ -315,7 +398,9 @@ def test_file_that_is_no_mapping(tmp_path):
     path.write_bytes(b"\xff\xfe\x00 binary")
     assert "not valid YAML" in _refused(path)
     assert "expected `key: value` lines, found list" in _refused(_write(path, "- a\n- b"))
-    assert "base: expected the name of a YAML file, found 3" in _refused(_write(path, "base: 3"))
+    assert "base: expected the name of a YAML file or a list of them, found 3" in _refused(
+        _write(path, "base: 3")
+    )
 
 
 @pytest.mark.parametrize(
@@ -350,3 +435,34 @@ def test_as_dict_can_be_read_back(tmp_path):
     path = _write(tmp_path / "config.yaml", yaml.safe_dump(as_dict(config), sort_keys=False))
     assert load_config(Config, path) == config
     assert [item.name for item in dataclasses.fields(config)] == list(as_dict(config))
+
+
+@pytest.mark.parametrize(
+    "overrides, message",
+    [
+        (
+            ["blurring.moved.denoise_target=true", "blurring.renoise=true"],
+            "blurring.moved.denoise_target: true needs blurring.window moved, found center",
+        ),
+        (
+            ["blurring.moved.denoise_target=true", "blurring.window=moved"],
+            "blurring.moved.denoise_target: true needs blurring.renoise true, found false",
+        ),
+        (
+            ["blurring.moved.copies=2", "blurring.window=all"],
+            "blurring.moved.copies: 2 needs blurring.window moved, found all",
+        ),
+        (
+            ["blurring.moved.blend_still=true"],
+            "blurring.moved.blend_still: true needs blurring.window moved, found center",
+        ),
+        (
+            ["dbcgm.magnitude=shutter"],
+            "dbcgm.magnitude: shutter needs dbcgm.adapt_magnitude false, found true",
+        ),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(overrides, message):
+    with pytest.raises(UserError) as caught:
+        load_config(Config, CONFIGS / "default.yaml", overrides)
+    assert str(caught.value) == message

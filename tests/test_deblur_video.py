@@ -24,10 +24,8 @@ from scripts.video.cuts import CutDetector
 from scripts.video.place import Place
 from scripts.video.preparation import prepare
 from scripts.video.sources import open_source
-from scripts.video.writing import write_video
 
 HEIGHT, WIDTH = tiny.SIZE
-WITH_FFMPEG = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="no ffmpeg on the PATH")
 
 
 def moving(name: str, count: int, size: tuple[int, int] = tiny.SIZE) -> list[np.ndarray]:
@@ -86,26 +84,6 @@ class TestSources:
         path.write_bytes(clip.read_bytes()[:-1500])
         with pytest.raises(UserError, match="cut.mp4: "):
             read(path)
-
-    def test_fewer_frames_than_the_file_lists_are_refused(self, clip, monkeypatch):
-        capture = cv2.VideoCapture
-
-        class Ends:
-            """A capture that finds twelve frames, whatever the file lists."""
-
-            def __init__(self, *arguments):
-                self.real, self.left = capture(*arguments), 12
-
-            def __getattr__(self, name):
-                return getattr(self.real, name)
-
-            def read(self):
-                self.left -= 1
-                return self.real.read() if self.left >= 0 else (False, None)
-
-        monkeypatch.setattr(cv2, "VideoCapture", Ends)
-        with pytest.raises(UserError, match="only 12 of 17 frames can be decoded"):
-            read(clip)
 
     def test_images_are_converted_with_a_word(self, tmp_path):
         colour = moving("images", 4)
@@ -270,54 +248,6 @@ class TestPlace:
         place.check(parts)
 
 
-class TestWriting:
-    @pytest.mark.parametrize("suffix, size", [(".mp4", (64, 72)), (".avi", (61, 73)), (".mkv", (64, 72))])
-    def test_by_opencv(self, tmp_path, monkeypatch, suffix, size):
-        monkeypatch.setenv("PATH", "")
-        frames = moving("writing", 7, size)
-        said = write_video(tmp_path / f"x{suffix}", lambda: frames, 7, 30000 / 1001, None, tmp_path)
-        source = open_source(tmp_path / f"x{suffix}")
-        again = list(source.frames())
-        assert (
-            len(again) == 7
-            and again[0].shape == (*size, 3)
-            and source.fps == pytest.approx(30000 / 1001, abs=1e-3)
-        )
-        assert np.abs(np.array(again).astype(int) - frames).mean() < 6
-        assert said == ["no ffmpeg on the PATH, so the video is compressed less well"]
-        assert os.listdir(tmp_path) == [f"x{suffix}"]
-
-    def test_an_odd_size_needs_ffmpeg_or_avi(self, tmp_path, monkeypatch):
-        monkeypatch.setenv("PATH", "")
-        with pytest.raises(UserError, match="odd size .73 x 61. can only be written as .avi"):
-            write_video(tmp_path / "x.mp4", lambda: moving("odd", 5, (61, 73)), 5, 25, None, tmp_path)
-        assert os.listdir(tmp_path) == []
-
-    @WITH_FFMPEG
-    @pytest.mark.parametrize("size", [(64, 72), (61, 73)])
-    def test_by_ffmpeg(self, tmp_path, size):
-        frames = moving("writing", 7, size)
-        said = write_video(tmp_path / "x.mp4", lambda: frames, 7, 12.5, None, tmp_path)
-        source = open_source(tmp_path / "x.mp4")
-        again = list(source.frames())
-        assert len(again) == 7 and again[0].shape == (*size, 3) and source.fps == 12.5
-        assert np.abs(np.array(again).astype(int) - frames).mean() < 6
-        assert [words.split(",")[0] for words in said] == ["the size is odd"] * (size[0] % 2)
-
-    def test_an_ffmpeg_that_fails_is_said_and_replaced(self, tmp_path, monkeypatch):
-        program = tmp_path / "bin" / "ffmpeg"
-        program.parent.mkdir()
-        program.write_text("#!/bin/sh\necho 'Unknown encoder libx264' >&2\nexit 1\n")
-        program.chmod(0o755)
-        monkeypatch.setenv("PATH", f"{program.parent}:/bin:/usr/bin")
-        frames = moving("writing", 6)
-        said = write_video(tmp_path / "x.mp4", lambda: frames, 6, 25, None, tmp_path)
-        assert (
-            said[0] == "ffmpeg cannot write this video (Unknown encoder libx264)"
-            and len(read(tmp_path / "x.mp4")) == 6
-        )
-
-
 def deblur(*arguments, monkeypatch) -> None:
     monkeypatch.setattr(sys, "argv", ["deblur_video.py", *map(str, arguments)])
     try:
@@ -459,7 +389,8 @@ def test_a_second_run_at_the_same_time_is_refused(clip, tmp_path):
     out = tmp_path / "out"
     prepare([open_source(clip)], out)
     code = (
-        f"import sys; sys.path.insert(0, {str(tiny.ROOT)!r})\nfrom pathlib import Path\nfrom common.runtime import locks\n"
+        f"import sys; sys.path.insert(0, {str(tiny.ROOT)!r})\nfrom pathlib import Path\n"
+        "from common.runtime import locks\n"
         f"locks.hold(Path({str(out)!r}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

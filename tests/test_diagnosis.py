@@ -13,7 +13,13 @@ from common.regions_file import Region
 from common.training.source_domain import SourceDomain
 from common.videos import find_videos
 from DeblurringModel.pairs import Pair
-from scripts.evaluation.diagnosis import against_truth, at_rest, blur_inside, direction_errors, reblurring
+from scripts.evaluation.synthetic.diagnosis import (
+    against_truth,
+    at_rest,
+    blur_inside,
+    direction_errors,
+    reblurring,
+)
 
 
 @pytest.fixture

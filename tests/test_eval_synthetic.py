@@ -9,14 +9,19 @@ import tiny
 from test_evaluation import call_here
 from tiny import one_thread  # noqa: F401, a fixture
 
+from common.config import Config, as_dict
+from common.config_loader import load_config, preset_overrides
 from common.errors import UserError
 from common.images import read_image
 from common.metrics import psnr
 from common.runtime import locks
+from common.runtime.provenance import differences
 from common.videos import find_videos
 from DeblurringModel.deblur_finetune_DDP import epochs_and_steps
 from scripts import diagnose_synthetic, eval_synthetic
-from scripts.evaluation.synthetic import TABLE_2, TABLE_3, TABLES
+from scripts.evaluation.runner import ROOT
+from scripts.evaluation.synthetic import runs
+from scripts.evaluation.synthetic.cells import TABLE_2, TABLE_3, TABLES
 
 
 @pytest.fixture(scope="module")
@@ -26,20 +31,19 @@ def setup(tmp_path_factory):
     config = tiny.make(
         folder,
         rsdm={"border": 3, "min_size": 48},
-        dbcgm={"frames": "all", "motion": True},
+        dbcgm={"frames": "all", "motion": True, "adapt_magnitude": False},
         blurring={
             "window": "moved",
             "steps": 2,
-            "keep_still": True,
-            "match_noise": True,
-            "clean_target": True,
+            "renoise": True,
+            "moved": {"blend_still": True, "denoise_target": True},
         },
-        deblurring={"epochs": 1, "batch_size": 1, "anchors": 1},
+        deblurring={"epochs": 1, "batch_size": 1, "rehearsal": 1},
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(eval_synthetic, "SIZE", (80, 64))
-        patch.setattr(eval_synthetic, "CLIPS", 1)
-        patch.setattr(eval_synthetic, "FRAMES", 8)
+        patch.setattr(runs, "SIZE", (80, 64))
+        patch.setattr(runs, "CLIPS", 1)
+        patch.setattr(runs, "FRAMES", 8)
         yield folder, config
 
 
@@ -53,7 +57,7 @@ def run(folder, config, monkeypatch, *arguments) -> list[str]:
             [*command, "--jobs", "1"] if "make_synthetic_dataset.py" in command[1] else command, str(log)
         )
 
-    monkeypatch.setattr(eval_synthetic, "call", call)
+    monkeypatch.setattr(runs, "call", call)
     monkeypatch.setattr(
         "sys.argv",
         ["eval_synthetic.py", "--config", str(config), "--output", str(folder / "bench"), *arguments],
@@ -121,6 +125,28 @@ def test_every_cell_can_be_configured(setup, monkeypatch):
     identities = {cell.name: bench._identity("mid", cell, 1) for table in TABLES.values() for cell in table}
     assert len(set(identities.values())) == len(identities)
     assert sum(cell.name == "method" for cell in (*TABLE_2, *TABLE_3)) == 2
+
+
+def test_rows_of_table_3_read_the_presets():
+    """The rows before the first that goes beyond, each with what it names and no more."""
+    demo, rows = ROOT / "configs" / "demo.yaml", {cell.name: cell for cell in TABLE_3}
+    presets = {name: rows[name].preset for name in rows}
+    assert presets["released"] == presets["window_all"] == "released" and presets["five_frame"] == "paper"
+    assert not any(presets[name] for name in list(rows)[list(rows).index("moved") :])
+    for name, cell in rows.items():
+        config = load_config(Config, demo, cell.overrides())
+        if cell.preset:
+            method = preset_overrides(ROOT / "configs" / "method" / f"{cell.preset}.yaml")
+            assert config == load_config(Config, demo, [*method, *cell.settings])
+            assert config.blurring.window != "moved" and config.deblurring.rehearsal == 0
+    released, paper = (
+        load_config(Config, demo, rows[name].overrides()) for name in ("released", "five_frame")
+    )
+    assert differences(as_dict(released), as_dict(paper)) == [
+        "rsdm.border: 3 -> 4",
+        "dbcgm.trajectory: 'central' -> 'five_frame'",
+        "dbcgm.magnitude_offset: 10.0 -> 0.0",
+    ]
 
 
 @pytest.mark.parametrize("pairs", [8, 40, 400])

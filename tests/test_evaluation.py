@@ -21,7 +21,8 @@ import torch
 from tiny import one_thread  # noqa: F401, a fixture
 
 from common.checkpoints import load_checkpoint
-from common.config import Config, load_config
+from common.config import Config
+from common.config_loader import load_config
 from common.errors import UserError
 from common.images import read_image, write_image
 from common.runtime import locks
@@ -29,10 +30,10 @@ from common.videos import find_videos, sorted_frames
 from DBCGM.ablation import flow_condition, random_condition
 from RSDM.ablation import random_regions
 from scripts import datasets, evaluate, prepare_bsd, prepare_rbvd, prepare_realblur
-from scripts.evaluation import measure as measuring
-from scripts.evaluation import stages
-from scripts.evaluation.cases import make_case
-from scripts.evaluation.tables import comma_separated, markdown, plain
+from scripts.evaluation.paper import measure as measuring
+from scripts.evaluation.paper import running
+from scripts.evaluation.paper.cases import make_case
+from scripts.evaluation.paper.tables import comma_separated, markdown, plain
 
 ROOT = tiny.ROOT
 TABLES = ("bsd", "realblur", "rbvd", "ablation")
@@ -43,18 +44,18 @@ IN_PROCESS = """#!{python}
 import runpy, sys
 sys.path[:0] = {path!r}
 import torch
-from scripts.evaluation import stages
+from scripts.evaluation.paper import running
 from test_evaluation import call_here
 
 torch.set_num_threads(1)
-stages.call = lambda command: call_here(command, {log!r})
+running.call = lambda command: call_here(command, {log!r})
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
 def call_here(command: list[str], log: str) -> None:
-    """In place of `stages.call`: run the stage in this process, because starting one takes seconds, of which
+    """In place of `running.call`: run the stage in this process, because starting one takes seconds, of which
     the tiny case needs a fraction. The call is noted in a file."""
     at = next(index for index, part in enumerate(command) if part.endswith(".py"))
     script = Path(command[at]).relative_to(ROOT)
@@ -65,7 +66,7 @@ def call_here(command: list[str], log: str) -> None:
         try:
             importlib.import_module(".".join(script.with_suffix("").parts)).main()
         except UserError as error:
-            raise stages.StageFailed(str(error)) from None
+            raise running.StageFailed(str(error)) from None
         finally:
             locks.release()
 
@@ -331,7 +332,7 @@ class World:
         said = io.StringIO()
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(said):
             patch.chdir(self.folder)
-            patch.setattr(stages, "call", lambda command: call_here(command, str(self.log)))
+            patch.setattr(running, "call", lambda command: call_here(command, str(self.log)))
             patch.setattr(sys, "argv", ["evaluate", table, *self.arguments(table, *more, "--output", output)])
             try:
                 evaluate.main()
@@ -739,19 +740,19 @@ def test_results_of_other_settings_are_neither_mixed_nor_shown(bsd):
 
 def test_a_stage_that_fails_tells_its_last_line(capsys):
     script = "import sys; sys.stderr.write('12%\\rerror: no such thing\\n'); sys.exit(2)"
-    with pytest.raises(stages.StageFailed, match=r"ended with code 2: no such thing$"):
-        stages.call([sys.executable, "-c", script, "RSDM/main.py"])
-    with pytest.raises(stages.StageFailed, match=r"^RSDM/main.py ended"):
-        stages.call([sys.executable, "-c", script, str(stages.LAUNCHER), "2", "RSDM/main.py"])
+    with pytest.raises(running.StageFailed, match=r"ended with code 2: no such thing$"):
+        running.call([sys.executable, "-c", script, "RSDM/main.py"])
+    with pytest.raises(running.StageFailed, match=r"^RSDM/main.py ended"):
+        running.call([sys.executable, "-c", script, str(running.LAUNCHER), "2", "RSDM/main.py"])
     with pytest.raises(KeyboardInterrupt):
-        stages.call([sys.executable, "-c", "import sys; sys.exit(130)", "RSDM/main.py"])
+        running.call([sys.executable, "-c", "import sys; sys.exit(130)", "RSDM/main.py"])
 
 
 def test_several_processes_are_started_by_torchrun(world, monkeypatch):
     commands = []
-    monkeypatch.setattr(stages, "call", commands.append)
+    monkeypatch.setattr(running, "call", commands.append)
     case = make_case("rbvd", "ESTRNN", "sharp", "dbcgm", world.output, world.root("rbvd"), world.config, [])
-    runner = stages.Runner(4)
+    runner = running.Runner(4)
     runner.baseline(case)
     runner.adapt(case)
     assert len(commands) == 6

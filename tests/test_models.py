@@ -15,7 +15,8 @@ import yaml
 from tiny import one_thread  # noqa: F401 (a fixture)
 
 from common.checkpoints import load_checkpoint, load_into
-from common.config import Config, load_config
+from common.config import Config
+from common.config_loader import load_config
 from common.errors import UserError
 from common.images import pad_to_multiple, read_image, to_image, to_tensor, write_image
 from common.regions_file import Region
@@ -27,7 +28,7 @@ from DeblurringModel.deblur_finetune_DDP import finetune_on
 from DeblurringModel.pairs import Pairs, reblurred_pairs
 from DeblurringModel.restoring import clips_of, restored_frames
 
-README = tiny.ROOT / "README.md"
+README = tiny.ROOT / "DeblurringModel" / "README.md"
 CPU = World(0, 1, torch.device("cpu"))
 
 SMALL = {
@@ -412,12 +413,12 @@ def test_own_network_of_a_package_and_a_wrong_interface(case: Path, monkeypatch:
     check_results(case, "Middle")
 
 
-@pytest.mark.skipif(not README.exists(), reason="there is no README.md")
+@pytest.mark.skipif(not README.exists(), reason="there is no DeblurringModel/README.md")
 def test_own_network_of_the_readme_runs_stage_4(case: Path) -> None:
     example = re.search(
         r"<!-- own-network -->(.*?)<!-- /own-network -->", README.read_text(encoding="utf-8"), re.DOTALL
     )
-    assert example, "README.md has no own-network example between its markers"
+    assert example, "DeblurringModel/README.md has no own-network example between its markers"
     code, settings = (
         re.search(rf"```{language}\n(.*?)```", example[1], re.DOTALL)[1] for language in ("python", "yaml")
     )

@@ -6,8 +6,15 @@ import pytest
 import tiny
 from tiny import one_thread  # noqa: F401, a fixture
 
-from BlurringModel.moments import kept_still, moments, moved, moving_condition, patch_motion, poses
-from BlurringModel.noise import noise_level, with_noise_of, without_noise
+from BlurringModel.reblurring.moments import (
+    blend_still,
+    moments,
+    moved,
+    moving_condition,
+    patch_motion,
+    poses,
+)
+from BlurringModel.reblurring.noise import noise_level, with_noise_of, without_noise
 from common.checkpoints import load_state, save_checkpoint
 from common.errors import UserError
 from common.images import read_image, write_image
@@ -79,7 +86,7 @@ def test_condition_of_a_motion():
 
 def test_what_is_not_blurred_is_kept():
     blurred, still = np.full((2, 2, 3), 100, np.uint8), np.full((2, 2, 3), 200, np.uint8)
-    kept = kept_still(blurred, still, np.array([[0.0, 0.5], [1.0, 7.0]]))
+    kept = blend_still(blurred, still, np.array([[0.0, 0.5], [1.0, 7.0]]))
     assert kept.dtype == np.uint8 and kept[..., 0].tolist() == [[200, 150], [100, 100]]
 
 
@@ -112,14 +119,16 @@ def made(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("window, copies", [("all", 1), ("moved", 2)])
-def test_whole_windows_are_written_and_learned_from(made, window, copies):
+@pytest.mark.parametrize(
+    "window, copies, moved_keys", [("all", 1, {}), ("moved", 2, {"copies": 2, "blend_still": True})]
+)
+def test_whole_windows_are_written_and_learned_from(made, window, copies, moved_keys):
     config = tiny.write_config(
         made,
         f"{window}.yaml",
         rsdm={"border": 3},
         dbcgm={"frames": "all", "motion": True},
-        blurring={"window": window, "copies": copies, "match_noise": True, "keep_still": True},
+        blurring={"window": window, "renoise": True, "moved": moved_keys},
     )
     for stage in ("BlurringModel", "DeblurringModel"):
         tiny.run(stage, config, "--overwrite")
@@ -140,7 +149,7 @@ def test_a_clean_target_is_the_patch_without_noise(tmp_path):
         tmp_path,
         rsdm={"border": 3},
         dbcgm={"frames": "all", "motion": True},
-        blurring={"window": "moved", "match_noise": True, "clean_target": True},
+        blurring={"window": "moved", "renoise": True, "moved": {"denoise_target": True}},
     )
     rng = np.random.default_rng(0)
     for video in find_videos(tmp_path / "data"):
@@ -175,18 +184,6 @@ def test_a_clean_target_is_the_patch_without_noise(tmp_path):
             {"dbcgm": {"frames": "all"}, "blurring": {"window": "moved"}},
             "blurring.window: moved needs five successive",
         ),
-        (
-            {"blurring": {"clean_target": True, "match_noise": True}},
-            "blurring.clean_target: needs blurring.window moved and blurring.match_noise, found center and true",
-        ),
-        (
-            {"blurring": {"clean_target": True, "window": "moved"}},
-            "blurring.clean_target: needs blurring.window moved and blurring.match_noise, found moved and false",
-        ),
-        (
-            {"blurring": {"copies": 2}},
-            "blurring.copies: more than 1 needs blurring.window moved, found center",
-        ),
     ],
 )
 def test_what_stage_2_has_not_made_is_named(tmp_path, sections, message):
@@ -210,3 +207,16 @@ def test_weights_that_predict_the_other_thing_are_refused(tmp_path):
     ):
         tiny.run("BlurringModel", config)
     tiny.run("BlurringModel", config, "--set", "blurring.prediction=image")
+
+
+def test_weights_that_were_given_the_direction_in_another_way_are_refused(tmp_path):
+    config = tiny.make(tmp_path)
+    for stage in ("RSDM", "DBCGM"):
+        tiny.run(stage, config)
+    path = tmp_path / "weights" / "id_blau.pth"
+    save_checkpoint({"model_state": load_state(path), "direction": "axis"}, path)
+    with pytest.raises(
+        UserError, match="^blurring.direction: .* was trained with the direction as axis, found vector$"
+    ):
+        tiny.run("BlurringModel", config)
+    tiny.run("BlurringModel", config, "--set", "blurring.direction=axis")

@@ -8,7 +8,8 @@ import tiny
 import torch
 from tiny import one_thread  # noqa: F401, a fixture
 
-from common.config import Config, load_config
+from common.config import Config
+from common.config_loader import load_config
 from common.errors import UserError
 from common.runtime.memory import Splitter, halving, out_of_memory, peak_memory
 from common.stage import stage_of

@@ -39,7 +39,8 @@ def crops(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Blurred and sharp crops (B, s, s, 3) uint8 and conditions (B, 3, s, s) in pixels, augmented.
 
-    aligned: the condition map moves with the picture; otherwise its vectors only, as in the published training.
+    aligned: the condition map moves with the picture; otherwise its vectors only, as in the published
+    training.
     """
     blurred, sharp, conditions = [], [], []
     for window, turn, _ in samples:
@@ -56,8 +57,8 @@ def sharp_condition_blur(
     """Blurred crops (B, 3, s, s) in [-0.5, 0.5], and what the network is given (B, 6, s, s): the sharp crop
     in the same range and the condition.
 
-    recipe.align_condition: see `crops`. recipe.reverse_direction: for half of the samples the direction points
-    the other way, since averaging over the exposure forgets the order of time.
+    recipe.align_condition: see `crops`. recipe.reverse_direction: for half of the samples the direction
+    points the other way, since averaging over the exposure forgets the order of time.
     """
     blurred, sharp, conditions = crops(samples, domain, recipe.align_condition)
     seen = []

@@ -1,9 +1,9 @@
 """Train ID-Blau: sharp frame and blur condition -> blurred frame, by diffusion.
 
-Reads    data.root and data.validation: <video>/{Blur/RGB,Sharp/RGB}/<frame>.png, Condition/<frame>.npy;
-         with data.render, data.content in place of data.root
-Writes   output/{last,best}.pth, log.csv, sample.png (sharp; reblurred with the
-         true condition, with the same turned by 90 degrees, along lines; true blur)
+Reads    data.root (or data.content, see data.render) and data.validation:
+         <video>/{Blur/RGB,Sharp/RGB}/<frame>.png, Condition/<frame>.npy
+Writes   output/{last,best}.pth, log.csv, sample.png (sharp; reblurred with the true condition, with the same
+         turned by 90 degrees, along lines; true blur)
 Usage    python BlurringModel/id_blau/train.py --config configs/train/id_blau_demo.yaml
          torchrun --nproc_per_node=4 BlurringModel/id_blau/train.py --config configs/train/id_blau_gopro.yaml
 """
@@ -64,7 +64,11 @@ def main() -> None:
         lambda net: validate(net, setup, samples),
         best="psnr_reblurred",
     )
-    facts = {"prediction": recipe.prediction, "direction": recipe.direction}
+    facts = {
+        "prediction": recipe.prediction,
+        "direction": recipe.direction,
+        "magnitude_scale": recipe.magnitude_scale,
+    }
     train(setup, network, task, architecture, "ID-Blau", **facts)
 
 
@@ -99,8 +103,8 @@ def training_noise(like: Tensor, offset: float) -> Tensor:
 
 
 def validate(network: nn.Module, setup: Setup, samples: list[Sample]) -> dict[str, float]:
-    """How near the reblurred crops come to the truly blurred ones, and whether the direction has a part in it;
-    sample.png shows some."""
+    """How near the reblurred crops come to the truly blurred ones, and whether the direction has a part in
+    it; sample.png shows some."""
     recipe = setup.config.diffusion
     crops = reblur(network, setup.validation, samples, recipe, recipe.sampling_steps)
     columns = (crops.sharp, crops.network, crops.network_turned, crops.line, crops.truth)

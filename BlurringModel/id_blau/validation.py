@@ -20,11 +20,11 @@ from common.training.source_domain import SourceDomain, Window
 FRAMES = 24
 
 
-def fixed_crops(domain: SourceDomain, size: int) -> list[Sample]:
-    """A crop of size x size pixels of FRAMES frames, always the same, without augmentation; UserError for a
-    frame smaller than the crop."""
+def fixed_crops(domain: SourceDomain, size: int, every: bool = False) -> list[Sample]:
+    """A crop of size x size pixels of FRAMES frames, or of every frame, always the same, without
+    augmentation; UserError for a frame smaller than the crop."""
     samples = []
-    for video, position in validation_frames(domain, FRAMES):
+    for video, position in validation_frames(domain, len(domain) if every else FRAMES):
         frame = domain.videos[video][position]
         height, width = domain.frame("Blur/RGB", video, frame).shape[:2]
         if min(height, width) < size:
@@ -42,8 +42,8 @@ def fixed_crops(domain: SourceDomain, size: int) -> list[Sample]:
 
 @dataclass(frozen=True)
 class Reblurred:
-    """Crops of a data set, each (B, s, s, 3) uint8: sharp, truly blurred, blurred by the network with the true
-    condition and with the same turned by 90 degrees, and blurred along straight lines."""
+    """Crops of a data set, each (B, s, s, 3) uint8: sharp, truly blurred, blurred by the network with the
+    true condition and with the same turned by 90 degrees, and blurred along straight lines."""
 
     sharp: np.ndarray
     truth: np.ndarray
@@ -59,8 +59,12 @@ def reblur(
     recipe: DiffusionConfig,
     steps: int,
     eta: float = 0.0,
+    gamma: float = 1.0,
 ) -> Reblurred:
-    """The crops `samples`, reblurred by DDIM of `steps` steps; recipe: how the network is given a condition."""
+    """The crops `samples`, reblurred by DDIM of `steps` steps.
+
+    recipe: how the network is given a condition. gamma: exponent of the pictures' encoding for the line blur.
+    """
     truth, sharp, conditions = crops(samples, domain, aligned=True)
     images, lines = to_tensor(sharp), torch.from_numpy(conditions)
     device = next(network.parameters()).device
@@ -73,7 +77,9 @@ def reblur(
             network.ddim_sample(given, draw(0, images.shape).to(device), steps, eta, draw).cpu() + 0.5
         )
 
-    return Reblurred(sharp, truth, sampled(lines), sampled(turned(lines)), to_image(line_blur(images, lines)))
+    return Reblurred(
+        sharp, truth, sampled(lines), sampled(turned(lines)), to_image(line_blur(images, lines, gamma))
+    )
 
 
 def reblurring_figures(crops: Reblurred) -> dict[str, float]:

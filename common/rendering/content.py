@@ -10,7 +10,7 @@ from common.errors import UserError
 from common.images import read_image
 
 IMAGES = (".jpg", ".jpeg", ".png")
-VIDEOS = (".mp4", ".mov", ".avi", ".webm", ".mkv")
+VIDEOS = (".mp4", ".mov", ".m4v", ".avi", ".webm", ".mkv", ".ts", ".mts", ".mpg")
 STILL_EVERY = 12
 """Frames between the stills of a video."""
 LARGEST = 960

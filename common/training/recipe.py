@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from common.checkpoints import load_into
-from common.config import TrainConfig, as_dict, load_config, require
+from common.config import TrainConfig, as_dict, require
+from common.config_loader import load_config
 from common.errors import UserError
 from common.runtime import distributed
 from common.runtime.distributed import World
@@ -147,7 +148,9 @@ def check_crop(setup: Setup, multiple: int, minimum: int) -> None:
             )
 
 
-def train(setup: Setup, network: nn.Module, task: Task, architecture: dict, name: str, **more: str) -> None:
+def train(
+    setup: Setup, network: nn.Module, task: Task, architecture: dict, name: str, **more: str | float
+) -> None:
     """Run the recipe's schedule on `network` and say where the result lies. `more`: facts for its
     checkpoints."""
     config, schedule = setup.config, setup.config.schedule

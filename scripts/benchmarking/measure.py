@@ -19,8 +19,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from common.runtime import distributed
 from scripts.benchmarking import units
+from scripts.benchmarking.growth import growth
 from scripts.benchmarking.workload import Workload
-from scripts.evaluation.stages import LAUNCHER
+from scripts.evaluation.runner import LAUNCHER
 
 ROOT = Path(__file__).resolve().parents[2]
 PEAK_CHANNELS = 64
@@ -48,7 +49,7 @@ def measured(what: str, workload: Workload, device_name: str, precision: str) ->
         if what == "peak":
             return peak(workload, device)
         if what == "growth":
-            return {"rows": list(units.growth(given))}
+            return {"rows": list(growth(given))}
         run = (
             units.network_form(what.partition(":")[2], given)
             if what.startswith("network:")

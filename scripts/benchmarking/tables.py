@@ -24,7 +24,8 @@ def machine(figures: dict[str, Any]) -> str:
     found, rates = figures["machine"], figures["peak"]
     where = found["gpu"] or f"{found['processor']}, {found['cores']} cores, {found['threads']} threads"
     return (
-        f"{where}, PyTorch {found['torch']}. A 3 x 3 convolution of 64 channels reaches {rates['nchw'] / 1e9:.0f} GFLOP/s "
+        f"{where}, PyTorch {found['torch']}. A 3 x 3 convolution of 64 channels reaches "
+        f"{rates['nchw'] / 1e9:.0f} GFLOP/s "
         f"in float32 NCHW, {rates['fp32'] / 1e9:.0f} channels-last, {rates['bf16'] / 1e9:.0f} in bf16."
     )
 
@@ -82,7 +83,8 @@ def stage_totals(figures: dict[str, Any], workload: Workload) -> list[dict[str, 
             frames * workload.thresholds * cost["bme:released"] + search,
             frames * cost["bme:ours"] + search,
             frames * cost["bme:bf16"] + search,
-            f"BME: {frames} frames x {workload.thresholds} thresholds; {frames} frames. Both: search {search:.1f} s",
+            f"BME: {frames} frames x {workload.thresholds} thresholds; {frames} frames. Both: search "
+            f"{search:.1f} s",
         ),
         row(
             "stage 2",
@@ -103,7 +105,8 @@ def stage_totals(figures: dict[str, Any], workload: Workload) -> list[dict[str, 
             workload.fine_tuning_units * cost["step:released"],
             workload.fine_tuning_units * cost["step:ours"],
             workload.fine_tuning_units * cost["step:bf16"],
-            f"{workload.fine_tuning_units} steps of {workload.windows} windows: {workload.epochs} epochs of {regions} pairs",
+            f"{workload.fine_tuning_units} steps of {workload.windows} windows: {workload.epochs} epochs of "
+            f"{regions} pairs",
         ),
         row(
             "stage 4, inference",
@@ -227,7 +230,8 @@ def demo(figures: dict[str, Any]) -> str:
     rows.append(["all", f"{sum(row['seconds'] for row in found['stages'].values()):.1f}", ""])
     return (
         table(["demo", "s", "memory, GiB"], rows)
-        + f"\n\nThe unadapted network on its {found['frames']} frames: PSNR {found['psnr']['fp32']:.3f} dB in float32, "
+        + f"\n\nThe unadapted network on its {found['frames']} frames: PSNR {found['psnr']['fp32']:.3f} dB "
+        "in float32, "
         f"{found['psnr']['bf16']:.3f} dB in bf16; the two against each other {found['between']:.1f} dB."
     )
 

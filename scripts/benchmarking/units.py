@@ -1,14 +1,13 @@
 """The unit of each stage as the released code computes it, and as this project does.
 
-A form is a function that prepares the work and returns it as a Run. "released" feeds the published networks
-as the
-released code does: float32, NCHW, one frame, pair, window or whole frame at a time, everything of a window
+A form is a function that prepares the work and returns it as a Run. "released" feeds the published networks as
+the released code does: float32, NCHW, one frame, pair, window or whole frame at a time, everything of a window
 anew, six files decoded for each training sample. "ours" calls the functions that the stages call.
 """
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,7 +26,7 @@ from DeblurringModel.restoring import clips_of, restored_frames
 from RSDM.magnitude import estimate
 from RSDM.regions import search_threshold
 from scripts.benchmarking import content
-from scripts.benchmarking.workload import Workload, halved
+from scripts.benchmarking.workload import Workload
 
 NETWORKS = {
     "ESTRNN": ("ESTRNN", {}),
@@ -238,10 +237,10 @@ def window_released(given: Given) -> Run:
 
 
 def window_ours(given: Given) -> Run:
-    return _restoring(given, RESTORED)
+    return restoring(given, RESTORED)
 
 
-def _restoring(given: Given, count: int) -> Run:
+def restoring(given: Given, count: int) -> Run:
     workload, device, precision = given.workload, given.device, given.precision
     network, facts = place(content.estrnn(workload), device), models.spec("ESTRNN")
     made = content.video(given.folder / f"video {count} {workload.width}", workload, count)
@@ -290,39 +289,3 @@ COMPILED: dict[str, Callable[[Given], Run]] = {
     for unit in ("bme", "unet", "step")
 }
 """The units that runtime.compile has a part in."""
-
-
-def growth(given: Given) -> Iterator[tuple[str, str, float]]:
-    """(unit, what is varied, seconds): with half the size in each direction, and there with steps and
-    frames."""
-    small = replace(given, workload=halved(given.workload))
-    small_size = f"{small.workload.width} x {small.workload.height}"
-    for key, name in (
-        ("bme:ours", "BME, a frame"),
-        ("raft:ours", "RAFT, a pair"),
-        ("unet:ours", "UNet, a step of a window"),
-        ("window:ours", "ESTRNN, a window"),
-    ):
-        for setting in (small, given):
-            side = (
-                (setting.workload.window,) * 2
-                if key == "unet:ours"
-                else (setting.workload.width, setting.workload.height)
-            )
-            yield name, f"{side[0]} x {side[1]}", _second(FORMS[key](setting))
-    for factor in (1, 2, 4):
-        varied = replace(
-            small, workload=replace(small.workload, updates=factor * given.workload.updates // 2)
-        )
-        yield (
-            f"RAFT, a pair of {small_size}",
-            f"{varied.workload.updates} updates",
-            _second(raft_ours(varied)),
-        )
-    for count in (RESTORED // 2, RESTORED, 2 * RESTORED):
-        yield f"ESTRNN, a video of {small_size}", f"{count} frames", _second(_restoring(small, count)) * count
-
-
-def _second(run: Run) -> float:
-    run.seconds()
-    return run.seconds()

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from common.checkpoints import load_checkpoint
-from common.config import Config, load_config
+from common.config import Config
+from common.config_loader import load_config
 from common.errors import UserError
 from common.regions_file import Region, read_regions
 from common.runtime.files import read_json

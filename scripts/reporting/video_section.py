@@ -14,6 +14,7 @@ from scripts.reporting import pictures
 from scripts.reporting.before_after import before_after, detail, frames_to_show
 from scripts.reporting.collect import Results
 from scripts.reporting.curves import Mark, Series, chart
+from scripts.reporting.exposure import exposure
 from scripts.reporting.maps import REMAKE, Budget, mean_magnitudes, picture, read_map
 from scripts.reporting.markup import aside, figure, image
 
@@ -68,6 +69,14 @@ def _magnitude(
                 + (f", {_count(len(boxes), 'region')}" if boxes else ", nothing chosen"),
             )
         )
+    legend = _magnitude_legend(results, video, means, chosen, largest)
+    return f'{title}<div class="grid">{"".join(parts)}</div>{legend}'
+
+
+def _magnitude_legend(
+    results: Results, video: Video, means: dict[int, float], chosen: list[int], largest: float
+) -> str:
+    """The colour bar, what is shown, and the frames' means as a curve."""
     bar = pictures.colour_bar()
     scale = (
         f'<div class="scale">{image(pictures.data_uri(bar, "png"), bar.shape, "colour bar of the blur magnitude")}'
@@ -85,10 +94,7 @@ def _magnitude(
         '<p class="hint">Length of the blur at each pixel, in pixels, as stage 1 estimates it. White outlines: the '
         f"sharp regions that training pairs are made of{_threshold(results, video)}.</p>"
     )
-    return (
-        f'{title}<div class="grid">{"".join(parts)}</div><div class="halves"><div>{scale}{hint}</div>'
-        f"<div>{curve}</div></div>"
-    )
+    return f'<div class="halves"><div>{scale}{hint}</div><div>{curve}</div></div>'
 
 
 def _threshold(results: Results, video: Video) -> str:
@@ -146,7 +152,10 @@ def _direction(
         "in which the picture moves during the exposure; the paler, the shorter the blur.</figcaption></figure>"
     )
     made = CONDITIONS[results.configs["dbcgm"].dbcgm.condition if "dbcgm" in results.configs else "dbcgm"]
-    return f'{title}<div class="grid">{"".join(parts)}{legend}</div><p class="hint">{made}; stage 3 blurs with it.</p>'
+    return (
+        f'{title}<div class="grid">{"".join(parts)}{legend}</div><p class="hint">{made}; stage 3 blurs with it.</p>'
+        + exposure(output, video)
+    )
 
 
 def _pairs(output: Path, video: Video, regions: list[Region], budget: Budget) -> str:

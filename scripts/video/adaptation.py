@@ -8,6 +8,7 @@ from common.checkpoints import load_checkpoint
 from common.regions_file import Region, read_regions
 from common.stage import Stage
 from DBCGM.main import make_conditions
+from DeblurringModel.borrowing import borrow, fuse
 from DeblurringModel.deblur_finetune_DDP import finetune
 from DeblurringModel.deblur_inference import infer
 from DeblurringModel.evaluation import unsound
@@ -20,8 +21,8 @@ PREVIEW_FRAMES = 10
 
 
 def adapt_and_restore(stage: Stage, preview: bool) -> tuple[dict[str, Path], list[str]]:
-    """Adapt the network to all shots and restore them: (shot -> folder with its restored frames, what to tell
-    people).
+    """Adapt the network to all shots, restore them, borrow from their sharp moments: (shot -> folder with its
+    restored frames, what to tell people).
 
     preview: restore PREVIEW_FRAMES frames only. Of the unadapted network's result, which the report compares
     with, that many are made as well.
@@ -30,10 +31,21 @@ def adapt_and_restore(stage: Stage, preview: bool) -> tuple[dict[str, Path], lis
     wanted = shown if preview else None
     reason = learn(stage, sum(map(len, shown.values())) if preview else frame_count(stage))
     if reason is not None:
-        notes.append(f"{reason}: the unadapted network's result is delivered")
+        notes.append(f"{reason}: the unadapted network's result is used")
         stage.say(notes[0])
         folder = infer(stage, "baseline", wanted)
-        return {video.name: folder / video.name for video in stage.videos}, notes
+        restored = {video.name: folder / video.name for video in stage.videos}
+    else:
+        restored = adapted_result(stage, shown, preview, notes)
+    if stage.config.deblurring.fusion == "aligned":
+        restored = with_borrowed(stage, restored, wanted, notes)
+    return restored, notes
+
+
+def adapted_result(stage: Stage, shown: Positions, preview: bool, notes: list[str]) -> dict[str, Path]:
+    """Shot -> folder with its frames as the adapted network restores them, or the unadapted one where that
+    is sounder. What there is to tell people is added to `notes`."""
+    wanted = shown if preview else None
     baseline, adapted = infer(stage, "baseline", shown), infer(stage, "adapted", wanted)
     found = {} if preview else unsound(stage, adapted)
     for video, problems in found.items():
@@ -54,9 +66,21 @@ def adapt_and_restore(stage: Stage, preview: bool) -> tuple[dict[str, Path], lis
         notes.append(
             "no adapted state was better on the held-out pairs than the unadapted network, which was used"
         )
-    return {
-        video.name: (baseline if video.name in found else adapted) / video.name for video in stage.videos
-    }, notes
+    return {video.name: (baseline if video.name in found else adapted) / video.name for video in stage.videos}
+
+
+def with_borrowed(
+    stage: Stage, restored: dict[str, Path], wanted: Positions | None, notes: list[str]
+) -> dict[str, Path]:
+    """Shot -> folder with its frames, what its own sharp moments show laid over the network's result in
+    `restored`; that result alone where the two together look unsound. Adds to `notes`."""
+    borrow(stage, wanted)
+    fused = fuse(stage, restored, wanted)
+    found = {} if wanted is not None else unsound(stage, fused)
+    for video, problems in found.items():
+        notes.append(f"{video}: with what was borrowed {'; '.join(problems)}: delivered without it")
+        stage.say(notes[-1])
+    return {name: folder if name in found else fused / name for name, folder in restored.items()}
 
 
 def learn(stage: Stage, restored: int) -> str | None:

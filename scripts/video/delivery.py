@@ -24,9 +24,7 @@ def deliver(clip: Clip, restored: Mapping[str, Path], target: Path, folder: Path
                 yield read_image(restored[shot.video] / f"{index:06d}.png")
 
     if target.suffix.lower() in VIDEO_SUFFIXES:
-        return write_video(
-            target, frames, clip.frames, clip.fps, Path(clip.source) if clip.is_video else None, folder
-        )
+        return write_video(target, frames, clip.film, Path(clip.source) if clip.is_video else None, folder)
     names = clip.names or [f"{index:06d}" for index in range(clip.frames)]
     for name, frame in zip(names, frames()):
         write_image(target / f"{name}.png", frame)

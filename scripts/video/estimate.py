@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import torch
 
-from BlurringModel.main import frames_to_blur
-from BlurringModel.main import load_network as load_diffusion
-from BlurringModel.moments import REACH
-from BlurringModel.windows import context_window
+from BlurringModel.reblurring.crops import context_window
+from BlurringModel.reblurring.moments import REACH
+from BlurringModel.reblurring.sampling import LineModel, Model, load_model
+from BlurringModel.reblurring.shots import frames_to_blur
 from common.flow import load_flow
 from common.images import read_image
 from common.regions_file import Region
@@ -16,6 +16,8 @@ from common.runtime.distributed import mixed_precision
 from common.stage import Stage
 from DBCGM.main import frame_condition, read_frames
 from DeblurringModel import models
+from DeblurringModel.aligned import targets
+from DeblurringModel.aligned.warping import offer, prepared
 from DeblurringModel.deblur_finetune_DDP import epochs_and_steps
 from DeblurringModel.restoring import clips_of, restored_frames
 from DeblurringModel.setup import load_network, model_spec
@@ -29,13 +31,14 @@ def seconds_left(stage: Stage, regions: list[Region], restored: int) -> dict[str
 
     regions: what stage 1 found; restored: number of frames that will be restored. Nothing is written.
     """
-    anchored = len(frames_to_blur(regions)) if stage.config.deblurring.anchors else 0
+    rehearsed = len(frames_to_blur(regions)) if stage.config.deblurring.rehearsal else 0
+    borrows = stage.config.deblurring.fusion == "aligned"
     return {
         "blur conditions": conditions_seconds(stage, regions),
         "reblurring": reblurring_seconds(stage, regions),
         "fine-tuning": fine_tuning_seconds(stage, regions),
-        "restoring": restoring_seconds(stage, regions, restored + anchored),
-    }
+        "restoring": restoring_seconds(stage, regions, restored + rehearsed),
+    } | ({"borrowing": borrowing_seconds(stage, restored)} if borrows else {})
 
 
 def measured(work: Callable[[], object]) -> float:
@@ -64,16 +67,38 @@ def conditions_seconds(stage: Stage, regions: list[Region]) -> float:
 
 
 def reblurring_seconds(stage: Stage, regions: list[Region]) -> float:
-    """Stage 3: one pass of the U-Net over one window, times windows and steps."""
-    config, network = stage.config.blurring, load_diffusion(stage)
+    """Stage 3: one window blurred once, times windows and steps."""
+    config, runtime = stage.config.blurring, stage.config.runtime
     frames = frames_to_blur(regions)
-    pictures = {"center": 1, "all": 2 * REACH + 1, "moved": (2 * REACH + 1) * config.copies}[config.window]
-    passes = config.steps if config.sampler == "ddim" else network.num_timesteps
+    model = load_model(config, stage.world, runtime.precision, runtime.compile)
+    pictures = {"center": 1, "all": 2 * REACH + 1, "moved": (2 * REACH + 1) * config.moved.copies}[
+        config.window
+    ]
     if config.area == "frame":
         windows = [read_image(frame.video.frames[0]).shape[:2] for frame in frames]
     else:
         windows = [_span(box, config.margin) for frame in frames for box in frame.boxes]
-    height, width = (-(-side // network.model.multiple) * network.model.multiple for side in windows[0])
+    height, width = (-(-side // model.multiple) * model.multiple for side in windows[0])
+    area = sum(rows * columns for rows, columns in windows) / (height * width)
+    return measured(one_blur(stage, model, height, width)) * area * pictures * evaluations(stage, model)
+
+
+def evaluations(stage: Stage, model: Model) -> int:
+    """How often the model computes for one picture."""
+    config = stage.config.blurring
+    if isinstance(model, LineModel):
+        return 1
+    return config.steps if config.sampler == "ddim" else model.network.num_timesteps
+
+
+def one_blur(stage: Stage, model: Model, height: int, width: int) -> Callable[[], object]:
+    """One evaluation of the model on one window: a pass of the U-Net, or the blur along lines of 10
+    pixels."""
+    if isinstance(model, LineModel):
+        crop = torch.rand(1, 6, height, width)
+        crop[:, 3:] = torch.tensor([1.0, 0.0, 10.0])[:, None, None]
+        return lambda: model(crop, [0], [(0, 0, height, width)], (height, width))
+    network = model.network.model
     given = torch.zeros(1, 9, height, width, device=stage.world.device).contiguous(
         memory_format=torch.channels_last
     )
@@ -84,10 +109,9 @@ def reblurring_seconds(stage: Stage, regions: list[Region]) -> float:
             torch.inference_mode(),
             mixed_precision(network, stage.world.device, stage.config.runtime.precision),
         ):
-            network.model(given, step)
+            network(given, step)
 
-    area = sum(rows * columns for rows, columns in windows) / (height * width)
-    return measured(one_pass) * area * pictures * passes
+    return one_pass
 
 
 def _span(box: tuple[int, int, int, int], margin: int) -> tuple[int, int]:
@@ -98,8 +122,8 @@ def _span(box: tuple[int, int, int, int], margin: int) -> tuple[int, int]:
 def fine_tuning_seconds(stage: Stage, regions: list[Region]) -> float:
     """Stage 4: one step on noise, times the steps."""
     config, facts = stage.config.deblurring, model_spec(stage.config)
-    copies = stage.config.blurring.copies if stage.config.blurring.window == "moved" else 1
-    epochs, per_epoch = epochs_and_steps(config, len(regions) * (copies + config.anchors))
+    copies = stage.config.blurring.moved.copies
+    epochs, per_epoch = epochs_and_steps(config, len(regions) * (copies + config.rehearsal))
     network = load_network(stage, config.weights).train()
     size = (config.batch_size, 2 * REACH + 1, 3, config.crop_size, config.crop_size)
     windows = models.to_range(torch.rand(size, device=stage.world.device), facts)
@@ -121,3 +145,11 @@ def restoring_seconds(stage: Stage, regions: list[Region], restored: int) -> flo
     clip = clips_of(video, facts, length, 0, config.borders)[:1]
     seconds = measured(lambda: list(restored_frames(network, facts, video, clip, stage)))
     return restored * seconds / len(clip[0].outputs)
+
+
+def borrowing_seconds(stage: Stage, restored: int) -> float:
+    """Stage 4: one neighbour laid over a frame, times the neighbours tried and the frames."""
+    frame, neighbour = (read_image(path) for path in stage.videos[0].frames[:2])
+    if min(frame.shape[:2]) < targets.LEAST_SIDE:
+        return 0.0
+    return restored * targets.MOST_NEIGHBOURS * measured(lambda: offer(prepared(frame), neighbour))

@@ -7,9 +7,9 @@ from typing import Any
 from common.checkpoints import sha256
 from common.errors import UserError
 from common.runtime.files import read_json, write_json
-from scripts.video.preparation import RECORD, Clip
-from scripts.video.sources import VIDEO_SUFFIXES, Source
-from scripts.video.writing import check_target
+from scripts.video.containers import OTHER_ENDINGS
+from scripts.video.preparation import RECORD, Clip, recorded_sources
+from scripts.video.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Source
 
 RESULT = "result.json"
 
@@ -17,14 +17,19 @@ RESULT = "result.json"
 class Place:
     """The folder of a run and the places of its results.
 
-    out: what --out names, a video file (for one clip) or the folder; None: a folder below the current one,
-    named after the clip. Raises UserError for a file with several clips, or a folder that is, holds or lies
-    within a clip.
+    out: what --out names, a video file (for one clip) or the folder; None: a folder below the current
+    one, named after the clip, with a number where clips of the same name from another place have it.
+    Raises UserError for a file with several clips, or a folder that is, holds or lies within a clip.
     """
 
     def __init__(self, out: Path | None, sources: list[Source]) -> None:
-        single = sources[0].path.resolve() if len(sources) == 1 else None
+        single = sources[0].path.absolute() if len(sources) == 1 else None
         out = None if out is None else out.expanduser().resolve()
+        if out is not None and not out.is_dir() and out.suffix.lower() in (*OTHER_ENDINGS, *IMAGE_SUFFIXES):
+            raise UserError(
+                f"--out: {out.name} cannot be written; name a file that ends in "
+                f"{', '.join(VIDEO_SUFFIXES)}, or a folder"
+            )
         self._file = out if out is not None and out.suffix.lower() in VIDEO_SUFFIXES else None
         if self._file is not None and single is None:
             raise UserError(f"--out: {out} is one file for {len(sources)} clips; name a folder")
@@ -33,12 +38,8 @@ class Place:
         elif out is not None:
             self.folder = out
         else:
-            name = (
-                "deblurred"
-                if single is None
-                else f"{single.stem if single.is_file() else single.name}_deblurred"
-            )
-            self.folder = Path.cwd() / name
+            name = "deblurred" if single is None else f"{sources[0].name}_deblurred"
+            self.folder = _own_folder(Path.cwd(), name, sources)
         if self.folder.exists() and not self.folder.is_dir():
             raise UserError(f"{self.folder}: is a file, a folder is needed; choose another place with --out")
         for source in sources:
@@ -60,16 +61,14 @@ class Place:
         ]
 
     def check(self, clips: list[Clip]) -> None:
-        """UserError where a result could not be written, or would replace a file that is not from here."""
+        """UserError where a result would replace a file that is not from here."""
         own = self._record().get("results", {})
         for clip, path in zip(clips, self.results(clips)):
-            if path.suffix.lower() in VIDEO_SUFFIXES:
-                check_target(path, clip.width, clip.height)
-                if path.exists() and str(path) not in own:
-                    raise UserError(
-                        f"{path}: exists already and is not from this command; remove it, or choose another "
-                        "place with --out"
-                    )
+            if path.suffix.lower() in VIDEO_SUFFIXES and path.exists() and str(path) not in own:
+                raise UserError(
+                    f"{path}: exists already and is not from this command; remove it, or choose another "
+                    "place with --out"
+                )
 
     def done(self, clips: list[Clip], settings: Any) -> bool:
         """Whether the results are there, made with these settings, and unchanged since."""
@@ -121,6 +120,22 @@ class Place:
         if not isinstance(content, dict) or not isinstance(content.get("results", {}), dict):
             raise UserError(f"{path}: damaged; start again with --overwrite")
         return content
+
+
+def _own_folder(parent: Path, name: str, sources: list[Source]) -> Path:
+    """The first folder of this name that no other clips have; by its place or its content a clip is known."""
+    folder, number = parent / name, 1
+    while (clips := recorded_sources(folder / RECORD)) and not _same(clips, sources):
+        number += 1
+        folder = parent / f"{name}_{number}"
+    return folder
+
+
+def _same(clips: list[tuple[str, str]], sources: list[Source]) -> bool:
+    """Whether recorded clips (path, identity) are these, or were before they changed or moved."""
+    if {path for path, _ in clips} & {str(source.path.absolute()) for source in sources}:
+        return True
+    return bool({identity for _, identity in clips} & {source.identity() for source in sources})
 
 
 def _digest(path: Path) -> str:

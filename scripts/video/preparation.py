@@ -2,7 +2,7 @@
 
 import contextlib
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -12,6 +12,7 @@ from common.images import write_image
 from common.runtime import locks
 from common.runtime.files import is_leftover, read_json, remove_leftovers, write_json
 from scripts.video.cuts import CutDetector
+from scripts.video.film import Film, film_of
 from scripts.video.sources import Source
 
 RECORD, FRAMES, _UNFINISHED = "clip.json", "frames", ".frames-unfinished"
@@ -32,19 +33,21 @@ class Shot:
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip as it was read. `names` are those of its images, empty for a video file."""
+    """One clip as it was read. `names` are those of its images, empty for a video file; `film` is how its
+    frames are shown, `missing` which frames of a damaged file are lost, in words."""
 
     name: str
     source: str
     identity: str
     is_video: bool
-    fps: float
+    film: Film
     frames: int
     width: int
     height: int
     names: list[str]
     notes: list[str]
     shots: list[Shot]
+    missing: str = ""
 
 
 def prepare(sources: list[Source], folder: Path) -> list[Clip]:
@@ -69,7 +72,7 @@ def prepare(sources: list[Source], folder: Path) -> list[Clip]:
         if known:
             return known
         # First, so that a run that is killed later finds the folder to be its own.
-        write_json(record, {"clips": []})
+        write_json(record, {"clips": [], "begun": [str(source.path.absolute()) for source in sources]})
     except OSError as error:
         raise UserError(
             f"{folder}: cannot be written ({error.strerror}); choose another place with --out"
@@ -99,12 +102,24 @@ def note(folder: Path, clips: list[Clip], said: list[str]) -> None:
         folder / RECORD,
         {
             "source": ", ".join(clip.source for clip in clips),
-            "fps": clips[0].fps,
+            "fps": clips[0].film.rate,
             "frames": sum(clip.frames for clip in clips),
             "notes": notes + said,
-            "clips": [asdict(clip) for clip in clips],
+            "clips": [{**asdict(replace(clip, film=None)), "film": clip.film.as_record()} for clip in clips],
         },
     )
+
+
+def recorded_sources(record: Path) -> list[tuple[str, str]]:
+    """(path, identity) of the clips that a folder was made from; empty where there is no record of any."""
+    if not record.is_file():
+        return []
+    try:
+        content = read_json(record)
+        begun = [(str(path), "") for path in content.get("begun", [])]
+        return begun + [(clip["source"], clip["identity"]) for clip in content["clips"]]
+    except (UserError, KeyError, TypeError, AttributeError):
+        return []
 
 
 def _first_missing(folder: Path) -> Path | None:
@@ -125,7 +140,7 @@ def _names(sources: list[Source]) -> list[str]:
     """Names for the clips, those of the files; a number is added where two are alike."""
     names: list[str] = []
     for source in sources:
-        name = stem = source.path.resolve().stem if source.is_video else source.path.resolve().name
+        name = stem = source.name
         number = 1
         while name in names:
             number += 1
@@ -146,7 +161,8 @@ def _extract(source: Source, name: str, folder: Path) -> Clip:
         write_image(folder / videos[-1] / BLUR / f"{count - 1:06d}.png", frame)
     if count < FEWEST:
         raise UserError(
-            f"{source.path}: has {count} frame{'s' * (count != 1)}; at least {FEWEST} are needed (a window is "
+            f"{source.path}: has {count} frame{'s' * (count != 1)}; at least {FEWEST} are needed (a "
+            "window is "
             "five frames)"
         )
     if len(starts) > 1:
@@ -156,15 +172,16 @@ def _extract(source: Source, name: str, folder: Path) -> Clip:
     shots = [Shot(*shot) for shot in zip(videos, starts, [*starts[1:], count])]
     return Clip(
         name,
-        str(source.path),
+        str(source.path.absolute()),
         source.identity(),
         source.is_video,
-        source.fps,
+        source.film,
         count,
         *size,
         source.names,
         source.notes,
         shots,
+        source.missing,
     )
 
 
@@ -181,16 +198,20 @@ def _known(record: Path, sources: list[Source]) -> list[Clip]:
     them."""
     try:
         clips = [
-            Clip(**{**clip, "shots": [Shot(**shot) for shot in clip["shots"]]})
+            Clip(**{**clip, "shots": [Shot(**shot) for shot in clip["shots"]], "film": film_of(clip["film"])})
             for clip in read_json(record)["clips"]
         ]
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError):
         raise UserError(f"{record}: damaged; start again with --overwrite") from None
     before, now = [clip.identity for clip in clips], [source.identity() for source in sources]
     if clips and before != now:
         raise UserError(
             f"{record.parent}: was made from {', '.join(clip.source for clip in clips)}, which "
-            f"{'has changed' if len(before) == len(now) else 'was not given alone'}; use --overwrite to start "
+            f"{'has changed' if len(before) == len(now) else 'was not given alone'}; use --overwrite "
+            "to start "
             "again, or another place with --out"
         )
+    for clip, source in zip(clips, sources):
+        if clip.missing and not source.keep_going:
+            raise UserError(f"{source.path}: {clip.missing}; add --keep-going for a result without them")
     return clips

@@ -1,9 +1,9 @@
 """Clips as people have them, video files and folders of images, read frame by frame."""
 
 import hashlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -14,36 +14,45 @@ from common.checkpoints import sha256
 from common.errors import UserError
 from common.images import MOST_PIXELS, read_image
 from common.videos import check_name, frame_order
+from scripts.video.colour import BT709, Colour
+from scripts.video.containers import KINDS
+from scripts.video.film import Film
+from scripts.video.reading import VideoReader
 
 _CHECKED_SUFFIXES = (".png", ".jpg", ".jpeg")
 IMAGE_SUFFIXES = (*_CHECKED_SUFFIXES, ".bmp", ".tif", ".tiff", ".webp")
-VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi")
-"""Video files that can be written; any that OpenCV decodes can be read."""
-IMAGES_FPS, UNKNOWN_FPS = 25.0, 25.0
-_COUNTED_SUFFIXES = (".mp4", ".mov", ".m4v")
-"""Containers that list every frame, so that fewer decoded ones mean a damaged file. Others state an
-estimate."""
-_MOST_MISSING = 0.1
-
-# FFmpeg within OpenCV would print its own lines about a damaged file; ours says what to do.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+VIDEO_SUFFIXES = tuple(KINDS)
+"""Video files that can be written; any that FFmpeg's libraries decode can be read."""
+IMAGES_FPS = 25.0
+_OF_IMAGES = Colour(BT709, BT709, BT709)
 
 
 @dataclass
 class Source:
-    """A clip. `fps` and `notes` (what was converted or is unusual, in words) are complete when all frames are
-    read."""
+    """A clip. `notes` (what was converted or is unusual, in words), `film` and `fps` are complete when all
+    frames are read. keep_going: whether a damaged video file is read as far as it goes."""
 
     path: Path
     fps: float = IMAGES_FPS
+    keep_going: bool = False
     notes: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     """Names of the images without ending, empty for a video file."""
+    film: Film | None = None
+    """How the frames are shown."""
+    missing: str = ""
+    """Which frames of a damaged file are lost, in words."""
 
     @property
     def is_video(self) -> bool:
         """A video file, not a folder of images."""
         return self.path.is_file()
+
+    @property
+    def name(self) -> str:
+        """The name people gave it, of a link its own, without a file's ending."""
+        path = self.path.absolute()
+        return path.stem if self.is_video else path.name or path.resolve().name
 
     def frames(self) -> Iterator[np.ndarray]:
         """All frames, uint8 RGB (H, W, 3), as many as can be decoded. Raises UserError for what cannot be
@@ -59,43 +68,10 @@ class Source:
         return hashlib.sha256(repr(listed).encode()).hexdigest()
 
     def _decoded(self) -> Iterator[np.ndarray]:
-        # OpenCV's own warnings about a damaged file would stand beside the one line that says so.
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
-        capture = cv2.VideoCapture(str(self.path), cv2.CAP_FFMPEG)
-        if not capture.isOpened():
-            raise UserError(
-                f"{self.path}: not a video that can be decoded (damaged, cut off, or not a video at all)"
-            )
-        # Rotation that the file asks for is applied.
-        capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
-        fps, claimed = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        count, times = 0, []
-        try:
-            while (read := capture.read())[0]:
-                count += 1
-                times.append(capture.get(cv2.CAP_PROP_POS_MSEC))
-                yield cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB)
-        finally:
-            capture.release()
-        if not count:
-            raise UserError(f"{self.path}: holds no frame that can be decoded (damaged or cut off?)")
-        if self.path.suffix.lower() in _COUNTED_SUFFIXES and count < (1 - _MOST_MISSING) * claimed:
-            raise UserError(
-                f"{self.path}: only {count} of {claimed:.0f} frames can be decoded, the file is cut off or "
-                "damaged; copy it again, or save the part that plays as a new file"
-            )
-        self._set_rate(fps, times)
-
-    def _set_rate(self, fps: float, times: list[float]) -> None:
-        gaps = np.diff(times)
-        if np.isfinite(fps) and 0 < fps < 1000:
-            self.fps = float(fps)
-        else:
-            self.fps = UNKNOWN_FPS
-            self.notes.append(f"the file states no frame rate, {UNKNOWN_FPS:g} per second is used")
-        if len(gaps) and gaps.min() > 0 and gaps.max() > 1.5 * np.median(gaps):
-            self.fps = float(1000 * len(gaps) / (times[-1] - times[0]))
-            self.notes.append(f"frame times vary, the result has {self.fps:.3f} frames per second throughout")
+        reader = VideoReader(self.path, self.keep_going)
+        yield from reader.pictures()
+        self.fps, self.notes, self.missing = reader.rate, self.notes + reader.notes, reader.missing
+        self.film = Film(reader.times, reader.base, reader.end, reader.rate, reader.colour, reader.aspect)
 
     def _images(self) -> Iterator[np.ndarray]:
         paths, kinds, first = images_of(self.path), {}, None
@@ -112,6 +88,8 @@ class Source:
                 kinds[kind] = kinds.get(kind, 0) + 1
             yield image
         self.notes += [f"{count} of {len(paths)} images {kind}" for kind, count in kinds.items()]
+        base = 1 / Fraction(self.fps).limit_denominator(1001)
+        self.film = Film(list(range(len(paths))), base, len(paths), self.fps, _OF_IMAGES)
 
 
 def open_source(path: Path) -> Source:

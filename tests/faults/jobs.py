@@ -61,7 +61,7 @@ class Jobs:
                 self.case / "training" / name,
             )
         tiny.write_config(
-            self.case, "video.yaml", deblurring={"epochs": 4, "anchors": 1, "learning_rate": 5e-5}
+            self.case, "video.yaml", deblurring={"epochs": 4, "rehearsal": 1, "learning_rate": 5e-5}
         )
         every["deblur_video"] = (
             [

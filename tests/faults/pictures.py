@@ -466,7 +466,10 @@ def links() -> Iterator[Case]:
 
         yield Case("links", f"a frame {name}", RSDM, act, culprit)
     yield Case("links", "a frame to another frame", RSDM, to("12.png"), None)
-    inner = lambda folder: folder / "data" / "b" / "Blur" / "RGB"
+
+    def inner(folder: Path) -> Path:
+        return folder / "data" / "b" / "Blur" / "RGB"
+
     yield Case("links", "a video's frames to themselves", RSDM, to("RGB", inner), None)
     yield Case("links", "a video to the data set", RSDM, to(".", lambda folder: folder / "data" / "b"), None)
     yield Case("links", "a video to itself", RSDM, to("b", lambda folder: folder / "data" / "b"), None)

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from BlurringModel.id_blau.dataset import Sample
 from BlurringModel.id_blau.diffusion import GaussianDiffusion
-from BlurringModel.id_blau.validation import fixed_crops, reblur, reblurring_figures
+from BlurringModel.id_blau.validation import FRAMES, fixed_crops, reblur, reblurring_figures
 from common.config import BlurringConfig, DiffusionConfig
 from common.images import read_image
 from common.metrics import psnr
@@ -19,6 +20,8 @@ LEAST_BLUR = 1.0
 """Pixels of true blur from which on a pixel's blur has a direction to be right or wrong about."""
 REST = 0.1
 """Pixels of mean true blur below which a frame rests."""
+BLURRED = 4.0
+"""Pixels of mean true blur from which on a frame's crop is reblurred."""
 CROP = 128
 """Side in pixels of the crops that are reblurred with the true condition, where frames are not smaller."""
 
@@ -85,6 +88,22 @@ def reblurring(network: GaussianDiffusion, domain: SourceDomain, config: Blurrin
         for video, frames in domain.videos.items()
         for side in domain.frame("Blur/RGB", video, frames[0]).shape[:2]
     ]
-    crops = fixed_crops(domain, min(CROP, *sides))
+    crops = blurred_crops(domain, min(CROP, *sides))
     with torch.inference_mode():
-        return reblurring_figures(reblur(network, domain, crops, recipe, config.steps, config.eta))
+        return reblurring_figures(
+            reblur(network, domain, crops, recipe, config.steps, config.eta, config.gamma)
+        )
+
+
+def blurred_crops(domain: SourceDomain, size: int) -> list[Sample]:
+    """Crops of frames that are blurred by BLURRED pixels or more on average, because the others hardly tell
+    one blur from another; crops of all frames where none is."""
+    blurred = [
+        sample
+        for sample in fixed_crops(domain, size, every=True)
+        if domain.condition(sample[0].video, sample[0].frames[0])[2].mean() >= BLURRED
+    ]
+    if not blurred:
+        return fixed_crops(domain, size)
+    chosen = np.linspace(0, len(blurred) - 1, min(FRAMES, len(blurred))).round().astype(int)
+    return [blurred[index] for index in chosen]

@@ -1,4 +1,4 @@
-"""deblurring.anchors: pairs of the frames as they are with what the unadapted network makes of them."""
+"""deblurring.rehearsal: pairs of the frames as they are with what the unadapted network makes of them."""
 
 from pathlib import Path
 
@@ -11,30 +11,30 @@ from common.images import read_image
 from common.regions_file import Region
 from common.videos import Video
 from DeblurringModel import deblur_finetune_DDP as finetuning
-from DeblurringModel.pairs import anchor_pairs
+from DeblurringModel.pairs import rehearsal_pairs
 
 VIDEO = Video("a", tuple(Path(f"blur/{index}.png") for index in range(7)), ())
 
 
 def test_the_window_is_the_video_and_the_target_the_unadapted_result() -> None:
     box = (0, 0, 30, 40)
-    pairs = anchor_pairs([Region(VIDEO, 2, box), Region(VIDEO, 4, box)], Path("anchors"), 2)
+    pairs = rehearsal_pairs([Region(VIDEO, 2, box), Region(VIDEO, 4, box)], Path("rehearsal"), 2)
     assert [pair.name for pair in pairs] == ["a/2", "a/2", "a/4", "a/4"]
-    assert pairs[2].window == VIDEO.frames[2:7] and pairs[2].target == Path("anchors/a/4.png")
+    assert pairs[2].window == VIDEO.frames[2:7] and pairs[2].target == Path("rehearsal/a/4.png")
     assert {pair.box for pair in pairs} == {box}
-    assert not anchor_pairs([Region(VIDEO, 2, box)], Path("anchors"), 0)
+    assert not rehearsal_pairs([Region(VIDEO, 2, box)], Path("rehearsal"), 0)
 
 
 @pytest.fixture(scope="module")
 def adapted(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
-    """The tiny case with a strong fine-tuning; without anchors, and with so many that little else is seen."""
-    folder = tmp_path_factory.mktemp("anchors")
+    """The tiny case, fine-tuned strongly: without rehearsal, and with so much that little else is seen."""
+    folder = tmp_path_factory.mktemp("rehearsal")
     config = tiny.make(folder, deblurring={"min_steps": 60, "learning_rate": 3e-4})
     for stage in ("RSDM", "DBCGM", "BlurringModel"):
         tiny.run(stage, config)
     folders = {}
     for count in (0, 20):
-        tiny.run("DeblurringModel", config, "--overwrite", "--set", f"deblurring.anchors={count}")
+        tiny.run("DeblurringModel", config, "--overwrite", "--set", f"deblurring.rehearsal={count}")
         folders[count] = folder / f"with_{count}"
         (folder / "out" / "deblurring" / "ESTRNN").rename(folders[count])
     return folders
@@ -42,10 +42,10 @@ def adapted(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
 
 def test_only_frames_with_regions_are_restored_beforehand(adapted: dict[int, Path]) -> None:
     """And they are the baseline's."""
-    assert not (adapted[0] / "anchors").exists()
-    anchors = sorted((adapted[20] / "anchors").glob("*/*.png"))
-    assert 0 < len(anchors) < len(tiny.VIDEOS) * tiny.FRAMES
-    for path in anchors:
+    assert not (adapted[0] / "rehearsal").exists()
+    rehearsed = sorted((adapted[20] / "rehearsal").glob("*/*.png"))
+    assert 0 < len(rehearsed) < len(tiny.VIDEOS) * tiny.FRAMES
+    for path in rehearsed:
         assert path.read_bytes() == (adapted[20] / "baseline" / path.parent.name / path.name).read_bytes()
 
 
@@ -58,7 +58,7 @@ def test_the_network_stays_near_itself_on_sharp_frames(adapted: dict[int, Path])
                         read_image(folder / "adapted" / path.parent.name / path.name).astype(float)
                         - read_image(path)
                     ).mean()
-                    for path in (adapted[20] / "anchors").glob("*/*.png")
+                    for path in (adapted[20] / "rehearsal").glob("*/*.png")
                 ]
             )
         )
@@ -66,8 +66,8 @@ def test_the_network_stays_near_itself_on_sharp_frames(adapted: dict[int, Path])
     assert moved(adapted[20]) < 0.5 * moved(adapted[0])
 
 
-def test_no_anchor_of_a_patch_that_is_held_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = tiny.make(tmp_path, deblurring={"select": "best_pairs", "anchors": 1})
+def test_no_rehearsal_of_a_patch_that_is_held_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny.make(tmp_path, deblurring={"select": "best_pairs", "rehearsal": 1})
     for stage in ("RSDM", "DBCGM", "BlurringModel"):
         tiny.run(stage, config)
     seen = []
@@ -77,6 +77,6 @@ def test_no_anchor_of_a_patch_that_is_held_out(tmp_path: Path, monkeypatch: pyte
     )
     tiny.run("DeblurringModel", config)
     learned, judges = seen
-    assert any("anchors" in pair.target.parts for pair in learned)
-    assert not any("anchors" in pair.target.parts for pair in judges)
+    assert any("rehearsal" in pair.target.parts for pair in learned)
+    assert not any("rehearsal" in pair.target.parts for pair in judges)
     assert not {(pair.name, pair.box) for pair in learned} & {(pair.name, pair.box) for pair in judges}

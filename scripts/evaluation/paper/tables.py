@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from scripts.evaluation.measure import MEASURES, Figures
+from scripts.evaluation.paper.measure import MEASURES, Figures
 
 NONE = "–"
 MISSING = "missing"

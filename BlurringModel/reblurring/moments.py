@@ -78,7 +78,7 @@ def moved(image: np.ndarray, pose: np.ndarray) -> np.ndarray:
     )
 
 
-def kept_still(blurred: np.ndarray, still: np.ndarray, magnitude: np.ndarray) -> np.ndarray:
+def blend_still(blurred: np.ndarray, still: np.ndarray, magnitude: np.ndarray) -> np.ndarray:
     """`blurred` where `magnitude` is a pixel or more, `still` where it is zero, in between a mixture.
 
     Pictures uint8 (h, w, 3), magnitude (h, w) in pixels. ID-Blau changes a picture a little even when it is

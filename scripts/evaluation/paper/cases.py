@@ -1,18 +1,18 @@
 """What there is to evaluate: sets, networks and ways of adaptation, each with its resolved configuration."""
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.config import Config, as_dict, load_config
+from common.config import Config, as_dict
+from common.config_loader import load_config
 from common.errors import UserError
 from common.runtime.provenance import differences
 from common.videos import find_videos
 from scripts.datasets import published
+from scripts.evaluation.runner import ROOT, assign
 
-ROOT = Path(__file__).resolve().parents[2]
 BSD_SETTINGS = ("1ms8ms", "2ms16ms", "3ms24ms")
 PATCHES, CONDITIONS = ("sharp", "random"), ("dbcgm", "optical_flow", "random")
 
@@ -119,12 +119,6 @@ def make_case(
     overrides += _for_network(user, network)
     resolved = load_config(Config, path, overrides)
     return Case(name, network, patches, condition, path, tuple(overrides), resolved, stage_one)
-
-
-def assign(key: str, path: Path | None) -> str:
-    """The override that sets `key` to a path; quoted, because a path may contain what YAML takes for
-    something else."""
-    return f"{key}={json.dumps(str(path.resolve())) if path is not None else ''}"
 
 
 def _only_checkpoint(folder: Path) -> Path | None:

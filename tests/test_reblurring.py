@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from BlurringModel.id_blau.diffusion import seeded_draws
-from BlurringModel.windows import SNAP, Box, context_window, merge_overlapping, window_draws
+from BlurringModel.reblurring.crops import SNAP, Box, context_window, merge_overlapping, window_draws
 from common.errors import UserError
 from common.images import write_image
 from common.regions_file import Region

@@ -3,11 +3,11 @@
 evaluate() {
   local table="$1" script="$2" root argument
   shift 2
-  root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
+  root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)"
   for argument in "$@"; do
     if [ "$argument" = "--help" ] || [ "$argument" = "-h" ]; then
       sed -n -e '/^set /q' -e '2,$s/^# \{0,1\}//p' "$script"
-      cat "$root/scripts/evaluation/help.txt"
+      cat "$root/scripts/evaluation/paper/help.txt"
       return 0
     fi
   done

@@ -1,0 +1,60 @@
+"""Stage 2's arrays, as stage 3 reads them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from BlurringModel.reblurring.moments import moments
+from common.errors import UserError
+from common.images import read_array
+from common.runtime.files import read_json
+from common.videos import Video
+
+HINT = "run python DBCGM/main.py first"
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """The arrays below `<output>/dbcgm`. kind: "condition", float32 (3, H, W), or "motion", (2, H, W)."""
+
+    folder: Path
+
+    def path(self, kind: str, video: Video, position: int) -> Path:
+        """Where the array of a frame lies."""
+        return self.folder / kind / video.name / f"{video.names[position]}.npy"
+
+    def read(self, kind: str, video: Video, position: int, shape: tuple[int, ...]) -> np.ndarray:
+        """The array of a frame; UserError where it is missing or has another shape than the frame."""
+        path = self.path(kind, video, position)
+        array = read_array(path, len(shape), HINT)
+        if array.shape != shape:
+            raise UserError(
+                f"{path}: is {array.shape}, the frame needs {shape}; run python DBCGM/main.py --overwrite"
+            )
+        return array
+
+    def moments(self, video: Video) -> list[int]:
+        """Positions of the video's moments (see `moments`) that have condition and motion."""
+        known = {
+            position
+            for position in range(len(video.frames))
+            if all(self.path(kind, video, position).exists() for kind in ("condition", "motion"))
+        }
+        return moments(known)
+
+    def check_complete(self, videos: list[Video]) -> None:
+        """UserError where stage 2 was stopped half-way: which moments can be drawn must not depend on
+        that."""
+        made = read_json(self.folder / "settings.json")
+        settings = made.get("dbcgm", {}) if isinstance(made, dict) else {}
+        if not isinstance(settings, dict) or settings.get("frames") != "all":
+            return
+        first = 1 if settings.get("trajectory") == "central" else 2
+        for video in videos:
+            for position in range(first, len(video.frames) - first):
+                path = self.path("condition", video, position)
+                if not path.exists():
+                    raise UserError(
+                        f"{path}: missing, stage 2 has not come to its end; run python DBCGM/main.py again"
+                    )

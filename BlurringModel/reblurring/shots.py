@@ -1,0 +1,98 @@
+"""What is blurred: the frames that stage 1 chose, and each single picture that is made of them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from BlurringModel.reblurring.conditions import Conditions
+from BlurringModel.reblurring.crops import Box, merge_overlapping
+from BlurringModel.reblurring.moments import REACH
+from BlurringModel.reblurring.noise import noise_level
+from common.config import BlurringConfig
+from common.images import read_image
+from common.regions_file import Region, by_frame
+from common.videos import Video
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame to reblur: its place in its video, and the boxes wanted (merged where they overlap)."""
+
+    video: Video
+    position: int
+    boxes: tuple[Box, ...]
+
+    @property
+    def name(self) -> str:
+        """The frame's name without ending."""
+        return self.video.names[self.position]
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """One box of one picture to be blurred.
+
+    frame, copy, index: picture number `index` (0 .. 4, the middle one is 2) of the frame's window number `copy`.
+    image: uint8 RGB (H, W, 3), the whole frame.
+    condition: gives float32 (3, H, W), in pixels.
+    noise: deviation that the result is to have, in grey levels.
+    still: `image` with its own noise, where blurring.moved.blend_still asks for it.
+    target: the whole frame that the box was cut from without its noise, where blurring.moved.denoise_target
+    asks for it.
+    """
+
+    frame: Frame
+    copy: int
+    index: int
+    box: Box
+    image: np.ndarray
+    condition: Callable[[], np.ndarray]
+    noise: float
+    still: np.ndarray | None = None
+    target: np.ndarray | None = None
+
+    @property
+    def identity(self) -> tuple[str | int, ...]:
+        """What the shot's random numbers depend on, beside the seed."""
+        own = self.frame.video.name, self.frame.name
+        return own if (self.copy, self.index) == (0, REACH) else (*own, self.copy, self.index)
+
+
+def frames_to_blur(regions: Sequence[Region]) -> list[Frame]:
+    """Each frame once, with all its boxes."""
+    return [
+        Frame(found[0].video, position, tuple(merge_overlapping([region.box for region in found])))
+        for (_, position), found in by_frame(regions).items()
+    ]
+
+
+def own_shots(
+    frame: Frame,
+    original: np.ndarray,
+    boxes: Sequence[Box],
+    conditions: Conditions,
+    config: BlurringConfig,
+) -> list[Shot]:
+    """The frame's boxes with its own condition; with blurring.window all also those of its four neighbours.
+
+    original: uint8 RGB (H, W, 3), the frame. Raises UserError where a condition is missing.
+    """
+    steps = range(-REACH, REACH + 1) if config.window == "all" else (0,)
+    shots = []
+    for step in steps:
+        position = frame.position + step
+        image = original if step == 0 else read_image(frame.video.frames[position])
+        condition = conditions.read("condition", frame.video, position, (3, *original.shape[:2]))
+        given = partial(np.asarray, condition)
+        for box in boxes:
+            noise = measured_noise(config, image, box)
+            shots.append(Shot(frame, 0, REACH + step, box, image, given, noise))
+    return shots
+
+
+def measured_noise(config: BlurringConfig, image: np.ndarray | None, box: Box) -> float:
+    """The noise level inside the box, where blurring.renoise asks for it (`image` is not read
+    otherwise)."""
+    return noise_level(image[box[0] : box[2], box[1] : box[3]]) if config.renoise else 0.0

@@ -1,0 +1,29 @@
+"""Borrowed pictures and a network's results put together. Arrays in, arrays out."""
+
+import numpy as np
+
+from DeblurringModel.aligned.warping import Borrowed, to_bytes
+
+
+def laid_over(frame: np.ndarray, borrowed: Borrowed) -> np.ndarray:
+    """weight x what was borrowed + (1 - weight) x the frame itself: the result without any network, uint8
+    (H, W, 3)."""
+    weight = borrowed.weight[..., None]
+    return to_bytes(weight * borrowed.picture + (1 - weight) * frame)
+
+
+def fuse(frame: np.ndarray, over: np.ndarray, weight: np.ndarray, restored: np.ndarray) -> np.ndarray:
+    """weight x what was borrowed + (1 - weight) x a network's result, uint8 (H, W, 3).
+
+    frame: the blurry frame; over: what was borrowed `laid_over` it; restored: the network's result; all uint8
+    (H, W, 3). weight: uint8 (H, W), 255 where all is borrowed. What the network changes is added to `over`
+    where the frame still shows through, so brightness steps and seams have nowhere to come from. Raises
+    ValueError for pictures of different sizes.
+    """
+    if not frame.shape == over.shape == restored.shape == (*weight.shape, 3):
+        raise ValueError(
+            "expected pictures of one size, got "
+            f"{frame.shape}, {over.shape}, {weight.shape} and {restored.shape}"
+        )
+    through = 1 - weight[..., None].astype(np.float32) / 255
+    return to_bytes(over + through * (restored.astype(np.float32) - frame))

@@ -1,0 +1,126 @@
+"""Stage 4, beside the network: borrow from the video's own sharp moments, fuse with what a network restored.
+
+Reads    <dataset.root>/<video>/Blur/RGB/<frame>.png, and for the fused result a folder of restored videos
+Writes   <output>/deblurring/<model>/aligned/<video>/
+             picture/<frame>.png   what was borrowed, over the blurry frame
+             weight/<frame>.png    grey: 255 where a pixel is borrowed entirely
+             source/<frame>.png    grey: 128 + how many frames later its source is; 0 where nothing is borrowed
+         <output>/deblurring/<model>/fused/<video>/<frame>.png, the network's result where nothing is borrowed
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from common.checkpoints import sha256
+from common.config import as_dict
+from common.errors import UserError
+from common.images import read_image, write_image
+from common.runtime.background import Writer
+from common.stage import Stage
+from common.videos import Video
+from DeblurringModel.aligned import fusion, targets
+from DeblurringModel.aligned.warping import Borrowed
+from DeblurringModel.restoring import Frames
+from DeblurringModel.setup import model_folder, work_name
+
+ALIGNED, FUSED = "aligned", "fused"
+PICTURE, WEIGHT, SOURCE = "picture", "weight", "source"
+THIS_FRAME = 128
+"""What a source picture holds for the frame itself, were it borrowed from."""
+Wanted = Mapping[str, Collection[int]] | None
+"""Video name -> positions of the frames wanted; None: all frames of all videos."""
+
+
+def borrow(stage: Stage, only: Wanted = None) -> Path:
+    """Borrow for the wanted frames of every video; returns the folder. What exists is not made again."""
+    folder = model_folder(stage) / ALIGNED
+    work = work_name(stage, "borrowing")
+    stage.claim(folder, {"aligned": as_dict(stage.config.deblurring.aligned)}, work)
+    for video in stage.videos:
+        wanted = _wanted(video, only)
+        missing = [at for at in _share(stage, wanted) if not (folder / _file(video, WEIGHT, at)).exists()]
+        if not missing:
+            continue
+        with stage.timed(work), Writer(stage.config.runtime.workers) as write:
+            for position, frame, borrowed in stage.progress(
+                _borrowed(stage, video, missing), f"stage 4, borrowing {video.name}", "frame", len(missing)
+            ):
+                write(_write, folder, video, position, frame, borrowed)
+    stage.world.barrier()
+    stage.say(f"stage 4: {ALIGNED} -> {folder}")
+    return folder
+
+
+def _borrowed(
+    stage: Stage, video: Video, positions: Collection[int]
+) -> Iterator[tuple[int, np.ndarray, Borrowed]]:
+    frames = Frames(video)
+    reach, workers = stage.config.deblurring.aligned.reach, stage.config.runtime.workers
+    for position, borrowed in targets.borrow(
+        frames.read, len(video.frames), positions, reach, workers=workers
+    ):
+        yield position, frames.read(position), borrowed
+
+
+def _write(folder: Path, video: Video, position: int, frame: np.ndarray, borrowed: Borrowed) -> None:
+    offset = np.where(borrowed.source < 0, 0, THIS_FRAME + borrowed.source - position)
+    weight = (borrowed.weight * 255 + 0.5).astype(np.uint8)
+    write_image(folder / _file(video, PICTURE, position), fusion.laid_over(frame, borrowed))
+    write_image(folder / _file(video, SOURCE, position), offset.astype(np.uint8))
+    # The weight comes last: where it is, the frame is complete.
+    write_image(folder / _file(video, WEIGHT, position), weight)
+
+
+def fuse(stage: Stage, restored: Mapping[str, Path], only: Wanted = None) -> Path:
+    """Fuse what was borrowed with the restored videos; returns the folder. Frames that exist are not made
+    again.
+
+    restored: video name -> folder with its restored frames, one level below the folder of a variant.
+    """
+    aligned, folder = model_folder(stage) / ALIGNED, model_folder(stage) / FUSED
+    work = work_name(stage, FUSED)
+    made_from = {name: sha256(path.parent / "settings.json") for name, path in restored.items()}
+    stage.claim(folder, {ALIGNED: sha256(aligned / "settings.json"), "restored": made_from}, work)
+    for video in stage.videos:
+        places = [folder / video.name / frame.name for frame in video.frames]
+        missing = [at for at in _share(stage, _wanted(video, only)) if not places[at].exists()]
+        if not missing:
+            continue
+        with stage.timed(work), Writer(stage.config.runtime.workers) as write:
+            for position in stage.progress(missing, f"stage 4, {FUSED} {video.name}", "frame"):
+                path = restored[video.name] / video.frames[position].name
+                # Fewer frames are restored than there are with deblurring.borders drop.
+                if path.exists():
+                    write(write_image, places[position], _fused(video, position, aligned, path))
+    stage.world.barrier()
+    stage.say(f"stage 4: {FUSED} -> {folder}")
+    return folder
+
+
+def _fused(video: Video, position: int, aligned: Path, restored: Path) -> np.ndarray:
+    over, weight = (aligned / _file(video, kind, position) for kind in (PICTURE, WEIGHT))
+    try:
+        return fusion.fuse(
+            read_image(video.frames[position]),
+            read_image(over),
+            read_image(weight)[..., 0],
+            read_image(restored),
+        )
+    except ValueError as error:
+        raise UserError(f"{restored}: {error}; run the stages again with --overwrite") from None
+
+
+def _wanted(video: Video, only: Wanted) -> list[int]:
+    return sorted(range(len(video.frames)) if only is None else only.get(video.name, ()))
+
+
+def _share(stage: Stage, positions: list[int]) -> list[int]:
+    # A run of frames for each process: neighbours in time read the same frames.
+    rank, size = stage.world.rank, stage.world.size
+    return positions[len(positions) * rank // size : len(positions) * (rank + 1) // size]
+
+
+def _file(video: Video, kind: str, position: int) -> Path:
+    return Path(video.name) / kind / f"{video.names[position]}.png"

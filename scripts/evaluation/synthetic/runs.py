@@ -1,0 +1,225 @@
+"""The synthetic benchmark's clips, and every result of the stages on them, each made once."""
+
+import argparse
+import hashlib
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from common.checkpoints import load_checkpoint
+from common.config import Config, as_dict
+from common.config_loader import load_config
+from common.images import read_image
+from common.metrics import psnr
+from common.runtime.files import read_json, write_json
+from common.stage import weights_record
+from common.videos import Video, find_videos
+from scripts.evaluation.runner import FINE_TUNING, INFERENCE, ROOT, assign, call, share
+from scripts.evaluation.synthetic.cells import BEST, CEILING, CLIPS, DATA_SEED, FRAMES, SIZE, TABLES, Cell
+
+INPUT, BASELINE = Cell("input", "blurry input"), Cell("baseline", "before adaptation")
+QUICK_FRAMES, QUICK_STEPS = 8, 50
+
+
+@dataclass(frozen=True)
+class Result:
+    """PSNR in dB of each clip, the mean over its frames; `steps`: how many steps the network was fine-tuned
+    that restored it (empty where it was not)."""
+
+    domain: str
+    cell: str
+    variant: str
+    seed: int
+    clips: dict[str, float]
+    steps: dict[str, int]
+
+    @property
+    def mean(self) -> float:
+        """Mean over the clips."""
+        return float(np.mean(list(self.clips.values())))
+
+
+class Benchmark:
+    """The clips, and every result of the stages on them, each made once."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options, self.output = options, options.output.resolve()
+        self.frames = QUICK_FRAMES if options.quick else FRAMES
+        self.first_seed = load_config(Config, options.config, options.overrides).runtime.seed
+        self._done: set[tuple[str, ...]] = set()
+
+    def rows(self, table: int) -> list[Cell]:
+        """The rows of a table that are asked for."""
+        wanted = self.options.cells
+        return [cell for cell in TABLES[table] if not wanted or cell.name in wanted]
+
+    def seeds(self, table: int) -> range:
+        """The seeds of a table's results: Tables 3 and 4 have one."""
+        return range(self.first_seed, self.first_seed + (self.options.seeds if table in (1, 2) else 1))
+
+    def config(
+        self, domain: str, cell: Cell, seed: int, output: Path | None = None
+    ) -> tuple[Config, list[str]]:
+        """The resolved configuration of a result and the overrides that give it."""
+        overrides = [
+            *self.options.overrides,
+            assign("dataset.root", self.output / "data" / domain),
+            f"runtime.seed={seed}",
+            *cell.overrides(),
+        ]
+        if output is not None:
+            overrides.append(assign("output", output))
+        return load_config(Config, self.options.config, overrides), overrides
+
+    def render(self, domain: str) -> None:
+        """The domain's clips, unless they are there."""
+        call(
+            [
+                sys.executable,
+                str(ROOT / "scripts" / "make_synthetic_dataset.py"),
+                "--preset",
+                f"target_{domain}",
+                "--clips",
+                str(CLIPS),
+                "--frames",
+                str(self.frames),
+                "--size",
+                *map(str, SIZE),
+                "--seed",
+                str(DATA_SEED),
+                "--content",
+                str(ROOT / "assets" / "footage" / "benchmark"),
+                "--out",
+                str(self.output / "data" / domain),
+            ]
+        )
+
+    def measured(self, domain: str, cell: Cell, seed: int) -> Result:
+        """A result's figures, from the file of the domain's results where they were measured with the same
+        settings and weights."""
+        variant = cell.name if cell in (INPUT, BASELINE) else cell.variant
+        key = f"{domain} {cell.name} {variant} {seed}"
+        identity = self._identity(domain, cell, seed)
+        # A file for each domain, so that runs of different domains can be put together.
+        kept = self.output / "results" / f"{domain}.json"
+        known = read_json(kept) if kept.exists() else {}
+        if known.get(key, {}).get("identity") != identity:
+            folder = self._run(domain, cell, seed)
+            known[key] = {
+                "identity": identity,
+                "clips": self._clips(folder, domain, variant),
+                "steps": self._steps(folder, domain, cell, seed) if cell not in (INPUT, BASELINE) else {},
+            }
+            write_json(kept, known)
+        return Result(domain, cell.name, variant, seed, known[key]["clips"], known[key]["steps"])
+
+    def _identity(self, domain: str, cell: Cell, seed: int) -> str:
+        config, _ = self.config(domain, cell, seed)
+        parts = as_dict(config)
+        parts.pop("output"), parts["dataset"].pop("root"), parts["runtime"].pop("workers")
+        for section in ("rsdm", "dbcgm", "blurring", "deblurring"):
+            parts[section]["weights"] = weights_record(getattr(config, section).weights)
+        # What only later stages read does not make an earlier result another one; true pairs need no
+        # blurring.
+        read = {
+            INPUT: ("dataset",),
+            BASELINE: ("dataset", "deblurring"),
+            CEILING: ("dataset", "rsdm", "deblurring", "runtime"),
+        }.get(cell, tuple(parts))
+        return _digest({name: parts[name] for name in read} | {"frames": self.frames})
+
+    def _run(self, domain: str, cell: Cell, seed: int) -> Path | None:
+        """Run the stages that a result needs; the folder of its pictures, None for the blurry frames
+        themselves."""
+        if cell is INPUT:
+            return None
+        runs = self.output / "runs" / domain
+        if cell is BASELINE:
+            folder = runs / "baseline"
+            self._stage(INFERENCE, domain, cell, seed, folder, "--variant", "baseline")
+            return folder
+        made = self._pairs(domain, cell, seed)
+        folder = runs / f"{cell.name}_{seed}"
+        self._linked(folder, made)
+        self._stage(FINE_TUNING, domain, cell, seed, folder)
+        self._stage(INFERENCE, domain, cell, seed, folder, "--variant", "adapted")
+        return folder
+
+    def _pairs(self, domain: str, cell: Cell, seed: int) -> list[Path]:
+        """The results of stages 1 to 3, shared by all cells with the same settings for them."""
+        parts = as_dict(self.config(domain, cell, seed)[0])
+        made: list[Path] = []
+        for script, result in (
+            ("RSDM/main.py", "rsdm"),
+            ("DBCGM/main.py", "dbcgm"),
+            ("BlurringModel/main.py", "blurring"),
+        ):
+            read = {name: parts[name] for name in ("rsdm", "dbcgm", "blurring")[: len(made) + 1]}
+            folder = self.output / "runs" / domain / f"{result}_{_digest(read | {'seed': seed})[:12]}"
+            self._linked(folder, made)
+            self._stage(script, domain, cell, seed, folder)
+            made.append(folder / result)
+        return made
+
+    @staticmethod
+    def _linked(folder: Path, made: list[Path]) -> None:
+        for result in made:
+            share(result, folder / result.name)
+
+    def _stage(self, script: str, domain: str, cell: Cell, seed: int, folder: Path, *more: str) -> None:
+        """Run a stage, once for all cells that share its folder."""
+        work = (script, str(folder), *more)
+        if work in self._done:
+            return
+        self._done.add(work)
+        print(f"== {domain}, {cell.label}, seed {seed}: {script}", flush=True)
+        _, overrides = self.config(domain, cell, seed, folder)
+        call(
+            [
+                sys.executable,
+                str(ROOT / script),
+                "--config",
+                str(self.options.config),
+                "--set",
+                *overrides,
+                *more,
+            ]
+        )
+
+    def _clips(self, folder: Path | None, domain: str, variant: str) -> dict[str, float]:
+        values = {}
+        for video in find_videos(self.output / "data" / domain):
+            restored = video.frames
+            if folder is not None:
+                pictures = next(folder.glob(f"deblurring/*/{variant}")) / video.name
+                restored = tuple(pictures / frame.name for frame in video.frames)
+            values[video.name] = _clip_psnr(video, restored)
+        return values
+
+    def _steps(self, folder: Path, domain: str, cell: Cell, seed: int) -> dict[str, int]:
+        config = self.config(domain, cell, seed)[0].deblurring
+        name = "best.pth" if cell.variant == BEST or config.select == "best_pairs" else "last.pth"
+        weights = next(folder.glob("deblurring/*/weights"))
+        places = {
+            video.name: weights / video.name if config.scope == "video" else weights
+            for video in find_videos(self.output / "data" / domain)
+        }
+        return {
+            clip: load_checkpoint(place / name)["step"] if (place / name).exists() else 0
+            for clip, place in places.items()
+        }
+
+
+def _clip_psnr(video: Video, restored: tuple[Path, ...]) -> float:
+    return float(
+        np.mean(
+            [psnr(read_image(picture), read_image(truth)) for picture, truth in zip(restored, video.sharp)]
+        )
+    )
+
+
+def _digest(values: dict) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
