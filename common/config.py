@@ -1,4 +1,4 @@
-"""Every key of the configuration with its default and its range, and the rules between keys.
+"""Every key of the configuration with its default and its range (rules between keys: common/config_rules.py).
 
 Dataclasses, one a section, that `common.config_loader` fills. configs/default.yaml and
 configs/train/default.yaml explain each key.
@@ -118,7 +118,7 @@ class DeblurringConfig:
     epochs: int = key(10, low=1)
     min_steps: int = key(0, low=0)
     batch_size: int = key(8, low=1)
-    crop_size: int = key(256, low=16)
+    crop_size: int = key(256, low=8)
     pairs: str = key("reblurred", choices=("reblurred", "ground_truth"))
     rehearsal: int = key(0, low=0, high=1000)
     fusion: str = key("none", choices=("none", "aligned"))
@@ -254,26 +254,3 @@ def require(value: Any, name: str, hint: str) -> Any:
     if value is None:
         raise UserError(f"{name} is not set: {hint} (in the config file, or --set {name}=...)")
     return value
-
-
-def check_rules(config: Any) -> None:
-    """UserError for settings that are possible each, but not together."""
-    if not isinstance(config, Config):
-        return
-    blurring, dbcgm = config.blurring, config.dbcgm
-    if blurring.window != "moved":
-        for name, value in as_dict(blurring.moved).items():
-            if value != getattr(MovedConfig(), name):
-                raise UserError(
-                    f"blurring.moved.{name}: {_word(value)} needs blurring.window moved, "
-                    f"found {blurring.window}"
-                )
-    if blurring.moved.denoise_target and not blurring.renoise:
-        raise UserError("blurring.moved.denoise_target: true needs blurring.renoise true, found false")
-    if dbcgm.magnitude == "shutter" and dbcgm.adapt_magnitude:
-        raise UserError("dbcgm.magnitude: shutter needs dbcgm.adapt_magnitude false, found true")
-
-
-def _word(value: Any) -> str:
-    """A value as it stands in a YAML file."""
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 
 import yaml
 
-from common.config import StageConfig, check_rules
+from common.config import StageConfig
+from common.config_rules import check_rules
 from common.errors import UserError
 
 Schema = TypeVar("Schema")

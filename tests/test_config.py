@@ -61,7 +61,7 @@ def test_default_file_lists_every_key_with_its_default(schema, path):
 def test_every_key_of_the_default_file_is_explained(schema, path):
     lines = path.read_text().splitlines()
     # Lines that end a key without a value are sections; those within one say what it is for.
-    keys = [line for line in lines if line and not re.match(r"#|\w+:$|\s+\w+: +#", line)]
+    keys = [line for line in lines if line and not re.match(r"#|\s*\w+:( +#.*)?$", line)]
     assert len(keys) == len(_leaves(as_dict(schema())))
     assert [line for line in keys if not re.fullmatch(r"\s*\w+: .*\S  +# \S.{5,}", line)] == []
 
@@ -137,12 +137,12 @@ def test_any_networks_go_with_any_method(tmp_path, networks, method):
 
 
 def test_of_several_bases_later_ones_win(tmp_path):
-    _write(tmp_path / "a.yaml", "rsdm: {ratio: 0.1, min_size: 64, border: 5}\noutput: a")
+    _write(tmp_path / "a.yaml", "rsdm: {ratio: 0.1, min_size: 640, border: 5}\noutput: a")
     _write(tmp_path / "sub" / "b.yaml", "base: c.yaml\nrsdm: {ratio: 0.3}\noutput: b")
-    _write(tmp_path / "sub" / "c.yaml", "rsdm: {ratio: 0.4, min_size: 32}")
+    _write(tmp_path / "sub" / "c.yaml", "rsdm: {ratio: 0.4, min_size: 320}")
     path = _write(tmp_path / "own.yaml", "base: [a.yaml, sub/b.yaml]\nruntime: {seed: 1}")
     config = load_config(Config, path)
-    assert (config.rsdm.ratio, config.rsdm.min_size, config.rsdm.border) == (0.3, 32, 5)
+    assert (config.rsdm.ratio, config.rsdm.min_size, config.rsdm.border) == (0.3, 320, 5)
     assert config.output == tmp_path / "sub" / "b"
     assert load_config(Config, _write(tmp_path / "none.yaml", "base: []")) == Config()
 
@@ -167,14 +167,14 @@ def test_a_preset_with_a_base_is_no_override(tmp_path):
 def test_inheritance_overrides_single_keys(tmp_path):
     _write(
         tmp_path / "a.yaml",
-        "rsdm: {ratio: 0.5, min_size: 64}\ndeblurring: {architecture: {n_blocks: 3, n: 1}}",
+        "rsdm: {ratio: 0.5, min_size: 640}\ndeblurring: {architecture: {n_blocks: 3, n: 1}}",
     )
     _write(
         tmp_path / "b.yaml",
-        "base: a.yaml\nrsdm:\n  min_size: 32\nblurring:\ndeblurring: {architecture: {n: 2}}",
+        "base: a.yaml\nrsdm:\n  min_size: 320\nblurring:\ndeblurring: {architecture: {n: 2}}",
     )
     config = load_config(Config, _write(tmp_path / "c.yaml", "base: b.yaml\nruntime: {seed: 1}"))
-    assert (config.rsdm.ratio, config.rsdm.min_size, config.runtime.seed) == (0.5, 32, 1)
+    assert (config.rsdm.ratio, config.rsdm.min_size, config.runtime.seed) == (0.5, 320, 1)
     assert config.deblurring.architecture == {"n_blocks": 3, "n": 2}
     assert config.blurring == Config().blurring
     assert config.dbcgm == Config().dbcgm
@@ -365,7 +365,9 @@ def test_true_or_false(tmp_path):
 
 
 def test_limits_are_allowed(empty):
-    config = load_config(Config, empty, ["rsdm.ratio=1", "rsdm.min_size=8", "runtime.seed=0"])
+    config = load_config(
+        Config, empty, ["rsdm.ratio=1", "rsdm.min_size=8", "deblurring.crop_size=8", "runtime.seed=0"]
+    )
     assert (config.rsdm.ratio, config.rsdm.min_size, config.runtime.seed) == (1.0, 8, 0)
 
 
@@ -460,9 +462,60 @@ def test_as_dict_can_be_read_back(tmp_path):
             ["dbcgm.magnitude=shutter"],
             "dbcgm.magnitude: shutter needs dbcgm.adapt_magnitude false, found true",
         ),
+        (["blurring.window=moved"], "blurring.window: moved needs dbcgm.frames all, found selected"),
+        (
+            ["blurring.window=moved", "dbcgm.frames=all"],
+            "blurring.window: moved needs dbcgm.motion true, found false",
+        ),
+        (
+            ["blurring.window=moved", "dbcgm.frames=all", "dbcgm.motion=true"],
+            "blurring.window: moved needs dbcgm.adapt_magnitude false, found true",
+        ),
+        (["blurring.window=all"], "blurring.window: all needs dbcgm.frames all, found selected"),
+        (
+            ["blurring.window=all", "dbcgm.frames=all", "rsdm.border=2"],
+            "blurring.window: all needs rsdm.border of at least 3 with dbcgm.trajectory central, found 2",
+        ),
+        (
+            ["blurring.window=all", "dbcgm.frames=all", "dbcgm.trajectory=five_frame"],
+            "blurring.window: all needs rsdm.border of at least 4 with dbcgm.trajectory five_frame, found 3",
+        ),
+        (
+            ["blurring.eta=0.5", "blurring.sampler=ddpm"],
+            "blurring.eta: 0.5 needs blurring.sampler ddim, found ddpm",
+        ),
+        (
+            ["dbcgm.flow=dis", "dbcgm.weights=/raft.pth"],
+            "dbcgm.weights: dis takes no weights, got /raft.pth; remove the key or choose dbcgm.flow: raft_large",
+        ),
+        (
+            ["deblurring.crop_size=288"],
+            "deblurring.crop_size: 288 is larger than the smallest region (rsdm.min_size 256); lower it, or raise "
+            "rsdm.min_size",
+        ),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(overrides, message):
     with pytest.raises(UserError) as caught:
         load_config(Config, CONFIGS / "default.yaml", overrides)
     assert str(caught.value) == message
+
+
+def test_rules_that_are_kept_are_kept(empty):
+    """At the limit of each rule."""
+    window = ["blurring.window=all", "dbcgm.frames=all"]
+    for overrides in (
+        [*window, "rsdm.border=3"],
+        [*window, "rsdm.border=4", "dbcgm.trajectory=five_frame"],
+        ["rsdm.border=2", "dbcgm.trajectory=five_frame"],
+        ["deblurring.crop_size=64", "rsdm.min_size=64"],
+        ["blurring.eta=0.5"],
+    ):
+        load_config(Config, empty, overrides)
+
+
+def test_more_sampling_steps_than_the_schedule_has(empty):
+    overrides = ["diffusion.num_timesteps=20", "diffusion.sampling_steps=11"]
+    assert _refused(empty, *overrides, schema=TrainConfig) == (
+        "diffusion.sampling_steps: expected at most half of num_timesteps (10), found 11"
+    )

@@ -446,8 +446,13 @@ MISTAKES = {
         FINE_TUNING,
         "deblurring.crop_size=64",
         "deblurring.crop_size: 64",
-        "larger than a region of a/",
+        "larger than the smallest region (rsdm.min_size 32)",
         "lower it",
+    ),
+    "crop larger than a region that is there": Mistake(
+        FINE_TUNING,
+        ("deblurring.crop_size: 64", "larger than a region of a/", "lower it"),
+        ("--set", "deblurring.crop_size=64", "rsdm.min_size=64"),
         arrange=remove("out/deblurring/ESTRNN/weights"),
     ),
     "crop that the network cannot take": setting(

@@ -113,7 +113,9 @@ def test_noise_is_removed_and_content_kept():
 def made(tmp_path_factory):
     """One folder in which stages 1 and 2 have run with everything that the windows need."""
     folder = tmp_path_factory.mktemp("windows")
-    config = tiny.make(folder, rsdm={"border": 3}, dbcgm={"frames": "all", "motion": True})
+    config = tiny.make(
+        folder, rsdm={"border": 3}, dbcgm={"frames": "all", "motion": True, "adapt_magnitude": False}
+    )
     for stage in ("RSDM", "DBCGM"):
         tiny.run(stage, config)
     return folder
@@ -127,7 +129,7 @@ def test_whole_windows_are_written_and_learned_from(made, window, copies, moved_
         made,
         f"{window}.yaml",
         rsdm={"border": 3},
-        dbcgm={"frames": "all", "motion": True},
+        dbcgm={"frames": "all", "motion": True, "adapt_magnitude": False},
         blurring={"window": window, "renoise": True, "moved": moved_keys},
     )
     for stage in ("BlurringModel", "DeblurringModel"):
@@ -148,7 +150,7 @@ def test_a_clean_target_is_the_patch_without_noise(tmp_path):
     config = tiny.make(
         tmp_path,
         rsdm={"border": 3},
-        dbcgm={"frames": "all", "motion": True},
+        dbcgm={"frames": "all", "motion": True, "adapt_magnitude": False},
         blurring={"window": "moved", "renoise": True, "moved": {"denoise_target": True}},
     )
     rng = np.random.default_rng(0)
@@ -174,22 +176,23 @@ def test_a_clean_target_is_the_patch_without_noise(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "sections, message",
+    "made_with, window, message",
     [
-        (
-            {"dbcgm": {"frames": "selected"}, "blurring": {"window": "all"}},
-            "blurring.window: all needs the condition",
-        ),
-        (
-            {"dbcgm": {"frames": "all"}, "blurring": {"window": "moved"}},
-            "blurring.window: moved needs five successive",
-        ),
+        ({"frames": "selected"}, "all", "blurring.window: all needs the condition"),
+        ({"frames": "all", "motion": False}, "moved", "blurring.window: moved needs five successive"),
     ],
 )
-def test_what_stage_2_has_not_made_is_named(tmp_path, sections, message):
-    config = tiny.make(tmp_path, **sections)
+def test_what_stage_2_has_not_made_is_named(tmp_path, made_with, window, message):
+    """What the configuration asks for now is not what stage 2 was run with."""
+    config = tiny.make(tmp_path, dbcgm=made_with)
     for stage in ("RSDM", "DBCGM"):
         tiny.run(stage, config)
+    config = tiny.write_config(
+        tmp_path,
+        rsdm={"border": 3},
+        dbcgm={"frames": "all", "motion": True, "adapt_magnitude": False},
+        blurring={"window": window},
+    )
     with pytest.raises(UserError) as caught:
         tiny.run("BlurringModel", config)
     assert str(caught.value).startswith(message) and "\n" not in str(caught.value)

@@ -45,11 +45,6 @@ def main() -> None:
     unknown = [token for token in recipe.strategy if token not in TOKENS]
     if unknown:
         raise UserError(f"diffusion.strategy: expected some of {', '.join(TOKENS)}, found {unknown[0]!r}")
-    if recipe.sampling_steps > recipe.num_timesteps // 2:
-        raise UserError(
-            f"diffusion.sampling_steps: expected at most half of num_timesteps "
-            f"({recipe.num_timesteps // 2}), found {recipe.sampling_steps}"
-        )
     if recipe.sampling_steps == 1 and recipe.prediction == "noise":
         raise UserError(f"diffusion.sampling_steps: {ONE_STEP}")
     betas = linear_betas(recipe.num_timesteps, recipe.beta_1, recipe.beta_T)
