@@ -29,14 +29,14 @@ def borrowed(results: Results, video: Video, shown: dict[int, str], budget: Budg
     if not parts:
         return ""
     bar = source_colours(np.linspace(-reach, reach, 256)[None].repeat(14, 0), np.ones((14, 256)), reach)
+    shown_bar = image(pictures.data_uri(bar, "png"), bar.shape, "colours of the sources")
     scale = (
-        f'<div class="scale">{image(pictures.data_uri(bar, "png"), bar.shape, "colours of the sources")}'
-        f"<div><span>{reach} frames before</span><span>this frame</span><span>{reach} frames after</span>"
-        "</div></div>"
+        f'<div class="scale">{shown_bar}<div><span>{reach} frames before</span><span>this frame</span>'
+        f"<span>{reach} frames after</span></div></div>"
     )
     return (
-        f'<h3>Borrowed from</h3><div class="grid">{"".join(parts)}</div>{scale}<p class="hint">The colour says '
-        "how many frames earlier or later the sharp picture of this place was taken that is laid over the "
+        f'<h3>Borrowed from</h3><div class="grid">{"".join(parts)}</div>{scale}<p class="hint">The colour '
+        "says how many frames earlier or later the sharp picture of this place was taken that is laid over the "
         "blurry one; the darker, the less of it. Black: nothing is borrowed.</p>"
     )
 
