@@ -4,7 +4,7 @@ Reads    <dataset.root>/<video>/Blur/RGB/<frame>.png, and for the fused result a
 Writes   <output>/deblurring/<model>/aligned/<video>/
              picture/<frame>.png   what was borrowed, over the blurry frame
              weight/<frame>.png    grey: 255 where a pixel is borrowed entirely
-             source/<frame>.png    grey: 128 + how many frames later its source is; 0 where nothing is borrowed
+             source/<frame>.png    grey: 128 + how many frames later its source is; 0: nothing borrowed
          <output>/deblurring/<model>/fused/<video>/<frame>.png, the network's result where nothing is borrowed
 """
 

@@ -18,7 +18,7 @@ from common.runtime.times import read_times
 from common.videos import Video, find_videos, in_order
 
 STAGES = {"rsdm": "stage 1, RSDM", "dbcgm": "stage 2, DBCGM", "blurring": "stage 3, ID-Blau"}
-VARIANTS = ("baseline", "adapted", "adapted_best_gt")
+VARIANTS = ("baseline", "adapted", "adapted_best_gt", "aligned", "fused")
 CLIP = "clip.json"
 
 
