@@ -11,7 +11,7 @@ import numpy as np
 from common.errors import UserError
 from scripts.video import damage
 from scripts.video.colour import Colour
-from scripts.video.media import NOT_A_VIDEO, opened, picture_stream
+from scripts.video.media import NOT_A_VIDEO, opened, picture_stream, refuse_without_memory
 from scripts.video.orientation import swaps_sides
 from scripts.video.pictures import Pictures
 from scripts.video.scan import Scan, scan
@@ -155,7 +155,8 @@ class _Decoder:
                 packet = next(packets)
             except StopIteration:
                 return
-            except (av.FFmpegError, OSError):
+            except (av.FFmpegError, OSError) as error:
+                refuse_without_memory(error)
                 self.errors += 1
                 return
             if packet.size and not started:
@@ -169,7 +170,8 @@ class _Decoder:
                 packet.pts = packet.dts = self._found.retimed[packet.pos]
             try:
                 decoded = packet.decode()
-            except av.FFmpegError:
+            except av.FFmpegError as error:
+                refuse_without_memory(error)
                 self.errors += 1
                 continue
             for frame in decoded:
