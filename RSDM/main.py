@@ -16,9 +16,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.runtime import interrupts
+from common.runtime import environment, interrupts
 
 if __name__ == "__main__":
+    environment.require()
     interrupts.end_at_once()
 
 import numpy as np
@@ -65,7 +66,7 @@ def find_sharp_regions(stage: Stage) -> None:
         folder,
         {
             "rsdm": section_settings(config),
-            "dataset": dataset_record(stage),
+            "dataset": stage.inputs(),
             "precision": stage.precision,
             "seed": stage.config.runtime.seed,
         },
@@ -85,11 +86,6 @@ def find_sharp_regions(stage: Stage) -> None:
         if stage.world.main:
             write_result(stage, folder, {row["video"]: row for row in results})
     stage.world.barrier()
-
-
-def dataset_record(stage: Stage) -> dict:
-    """What identifies the input: the videos and their frame names."""
-    return {video.name: [video.names[0], video.names[-1], len(video.frames)] for video in stage.videos}
 
 
 def estimate_magnitudes(stage: Stage, folder: Path) -> None:

@@ -125,7 +125,7 @@ def test_no_file_is_missing_and_none_is_left_over(finished: tuple[Path, str]) ->
     expected |= {
         f"deblurring/ESTRNN/{name}" for name in ("weights/last.pth", "weights/log.csv", "metrics.json")
     }
-    expected |= {"times.json", "report.html"}
+    expected |= {"times.json", "report.html", "inputs.json"}
     for folder in (
         "rsdm",
         "dbcgm",
