@@ -16,9 +16,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.runtime import interrupts
+from common.runtime import environment, interrupts
 
 if __name__ == "__main__":
+    environment.require()
     interrupts.end_at_once()
 
 from common.checkpoints import sha256
@@ -94,7 +95,12 @@ def infer(stage: Stage, variant: str, only: Mapping[str, Collection[int]] | None
     settings = section_settings(config, without=("weights", *TRAINING_KEYS))
     stage.claim(
         folder,
-        {"deblurring": settings, "weights": weights, "precision": stage.precision},
+        {
+            "deblurring": settings,
+            "weights": weights,
+            "precision": stage.precision,
+            "dataset": stage.inputs(),
+        },
         work_name(stage, variant),
     )
     for video in stage.videos:

@@ -131,7 +131,7 @@ def test_no_file_is_missing_and_none_is_left_over(finished: tuple[Path, str]) ->
     expected |= {
         f"deblurring/ESTRNN/{name}" for name in ("weights/last.pth", "weights/log.csv", "metrics.json")
     }
-    expected |= {"times.json", "report.html"}
+    expected |= {"times.json", "report.html", "inputs.json"}
     for folder in (
         "rsdm",
         "dbcgm",
@@ -158,8 +158,8 @@ def test_magnitudes_masks_and_regions(finished: tuple[Path, str]) -> None:
     for region in content["sharp_regions"]:
         r0, c0, r1, c1 = region["bbox"]
         assert 0 <= r0 and r0 + 32 <= r1 <= height and 0 <= c0 and c0 + 32 <= c1 <= width
-        # Readable for the authors' code, which finds video and frame in the path.
-        assert region["path"] == f"out/test/{region['video']}/ori/{region['frame']}.png"
+        # Readable for the authors' code, which finds data set, video and frame in the path.
+        assert region["path"].split("/") == ["data", "test", region["video"], "ori", f"{region['frame']}.png"]
         assert NAMES.index(region["frame"]) in range(2, tiny.FRAMES - 2)
 
 

@@ -189,7 +189,7 @@ def test_what_is_no_checkpoint_is_named(tmp_path):
     for name, words in (
         ("zip", "a ZIP archive with net.pth; unpack it"),
         ("tar", "a real tar archive with net.pth; unpack it"),
-        ("tgz", "a real tar archive with net.pth; unpack it"),
+        ("tgz", "a gzip archive; unpack it"),
         ("html", "a web page, not the file it links to"),
         ("lfs", "a Git LFS pointer; fetch the file itself with git lfs pull"),
     ):
