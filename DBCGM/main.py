@@ -15,9 +15,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.runtime import interrupts
+from common.runtime import environment, interrupts
 
 if __name__ == "__main__":
+    environment.require()
     interrupts.end_at_once()
 
 from contextlib import nullcontext
@@ -66,7 +67,15 @@ def make_conditions(stage: Stage) -> None:
     rounded = {"precision": "TF32"} if "TF32" in stage.precision else {}
     stage.claim(
         folder,
-        {"dbcgm": section_settings(config), "sharp_regions": sha256(regions_path)} | drawn | rounded,
+        {
+            "dbcgm": section_settings(config),
+            "sharp_regions": sha256(regions_path),
+            # Of the magnitude maps, which the boxes alone do not identify.
+            "rsdm": sha256(maps) if (maps := regions_path.with_name("settings.json")).exists() else None,
+            "dataset": stage.inputs(),
+        }
+        | drawn
+        | rounded,
         WORK,
     )
     # The outermost frames have no flow on one side, and with five frames the second ones neither.

@@ -4,7 +4,7 @@ Reads    <dataset.root>/<video>/Blur/RGB/<frame>.png, and for the fused result a
 Writes   <output>/deblurring/<model>/aligned/<video>/
              picture/<frame>.png   what was borrowed, over the blurry frame
              weight/<frame>.png    grey: 255 where a pixel is borrowed entirely
-             source/<frame>.png    grey: 128 + how many frames later its source is; 0 where nothing is borrowed
+             source/<frame>.png    grey: 128 + how many frames later its source is; 0: nothing borrowed
          <output>/deblurring/<model>/fused/<video>/<frame>.png, the network's result where nothing is borrowed
 """
 
@@ -84,13 +84,13 @@ def fuse(stage: Stage, restored: Mapping[str, Path], only: Wanted = None) -> Pat
     made_from = {name: sha256(path.parent / "settings.json") for name, path in restored.items()}
     stage.claim(folder, {ALIGNED: sha256(aligned / "settings.json"), "restored": made_from}, work)
     for video in stage.videos:
-        places = [folder / video.name / frame.name for frame in video.frames]
+        places = [video.restored(folder, position) for position in range(len(video.frames))]
         missing = [at for at in _share(stage, _wanted(video, only)) if not places[at].exists()]
         if not missing:
             continue
         with stage.timed(work), Writer(stage.config.runtime.workers) as write:
             for position in stage.progress(missing, f"stage 4, {FUSED} {video.name}", "frame"):
-                path = restored[video.name] / video.frames[position].name
+                path = restored[video.name] / f"{video.names[position]}.png"
                 # Fewer frames are restored than there are with deblurring.borders drop.
                 if path.exists():
                     write(write_image, places[position], _fused(video, position, aligned, path))

@@ -16,9 +16,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.runtime import interrupts
+from common.runtime import environment, interrupts
 
 if __name__ == "__main__":
+    environment.require()
     interrupts.end_at_once()
 
 from common.checkpoints import sha256
@@ -97,7 +98,12 @@ def infer(stage: Stage, variant: str, only: Mapping[str, Collection[int]] | None
     settings = section_settings(config, without=("weights", *TRAINING_KEYS))
     stage.claim(
         folder,
-        {"deblurring": settings, "weights": weights, "precision": stage.precision},
+        {
+            "deblurring": settings,
+            "weights": weights,
+            "precision": stage.precision,
+            "dataset": stage.inputs(),
+        },
         work_name(stage, variant),
     )
     for video in stage.videos:
@@ -119,7 +125,7 @@ def restore(
         clip
         for clip in _block(clips, stage.world.rank, stage.world.size)
         if any(
-            position in wanted and not (folder / video.frames[position].name).exists()
+            position in wanted and not (folder / f"{video.names[position]}.png").exists()
             for _, position in clip.outputs
         )
     ]
@@ -130,7 +136,7 @@ def restore(
         bar = stage.progress(missing, f"stage 4, {variant} {video.name}", "clip")
         for position, picture in restored_frames(network, facts, video, bar, stage):
             if position in wanted:
-                write_image(folder / video.frames[position].name, picture)
+                write_image(folder / f"{video.names[position]}.png", picture)
 
 
 def _block(clips: list[Clip], rank: int, size: int) -> list[Clip]:

@@ -23,7 +23,7 @@ ROWS = {
 }
 
 
-def measure(stage: Stage, folders: dict[str, Path | None], path: Path, made_from: list[str]) -> dict | None:
+def measure(stage: Stage, folders: dict[str, Path | None], path: Path, made_from: list) -> dict | None:
     """Mean PSNR and SSIM per video of each kind of picture, written to `path`; None where no video has ground
     truth (or frames large enough for SSIM).
 
@@ -89,7 +89,7 @@ def unsound(stage: Stage, folder: Path) -> dict[str, list[str]]:
     `DeblurringModel.health`."""
     found = []
     for video in stage.progress(stage.world.share(stage.videos), "stage 4, checking results", "video"):
-        frames = [(frame, folder / video.name / frame.name) for frame in video.frames]
+        frames = [(frame, video.restored(folder, position)) for position, frame in enumerate(video.frames)]
         pairs = [pair for pair in frames if pair[1].exists()]
         problems = health((read_image(blurry), read_image(restored)) for blurry, restored in pairs).problems()
         found.append((video.name, problems))
@@ -107,8 +107,9 @@ def restored_positions(stage: Stage, video: Video, folders: dict[str, Path | Non
 
 def result_file(folder: Path, video: Video, position: int) -> Path:
     """A frame of the result in `folder`; what was borrowed lies beside its weight, one folder deeper."""
-    inside = Path(video.name) / PICTURE if folder.name == ALIGNED else Path(video.name)
-    return folder / inside / video.frames[position].name
+    if folder.name == ALIGNED:
+        return folder / video.name / PICTURE / f"{video.names[position]}.png"
+    return video.restored(folder, position)
 
 
 def _collect(rows: list[tuple[str, str, str, float, float]], kinds: list[str]) -> dict:

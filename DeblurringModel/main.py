@@ -15,9 +15,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.runtime import interrupts
+from common.runtime import environment, interrupts
 
 if __name__ == "__main__":
+    environment.require()
     interrupts.end_at_once()
 
 from common.checkpoints import sha256
@@ -58,6 +59,7 @@ def main() -> None:
     # Figures belong to the pictures they were measured on: made again with other settings, they are measured
     # anew.
     made_from = [sha256(folder / "settings.json") for folder in results.values()]
+    made_from.append(stage.inputs(sharp=True))
     figures = measure(stage, {"input": None} | results, path, made_from)
     if figures is None:
         stage.say("no ground truth (dataset.sharp), so no table; compare the pictures:")

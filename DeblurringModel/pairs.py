@@ -92,7 +92,7 @@ def rehearsal_pairs(regions: list[Region], restored: Path, count: int) -> list[P
     pairs = []
     for region in regions:
         video, position = region.video, region.position
-        target = restored / video.name / video.frames[position].name
+        target = video.restored(restored, position)
         pairs += count * [Pair(_around(video, position), target, region.box, f"{video.name}/{region.frame}")]
     return pairs
 

@@ -17,9 +17,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.runtime import interrupts
+from common.runtime import environment, interrupts
 
 if __name__ == "__main__":
+    environment.require()
     interrupts.end_at_once()
 
 import numpy as np
@@ -65,7 +66,7 @@ def find_sharp_regions(stage: Stage) -> None:
         folder,
         {
             "rsdm": section_settings(config),
-            "dataset": dataset_record(stage),
+            "dataset": stage.inputs(),
             "precision": stage.precision,
             "seed": stage.config.runtime.seed,
         },
@@ -85,11 +86,6 @@ def find_sharp_regions(stage: Stage) -> None:
         if stage.world.main:
             write_result(stage, folder, {row["video"]: row for row in results})
     stage.world.barrier()
-
-
-def dataset_record(stage: Stage) -> dict:
-    """What identifies the input: the videos and their frame names."""
-    return {video.name: [video.names[0], video.names[-1], len(video.frames)] for video in stage.videos}
 
 
 def estimate_magnitudes(stage: Stage, folder: Path) -> None:
@@ -172,8 +168,6 @@ def choose_regions(stage: Stage, folder: Path, video: Video) -> dict:
             target,
             config.min_size,
             config.initial_threshold,
-            # The released tolerance of 3 would take a third of a small target, or none.
-            tolerance=max(1, min(3, target // 2)),
             seed=seed,
         )
         regions, threshold, found = chosen.regions, chosen.threshold, chosen.found
@@ -216,6 +210,7 @@ def write_masks(folder: Path, video: Video, scores: list[np.ndarray], threshold:
 def write_result(stage: Stage, folder: Path, results: dict[str, dict]) -> None:
     """Write sharp_regions.json, say what was found, and which videos are left out."""
     regions, videos, smallest = [], {}, stage.config.rsdm.min_size
+    dataset = stage.config.dataset.root.resolve().name
     why = "fits" if stage.config.rsdm.patches == "random" else "is sharp at any threshold"
     for video in stage.videos:
         row = results[video.name]
@@ -229,7 +224,8 @@ def write_result(stage: Stage, folder: Path, results: dict[str, dict]) -> None:
         for frame, box in row["boxes"]:
             regions.append(
                 {
-                    "path": f"{stage.output.name}/test/{video.name}/ori/{frame}.png",
+                    # The released stage 4 takes the names of data set and video from it.
+                    "path": f"{dataset}/test/{video.name}/ori/{frame}.png",
                     "bbox": [int(side) for side in box],
                     "video": video.name,
                     "frame": frame,

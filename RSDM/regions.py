@@ -58,14 +58,13 @@ def search_threshold(
 ) -> Threshold:
     """Threshold at which the number of boxes in all frames is less than `tolerance` from `target`.
 
-    magnitudes: raw magnitude maps (H, W) of the frames that may contribute; values may lie outside [0, 1]. As
-    released, the bracket [0, 1] is halved, starting at `initial`. Unlike the released search this one always
-    ends: when the bracket closes (after at most 18 steps), the threshold seen whose count is nearest the
-    target is taken, the smaller of two such. Where that gives too many boxes by `tolerance` or more, `target`
-    of them are drawn with `seed`. A video without any box gives `found` 0 and empty lists.
-
-    A target below `tolerance` is also met by a count of 0: pass a smaller tolerance where a box is needed.
-    Raises ValueError for a negative target, a tolerance below 1, or a start outside (0, 1).
+    magnitudes: raw magnitude maps (H, W) of the frames that may contribute; values may lie outside [0, 1].
+    As released, the bracket [0, 1] is halved, starting at `initial`. Unlike the released search this one
+    always ends: when the bracket closes (after at most 18 steps), the threshold seen whose count is nearest
+    the target is taken, the smaller of two such. Where that gives too many boxes by `tolerance` or more,
+    `target` of them are drawn with `seed`. A count of 0 meets no target but 0, and is taken only where no
+    threshold gives a box (as released it meets a target below `tolerance`, and the video has none); `found`
+    is then 0. Raises ValueError for a negative target, a tolerance below 1, or a start outside (0, 1).
     """
     if target < 0 or tolerance < 1 or not 0 < initial < 1:
         raise ValueError(
@@ -76,14 +75,14 @@ def search_threshold(
     while high - low >= _CLOSED_BRACKET:
         seen[threshold] = [find_regions(magnitude < threshold, min_size) for magnitude in magnitudes]
         count = _count(seen[threshold])
-        if abs(count - target) < tolerance:
+        if abs(count - target) < tolerance and (count or not target):
             return Threshold(threshold, seen[threshold], count, target)
         if count > target:
             high = threshold
         else:
             low = threshold
         threshold = (low + high) / 2
-    nearest = min(seen, key=lambda tried: (abs(_count(seen[tried]) - target), tried))
+    nearest = min(seen, key=lambda tried: (not _count(seen[tried]), abs(_count(seen[tried]) - target), tried))
     found = _count(seen[nearest])
     regions = _sample(seen[nearest], target, seed) if found > target else seen[nearest]
     return Threshold(nearest, regions, found, target)

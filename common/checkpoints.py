@@ -1,15 +1,10 @@
 """Checkpoint files: the published ones of every network, and our own. Nothing in a file is ever executed."""
 
-import argparse
 import hashlib
 import io
-import os
-import re
 import sys
-import tarfile
-import warnings
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +13,29 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 from common.runtime.files import atomic_write
+from common.weights_files import read_weights_file
+from common.weights_keys import fitted
 
-# The released code keeps the command line of its run, with the device in it, beside the weights. Optimiser
-# and scheduler states of the published files need nothing that torch does not allow by itself.
-_ALLOWED_CLASSES = [argparse.Namespace, torch.device]
-
-# Where published files keep their weights. Some hold the network's name, a string, under `model`.
-_WEIGHT_KEYS = ("model_state", "state_dict", "model", "params")
+# Where files keep their weights, averaged ones first: they are what their authors measured. Some hold the
+# network's name, a string, under `model`.
+_WEIGHT_KEYS = (
+    "model_state",
+    "params_ema",
+    "state_dict_ema",
+    "model_ema",
+    "ema",
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "params",
+    "net",
+    "network",
+    "generator",
+    "module",
+    "weights",
+)
+_DEEPEST = 3
+"""Dictionaries within each other in which weights are looked for."""
 
 # What wrappers (data-parallel, or a module holding the network) put before every key, the longer ones first.
 _WRAPPER_PREFIXES = ("model.module.", "module.model.", "module.")
@@ -51,21 +62,20 @@ _LISTED = 3
 def load_state(path: str | Path) -> dict[str, Tensor]:
     """The weights of a checkpoint file as CPU tensors in the precision they were stored in.
 
-    Read are weights under `model_state`, `state_dict`, `model` or `params` (the first of these that maps
-    names to tensors), or a file that is such a mapping itself; in torch's present or its older format. Two
-    rules turn its keys into those of the bare network:
-    - `model.module.`, `module.model.` or `module.` is removed from the start of the keys, if every key starts
-      with it;
-    - in a diffusion model (known by its buffer `sqrt_alphas_cumprod`) only the network below `model.` is
-      wrapped, not the schedule buffers; there `model.module.X` becomes `model.X`, if all its keys are so.
-    No other part of a key changes.
+    Read are weights under one of _WEIGHT_KEYS (the first of these that maps names to tensors, or holds such
+    a mapping), or a file that is such a mapping itself; in torch's present or its older format, or
+    safetensors. `n_averaged`, a counter of averaged weights, is left out. Three rules turn its keys into
+    those of the bare network: - `_orig_mod.`, which compiling adds, is removed wherever it stands; -
+    `model.module.`, `module.model.` or `module.` is removed from the start of the keys, if every key starts
+    with it; - in a diffusion model (known by its buffer `sqrt_alphas_cumprod`) only the network below
+    `model.` is wrapped, not the schedule buffers; there `model.module.X` becomes `model.X`, if all its keys
+    are so. No other part of a key changes; `load_state_into` removes further wrappers where the network's
+    own keys tell that they are none of it.
 
     Raises UserError, in one line, for a file that is missing, damaged, no checkpoint, without weights, or
     that needs any code to be run.
     """
-    content = _read(path)
-    nested = [content[key] for key in _WEIGHT_KEYS if key in content] if isinstance(content, Mapping) else []
-    for candidate in (*nested, content):
+    for candidate in _candidates(read_weights_file(path), _DEEPEST):
         if _is_state(candidate):
             return _without_wrappers({key: tensor.detach() for key, tensor in candidate.items()})
     raise UserError(
@@ -80,7 +90,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises UserError, in one line, for a file that `load_state` would refuse to read, or that has no
     `model_state`.
     """
-    content = _read(path)
+    content = read_weights_file(path)
     if (
         not isinstance(content, dict)
         or not _is_state(content.get("model_state"))
@@ -99,18 +109,20 @@ def stored_entry(path: str | Path, name: str) -> Any:
 
     Raises UserError for a file that `load_state` would refuse to read.
     """
-    content = _read(path)
+    content = read_weights_file(path)
     return content.get(name) if isinstance(content, dict) else None
 
 
 def load_state_into(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Copy `state` into `module`, whose precision and device stay as they are.
+    """Copy `state` into `module`, whose precision and device stay as they are. Its keys may have further or
+    fewer wrappers (`common.weights_keys.fitted`).
 
     Raises UserError, in one line with `source`, when keys are missing, unexpected, wrongly shaped or no real
     numbers, or a value is NaN or infinite (also: too large for the module's precision); then the module is
     unchanged.
     """
     own = module.state_dict()
+    state = fitted(state, own)
     wrong_shape = [
         f"{key} {_shape(state[key])} instead of {_shape(own[key])}"
         for key in own
@@ -175,38 +187,14 @@ def sha256(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def _read(path: str | Path) -> Any:
-    try:
-        if os.path.getsize(path) == 0:
-            raise UserError(f"{path}: the file is empty; fetch or make it again")
-        # torch before 2.6 unpickles the storages of a tar archive without any restriction.
-        if tarfile.is_tarfile(path):
-            raise UserError(
-                f"{path}: damaged, or not a PyTorch checkpoint (a real tar archive, or only "
-                "zeros; published files named .tar are neither); fetch or make it again"
-            )
-        with warnings.catch_warnings(), torch.serialization.safe_globals(_ALLOWED_CLASSES):
-            # A doubtful file makes torch advise its user at length; the one line below replaces that.
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except UserError:
-        raise
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
-    # Unpickling damaged bytes can fail in any way: KeyError, EOFError, RuntimeError, struct.error, ...
-    except Exception as error:
-        raise UserError(f"{path}: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    text = str(error)
-    needed = re.search(r"(?:GLOBAL|unsupported class|unrecognized function) ([\w.]+\.\w+)", text)
-    if needed:
-        return f"refused, because reading it would need {needed[1]}; choose a file of nothing but weights"
-    detail = type(error).__name__
-    if text and "Weights only load failed" not in text:
-        detail += ": " + " ".join(text.split())[:100]
-    return f"damaged, or not a PyTorch checkpoint ({detail}); fetch or make it again"
+def _candidates(content: Any, depth: int) -> Iterator[Any]:
+    """What may be weights in a file's content, the likeliest first."""
+    if not isinstance(content, Mapping):
+        return
+    for key in _WEIGHT_KEYS:
+        if depth and key in content:
+            yield from _candidates(content[key], depth - 1)
+    yield content
 
 
 def _is_state(candidate: Any) -> bool:
@@ -226,6 +214,7 @@ def _is_state(candidate: Any) -> bool:
 
 
 def _without_wrappers(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    state = {key.replace("_orig_mod.", ""): tensor for key, tensor in state.items() if key != "n_averaged"}
     for prefix in _WRAPPER_PREFIXES:
         if all(key.startswith(prefix) for key in state):
             state = {key[len(prefix) :]: tensor for key, tensor in state.items()}

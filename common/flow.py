@@ -15,6 +15,7 @@ from torchvision.models.optical_flow import raft_large, raft_small
 from common.checkpoints import load_state, load_state_into
 from common.errors import UserError
 from common.runtime.plugins import is_own, load
+from common.weights_keys import bare
 
 
 class Flow(Protocol):
@@ -92,7 +93,7 @@ def load_flow(
             f"dbcgm.weights: {name} needs a weights file ({published} of princeton-vl/RAFT); "
             f"set its path, or set dbcgm.flow: dis, which needs none"
         )
-    state = load_state(weights)
+    state = bare(load_state(weights))
     if any(key.startswith(("fnet.", "cnet.")) for key in state):
         state = princeton_to_torchvision(state, small=name == "raft_small")
     network = RAFT[name](weights=None)

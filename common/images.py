@@ -2,8 +2,6 @@
 here."""
 
 import io
-import struct
-import zlib
 from pathlib import Path
 
 import cv2
@@ -12,98 +10,31 @@ import torch
 import torch.nn.functional as F
 
 from common.errors import UserError
+from common.image_formats import decoded
 from common.runtime.files import atomic_write, require_regular
-
-MOST_PIXELS = 2**27
-"""Largest picture that is decoded, 16384 x 8192 (384 MiB as RGB): a damaged or hostile header may claim any
-size."""
-
-_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 
 
 def read_image(path: Path) -> np.ndarray:
-    """A PNG or JPEG file as uint8 RGB (H, W, 3). Grey images are repeated to three channels, alpha is
-    dropped, of 16 bits the upper 8 are kept.
+    """A PNG, JPEG, TIFF, WebP or BMP file, by its content, as uint8 RGB (H, W, 3), upright. Grey images are
+    repeated to three channels, alpha is dropped, of 16 bits the upper 8 are kept.
 
-    Raises UserError naming the file when it is missing, cannot be decoded completely, or has more than
-    MOST_PIXELS.
+    Raises UserError naming the file when it is missing, cannot be decoded completely, holds several pictures,
+    or has more than `common.image_formats.MOST_PIXELS`.
     """
+    return read_with_changes(path)[0]
+
+
+def read_with_changes(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The same, and what was changed to make it 8-bit RGB, of the words of `common.image_formats`."""
     try:
         require_regular(path)
         data = Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"{path}: image cannot be read ({error.strerror})") from None
-    if Path(path).suffix.lower() == ".png" and not data.startswith(_PNG):
-        raise UserError(f"{path}: truncated or not a PNG image; copy the file again")
     try:
-        width, height = encoded_size(data)
+        return decoded(data)
     except ValueError as error:
         raise UserError(f"{path}: {error}; copy or export the file again") from None
-    if width * height > MOST_PIXELS:
-        raise UserError(
-            f"{path}: claims {width} x {height} pixels, more than {MOST_PIXELS} are not read; copy or export the "
-            "file again, smaller if it really is so large"
-        )
-    try:
-        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:
-        image = None
-    if image is None:
-        raise UserError(f"{path}: not a readable image; copy or export the file again")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
-def encoded_size(data: bytes) -> tuple[int, int]:
-    """(width, height) in pixels that the header of a PNG or JPEG file's content states; nothing is decoded.
-
-    Raises ValueError, in words for a user, for other content, and for what OpenCV would decode in part
-    without a word: a file that was cut off, or a PNG whose checksums do not hold.
-    """
-    if data.startswith(_PNG):
-        return _png_size(data)
-    if data.startswith(_JPEG):
-        return _jpeg_size(data)
-    raise ValueError("not a readable image (neither PNG nor JPEG)" if data else "the file is empty")
-
-
-def _png_size(data: bytes) -> tuple[int, int]:
-    position, size = len(_PNG), None
-    while position + 12 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, position)
-        end = position + 12 + length
-        if end > len(data):
-            break
-        if zlib.crc32(memoryview(data)[position + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
-            raise ValueError(
-                f"damaged PNG image (the checksum of its part {kind.decode('ascii', 'replace')!r} is wrong)"
-            )
-        if size is None:
-            if kind != b"IHDR" or length != 13:
-                raise ValueError("damaged PNG image (no header)")
-            size = struct.unpack_from(">II", data, position + 8)
-        if kind == b"IEND":
-            return size
-        position = end
-    raise ValueError("truncated PNG image")
-
-
-def _jpeg_size(data: bytes) -> tuple[int, int]:
-    position, size = 2, None
-    while position + 4 <= len(data) and data[position] == 0xFF:
-        marker = data[position + 1]
-        if marker == 0xFF:
-            position += 1
-            continue
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and position + 9 <= len(data):
-            height, width = struct.unpack_from(">HH", data, position + 5)
-            size = width, height
-        if marker == 0xDA:
-            # In what follows the two bytes of the end's marker stand nowhere else.
-            if size is None or data.find(b"\xff\xd9", position) < 0:
-                break
-            return size
-        position += 2 + struct.unpack_from(">H", data, position + 2)[0]
-    raise ValueError("truncated or damaged JPEG image")
 
 
 def write_image(path: Path, image: np.ndarray) -> None:

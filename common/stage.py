@@ -20,6 +20,7 @@ from common.config_loader import load_config
 from common.errors import UserError
 from common.runtime import distributed
 from common.runtime.distributed import World
+from common.runtime.inputs import contents
 from common.runtime.precision import settled
 from common.runtime.provenance import claim_together
 from common.runtime.times import counted
@@ -55,6 +56,16 @@ class Stage:
         anew = work in self.begun
         self.begun.discard(work)
         return counted(self.output, work, anew)
+
+    def inputs(self, sharp: bool = False) -> dict[str, list[int | str]]:
+        """What identifies the videos' frames, or their ground truth: names and contents
+        (`common.runtime.inputs`). All processes have to call it."""
+        found = None
+        if self.world.main:
+            kind = "sharp" if sharp else "blurry"
+            files = {f"{video.name}/{kind}": video.sharp if sharp else video.frames for video in self.videos}
+            found = contents(files, self.output / "inputs.json")
+        return self.world.gather(found)[0]
 
     @property
     def precision(self) -> str:
@@ -127,9 +138,12 @@ def unfinished(units: list[Item], done: Callable[[Item], bool], world: World) ->
     """This process's part of the units that are not done yet.
 
     Units are fixed groups (a batch is one unit and is done as a whole), so that neither a restart nor the
-    number of processes changes which items are computed together, and with that their last bits.
+    number of processes changes which items are computed together, and with that their last bits. What is
+    done the main process decides for all, before the rest is shared: all have an equal part of it, and have
+    to call this.
     """
-    return [unit for unit in world.share(units) if not done(unit)]
+    left = [number for number, unit in enumerate(units) if not done(unit)] if world.main else None
+    return [units[number] for number in world.share(world.gather(left)[0])]
 
 
 def groups(items: list[Item], size: int) -> list[list[Item]]:

@@ -1,9 +1,21 @@
 """A data set of videos on disk: which videos there are, which frames, in which order."""
 
+import glob
+import os
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from common.errors import UserError
+
+FRAME_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+"""Endings of image files that are frames."""
+_WHOLE, _DECIMAL = re.compile(r"(\d+)"), re.compile(r"(\d+(?:\.\d+)?)")
+_POINT = re.compile(r"\d\.(\d+)(?![\d.])")
+_COUNTER = 0.2
+"""Share of the numbers of a range from which they are a counter with gaps."""
 
 LAYOUT = "expected <root>/<video>/Blur/RGB/<frame>.png (dataset.blur names the inner folder)"
 
@@ -22,24 +34,81 @@ class Video:
         """The frames' names without ending, in order."""
         return [path.stem for path in self.frames]
 
+    def restored(self, folder: Path, position: int) -> Path:
+        """Where the restored picture of a frame lies in a folder of results; it is a PNG file whatever the
+        frame is."""
+        return folder / self.name / f"{self.frames[position].stem}.png"
+
 
 def sorted_frames(folder: Path) -> list[Path]:
-    """The PNG files of a folder, numerically by the digits of their names (12 before 100, blur_2 before
-    blur_10).
+    """The image files of a folder (FRAME_SUFFIXES, in capitals too) in natural order: number by number, 12
+    before 100, blur_2 before blur_10, seq1_10 before seq2_4.
 
     Neighbours in time are neighbours in this list; nothing is computed from the numbers themselves, so gaps
-    are allowed. Names of one number (7, 07), and those without digits, follow each other alphabetically.
-    Raises UserError as `check_name` does.
+    are allowed. Names of one number (7, 07) follow each other alphabetically; those without digits come
+    first. Raises UserError as `check_name` does, for two files of one name but for the ending, and for a
+    link whose target is missing.
     """
-    paths = [path for path in folder.glob("*.png") if not path.name.startswith(".")]
-    for path in paths:
+    try:
+        found = [path for path in folder.iterdir() if is_frame(path)]
+    except FileNotFoundError:
+        return []
+    for path in found:
         check_name(path)
-    return sorted(paths, key=frame_order)
+        check_link(path)
+    paths = in_order(found)
+    stems: dict[str, Path] = {}
+    for path in paths:
+        other = stems.setdefault(path.stem, path)
+        if other != path:
+            raise UserError(
+                f"{folder}: {other.name} and {path.name} are two files of one frame; remove one of them"
+            )
+    return paths
 
 
-def frame_order(path: Path) -> tuple[int, str]:
-    """Sort key of a frame's files: all digits of the name read as one number, then the name."""
-    return int("".join(filter(str.isdecimal, path.stem)) or 0), path.name
+def is_frame(path: Path) -> bool:
+    """Whether a file's name is that of a frame; hidden files are none."""
+    return path.suffix.lower() in FRAME_SUFFIXES and not path.name.startswith(".")
+
+
+def check_link(path: Path) -> None:
+    """UserError for a symbolic link whose target is missing."""
+    if path.is_symlink() and not path.exists():
+        raise UserError(f"{path}: a link to {os.readlink(path)}, which is missing; copy the file again")
+
+
+def frame_file(folder: Path, name: str) -> Path:
+    """The frame of this name, without ending, in a folder; the PNG file's path where there is none."""
+    png = folder / f"{name}.png"
+    if png.exists():
+        return png
+    return next((path for path in folder.glob(f"{glob.escape(name)}.*") if is_frame(path)), png)
+
+
+def in_order(paths: Iterable[Path]) -> list[Path]:
+    """Files in natural order of their names; see `sorted_frames`.
+
+    A point between two numbers is a decimal one (t0.25 before t0.5) where the digits after it differ in
+    number, and begin with zeros or are few of the numbers between the smallest and the largest.
+    """
+    paths = list(paths)
+    parts = {part for path in paths for part in _POINT.findall(path.stem)}
+    counted = {int(part) for part in parts}
+    decimal = len({len(part) for part in parts}) > 1 and (
+        len(counted) < _COUNTER * (max(counted) - min(counted) + 1)
+        or any(part.startswith("0") for part in parts if len(part) > 1)
+    )
+    number = _DECIMAL if decimal else _WHOLE
+    return sorted(paths, key=lambda path: _order(path, number))
+
+
+def _order(path: Path, number: re.Pattern) -> tuple[bool, list[str | Fraction], str]:
+    """Text and numbers of a name take turns, so that like is compared with like."""
+    pieces: list[str | Fraction] = list(number.split(path.stem))
+    pieces[1::2] = [Fraction(piece) for piece in pieces[1::2]]
+    pieces[::2] = [piece.casefold() for piece in pieces[::2]]
+    return len(pieces) > 1, pieces, path.name
 
 
 def check_name(path: Path) -> None:
@@ -86,16 +155,16 @@ def _video(folder: Path, blur: str, sharp: str, minimum: int) -> Video:
     frames = sorted_frames(folder / blur)
     check_name(folder)
     if not frames:
-        raise UserError(f"{folder / blur}: contains no PNG frames")
+        raise UserError(f"{folder / blur}: contains no frames ({', '.join(FRAME_SUFFIXES)})")
     if len(frames) < minimum:
         raise UserError(
             f"{folder / blur}: has {len(frames)} frames; at least {minimum} are needed (dataset.min_frames)"
         )
     truth = sorted_frames(folder / sharp) if (folder / sharp).is_dir() else []
     if truth:
-        by_name = {path.name: path for path in truth}
-        missing = [path.name for path in frames if path.name not in by_name]
+        by_name = {path.stem: path for path in truth}
+        missing = [path.name for path in frames if path.stem not in by_name]
         if missing:
             raise UserError(f"{folder / sharp}: ground truth frame {missing[0]} is missing")
-        truth = [by_name[path.name] for path in frames]
+        truth = [by_name[path.stem] for path in frames]
     return Video(folder.name, tuple(frames), tuple(truth))

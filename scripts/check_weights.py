@@ -15,9 +15,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.runtime import interrupts
+from common.runtime import environment, interrupts
 
 if __name__ == "__main__":
+    environment.require()
     interrupts.end_at_once()
 
 from torch import Tensor, nn
@@ -32,6 +33,7 @@ from common.errors import UserError
 from common.flow import load_flow
 from common.runtime.entry import run
 from common.training.source_domain import SourceDomain
+from common.weights_keys import bare
 from DeblurringModel import models
 from RSDM.bme.model import BlurMagnitudeEstimator
 from scripts.evaluation.synthetic.diagnosis import reblurring
@@ -57,11 +59,16 @@ def main() -> None:
     )
     options, unknown = parser.parse_args(), []
     for path in options.files:
-        found = identify(path)
-        print(f"{path}: {found or 'fits no known network'}, SHA-256 {sha256(path)}")
+        try:
+            found = identify(path)
+        except UserError as error:
+            print(error)
+            found = None
+        else:
+            print(f"{path}: {found or 'fits no known network'}, SHA-256 {sha256(path)}")
         if found is None:
             unknown.append(str(path))
-        elif options.data is not None and "betas" in load_state(path):
+        elif options.data is not None and "betas" in bare(load_state(path)):
             print(judged(path, SourceDomain(options.data), options.magnitude_scale))
     if unknown:
         raise UserError(
@@ -72,7 +79,7 @@ def main() -> None:
 def identify(path: Path) -> str | None:
     """Name and architecture of the network that loads `path` strictly, or None. Raises UserError for a file
     that is damaged or would execute code."""
-    state = load_state(path)
+    state = bare(load_state(path))
     for label, build in candidates(state, stored_architecture(path)):
         try:
             load_state_into(build(), state, str(path))

@@ -1,6 +1,6 @@
-"""One picture of a run: blurry input, before adaptation, adapted, and ground truth where there is one.
+"""One picture of a run: blurry input, before adaptation, adapted, fused and ground truth where there are any.
 
-Reads    the videos and <output>/deblurring/<model>/{baseline,adapted} of a config
+Reads    the videos and <output>/deblurring/<model>/{baseline,adapted,fused} of a config
 Writes   <output>/deblurring/<model>/comparison.png: the frame of each video that adaptation changed most
 Usage    python scripts/compare.py --config configs/demo.yaml
 """
@@ -10,9 +10,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.runtime import interrupts
+from common.runtime import environment, interrupts
 
 if __name__ == "__main__":
+    environment.require()
     interrupts.end_at_once()
 
 import numpy as np
@@ -23,9 +24,9 @@ from common.images import read_image, write_image
 from common.runtime.entry import run
 from common.stage import Stage, open_stage
 from common.videos import Video
+from DeblurringModel.borrowing import FUSED
 from DeblurringModel.setup import model_folder
 
-LABELS = ("blurry input", "before adaptation", "adapted", "ground truth")
 MOST_VIDEOS = 4
 
 
@@ -45,10 +46,10 @@ def row(stage: Stage, folder: Path, video: Video) -> np.ndarray:
     pairs = [
         (
             position,
-            folder / "baseline" / video.name / frame.name,
-            folder / "adapted" / video.name / frame.name,
+            video.restored(folder / "baseline", position),
+            video.restored(folder / "adapted", position),
         )
-        for position, frame in enumerate(video.frames)
+        for position in range(len(video.frames))
     ]
     pairs = [
         (position, before, after) for position, before, after in pairs if before.exists() and after.exists()
@@ -59,8 +60,13 @@ def row(stage: Stage, folder: Path, video: Video) -> np.ndarray:
         )
     change = [np.abs(read_image(before).astype(int) - read_image(after)).mean() for _, before, after in pairs]
     position, before, after = pairs[int(np.argmax(change))]
-    paths = [video.frames[position], before, after] + ([video.sharp[position]] if video.sharp else [])
-    return np.concatenate([labelled(read_image(path), label) for path, label in zip(paths, LABELS)], axis=1)
+    paths = {"blurry input": video.frames[position], "before adaptation": before, "adapted": after}
+    fused = folder / FUSED / video.name / video.frames[position].name
+    if fused.exists():
+        paths["fused"] = fused
+    if video.sharp:
+        paths["ground truth"] = video.sharp[position]
+    return np.concatenate([labelled(read_image(path), label) for label, path in paths.items()], axis=1)
 
 
 def labelled(picture: np.ndarray, label: str) -> np.ndarray:

@@ -21,9 +21,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.runtime import interrupts
+from common.runtime import environment, interrupts
 
 if __name__ == "__main__":
+    environment.require()
     interrupts.end_at_once()
 
 from common.config import Config, as_dict
@@ -47,7 +48,14 @@ MIN_FPS, MAX_FPS = 0.001, 100000.0
 def main() -> None:
     """Read the clips, adapt, restore, deliver."""
     started, options = time.perf_counter(), parse()
-    if distributed.start(load_config(Config, options.config, options.overrides).runtime.device).size > 1:
+    config = load_config(Config, options.config, options.overrides)
+    if config.deblurring.borders == "drop":
+        raise UserError(
+            "deblurring.borders: drop leaves out the first and last frames, a clip comes back whole; "
+            "set mirror, or "
+            "use configs/video_published.yaml"
+        )
+    if distributed.start(config.runtime.device).size > 1:
         raise UserError("scripts/deblur_video.py runs as one process; start it without torchrun")
     sources = [open_source(path) for path in options.clips]
     for source in sources:
@@ -61,6 +69,8 @@ def main() -> None:
     overrides = [
         *options.overrides,
         assign("dataset.root", place.folder / FRAMES),
+        # A shot may be of any length.
+        "dataset.min_frames=1",
         assign("output", place.folder),
     ]
     config = load_config(Config, options.config, overrides)

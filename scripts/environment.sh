@@ -1,5 +1,10 @@
 # Sourced by the other scripts: makes the virtual environment .venv once and puts its python first on the PATH.
-# Set PYTHON to choose the interpreter that makes it (default python3).
+# Set PYTHON to choose the interpreter that makes it (default python3). `entered ROOT` only takes .venv where it is.
+entered() {
+  if [ -x "$1/.venv/bin/python" ]; then
+    export PATH="$1/.venv/bin:$PATH"
+  fi
+}
 environment() {
   local root="$1" stamp="$1/.venv/requirements.txt"
   if ! cmp -s "$root/requirements.txt" "$stamp"; then

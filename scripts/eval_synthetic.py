@@ -17,9 +17,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.runtime import interrupts
+from common.runtime import environment, interrupts
 
 if __name__ == "__main__":
+    environment.require()
     interrupts.end_at_once()
 
 from common.errors import UserError

@@ -1,4 +1,4 @@
-"""Render a data set of blurry videos with exact ground truth, from photographs or from video frames.
+r"""Render a data set of blurry videos with exact ground truth, from photographs or from video frames.
 
 Reads    --content: folders of images (one still per clip) and video files (their frames in turn)
 Writes   OUT/<video>/Blur/RGB/<frame>.png       blurry frame
@@ -7,6 +7,8 @@ Writes   OUT/<video>/Blur/RGB/<frame>.png       blurry frame
          OUT/preview.png                        one row a clip: blurry, sharp, magnitude, direction
          OUT/dataset.json                       how it was made
 Usage    python scripts/make_synthetic_dataset.py --preset source --clips 200 --out data/source
+         python scripts/make_synthetic_dataset.py --preset real --clips 16 --frames 6 --frame-width 640 \
+             --lengths 8 40 --seed 4 --content person.mp4 bigbuckbunny.mp4 cars.mp4 --out data/real_val
 """
 
 import argparse
@@ -21,9 +23,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.runtime import interrupts
+from common.runtime import environment, interrupts
 
 if __name__ == "__main__":
+    environment.require()
     interrupts.end_at_once()
 
 import cv2

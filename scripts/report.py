@@ -13,6 +13,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from common.runtime import environment
+
+if __name__ == "__main__":
+    environment.require()
+
 from common.config import Config, require
 from common.config_loader import load_config
 from common.errors import UserError

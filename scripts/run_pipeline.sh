@@ -14,7 +14,9 @@ if [[ "${1:-}" =~ ^[0-9]+$ ]]; then
   processes="$1"
   shift
 fi
+source "$root/scripts/environment.sh"
 source "$root/scripts/foreground.sh"
+entered "$root"
 python="$(command -v python || command -v python3)"
 for stage in RSDM DBCGM BlurringModel DeblurringModel; do
   if [ "$processes" -gt 1 ]; then

@@ -342,6 +342,47 @@ class TestWholeRuns:
         notes = json.loads((tmp_path / "out" / "clip.json").read_text())["notes"]
         assert any("unadapted network's result is delivered" in words for words in notes)
 
+    def test_what_was_borrowed_is_delivered(self, whole, clip, settings, tmp_path, monkeypatch, capsys):
+        out = tmp_path / "out"
+        shutil.copytree(whole, out)
+        os.remove(out / "result.json")
+        os.remove(out / "holiday.mp4")
+        arguments = (clip, "--config", settings, "--out", out, "--set", "deblurring.fusion=aligned")
+        deblur(*arguments, monkeypatch=monkeypatch)
+        assert "stage 4: fused" in capsys.readouterr().out
+        network = out / "deblurring" / "ESTRNN"
+        for shot, frames in (("holiday", 9), ("holiday_shot2", 8)):
+            fused = sorted((network / "fused" / shot).iterdir())
+            assert len(fused) == frames == len(list((network / "aligned" / shot / "weight").iterdir()))
+            for path in fused:
+                weight = read_image(network / "aligned" / shot / "weight" / path.name)[..., 0]
+                restored = read_image(network / "adapted" / shot / path.name)
+                assert np.array_equal(read_image(path)[weight == 0], restored[weight == 0])
+        assert len(read(out / "holiday.mp4")) == 17
+        assert "Borrowed from" in (out / "report.html").read_text()
+        # Where the two together look unsound, the network's result alone is delivered, and it is said.
+        os.remove(out / "result.json")
+        os.remove(out / "holiday.mp4")
+        monkeypatch.setattr(
+            adaptation,
+            "unsound",
+            lambda stage, folder: {"holiday": ["flickers"]} if folder.name == "fused" else {},
+        )
+        delivered = {}
+        monkeypatch.setattr(
+            deblur_video,
+            "deliver",
+            lambda part, restored, target, folder: (
+                delivered.update(restored) or shutil.copy(whole / "holiday.mp4", target) and []
+            ),
+        )
+        deblur(*arguments, monkeypatch=monkeypatch)
+        assert "holiday: with what was borrowed flickers: delivered without it" in capsys.readouterr().out
+        assert {shot: folder.parent.name for shot, folder in delivered.items()} == {
+            "holiday": "adapted",
+            "holiday_shot2": "fused",
+        }
+
     def test_an_unsound_shot_is_replaced(self, whole, clip, settings, tmp_path, monkeypatch, capsys):
         out = tmp_path / "out"
         shutil.copytree(whole, out)

@@ -181,7 +181,7 @@ MISTAKES = {
     "unknown video": setting(STAGE_1, "dataset.videos=[c]", "dataset.videos: c is not among", "a, b"),
     "empty video": Mistake(
         STAGE_1,
-        ("data/c/Blur/RGB", "contains no PNG frames"),
+        ("data/c/Blur/RGB", "contains no frames (.png, "),
         arrange=lambda folder: (folder / "data/c/Blur/RGB").mkdir(parents=True),
     ),
     "too few frames": Mistake(STAGE_1, ("data/c/Blur/RGB", "has 4 frames", "at least 5"), arrange=alone("c")),

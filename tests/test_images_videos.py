@@ -13,12 +13,15 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from PIL import Image
 
+from common import image_formats
 from common.errors import UserError
 from common.images import (
     pad_to_multiple,
     read_array,
     read_image,
+    read_with_changes,
     to_image,
     to_tensor,
     write_array,
@@ -26,7 +29,7 @@ from common.images import (
 )
 from common.regions_file import by_frame, read_regions
 from common.training.frame_cache import FrameCache
-from common.videos import Video, find_videos, sorted_frames
+from common.videos import Video, find_videos, frame_file, sorted_frames
 
 
 def _noise(*shape: int) -> np.ndarray:
@@ -94,7 +97,7 @@ def _huge(data: bytes) -> bytes:
             "damaged PNG image (the checksum of its part 'IDAT'",
         ),
         (lambda data: data[:40] + bytes([data[40] ^ 1]) + data[41:], "damaged PNG image"),
-        (lambda data: b"<html>IEND", "truncated or not a PNG image"),
+        (lambda data: b"<html>IEND", "not a readable image (none of PNG, JPEG, TIFF, WebP and BMP"),
         (_huge, "claims 100000 x 100000 pixels, more than 134217728 are not read"),
     ],
     ids=["hole", "flipped", "one bit", "html", "huge"],
@@ -280,6 +283,133 @@ def test_frames_with_words_in_their_names(tmp_path, names):
     assert [path.name for path in sorted_frames(tmp_path)] == names
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["seq1_8", "seq1_9", "seq1_10", "seq1_11", "seq2_1", "seq2_4"],
+        ["t0.5", "t1", "t1.5", "t10"],
+        ["t0.05", "t0.1", "t0.25", "t0.5", "t1.0"],
+        ["shot1.0", "shot1.1", "shot1.2", "shot1.9", "shot1.10", "shot2.1"],
+        ["shot.0009", "shot.0010", "shot.1001"],
+        ["1305031102.175304", "1305031102.211214", "1305031103.000001"],
+        ["IMG_9", "img_10", "IMG_11"],
+        ["cam0_2_7", "cam0_2_12", "cam0_10_1", "cam1_1_1"],
+    ],
+)
+def test_frames_are_in_natural_order(tmp_path, names):
+    _touch(tmp_path, *(f"{name}.png" for name in sorted(names, reverse=True)))
+    assert [path.stem for path in sorted_frames(tmp_path)] == names
+
+
+def test_frames_of_every_kind_are_found(tmp_path):
+    names = ["1.png", "2.PNG", "3.jpg", "4.JPEG", "5.tif", "6.TIFF", "7.webp", "8.bmp"]
+    _touch(tmp_path, *names, "9.txt", "10.heic", ".11.png")
+    assert [path.name for path in sorted_frames(tmp_path)] == names
+    assert frame_file(tmp_path, "4") == tmp_path / "4.JPEG"
+    assert frame_file(tmp_path, "9") == tmp_path / "9.png"
+    _touch(tmp_path, "3.png")
+    assert _refused(sorted_frames, tmp_path) == (
+        f"{tmp_path}: 3.jpg and 3.png are two files of one frame; remove one of them"
+    )
+
+
+def test_a_link_without_its_target(tmp_path):
+    _touch(tmp_path, "1.png")
+    (tmp_path / "2.png").symlink_to("gone.png")
+    assert _refused(sorted_frames, tmp_path) == (
+        f"{tmp_path / '2.png'}: a link to gone.png, which is missing; copy the file again"
+    )
+
+
+def test_truth_of_another_kind(tmp_path):
+    _touch(tmp_path / "a" / "Blur" / "RGB", *(f"{number}.jpg" for number in range(5)))
+    _touch(tmp_path / "a" / "Sharp" / "RGB", *(f"{number}.PNG" for number in range(5)))
+    (video,) = find_videos(tmp_path)
+    assert [path.name for path in video.sharp] == [f"{number}.PNG" for number in range(5)]
+    assert video.restored(tmp_path, 2) == tmp_path / "a" / "2.png"
+
+
+class TestKindsOfImages:
+    def saved(self, path: Path, image: np.ndarray, **options) -> Path:
+        Image.fromarray(image).save(path, **options)
+        return path
+
+    @pytest.mark.parametrize(
+        "ending, options", [("tif", {}), ("webp", {"lossless": True}), ("bmp", {}), ("png", {})]
+    )
+    def test_lossless_kinds_under_any_ending(self, tmp_path, ending, options):
+        image = _noise(13, 17, 3)
+        path = self.saved(tmp_path / f"a.{ending}", image, **options)
+        for name in ("b.png", "b.jpg", "b.tif"):
+            shutil.copy(path, tmp_path / name)
+            assert np.array_equal(read_image(tmp_path / name), image)
+
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    @pytest.mark.parametrize("ending", ["tif", "jpg", "webp", "png"])
+    def test_orientation(self, tmp_path, orientation, ending):
+        upright = np.kron(_noise(3, 5, 3), np.ones((16, 16, 1), np.uint8))
+        back = {
+            1: lambda image: image,
+            2: lambda image: image[:, ::-1],
+            3: lambda image: image[::-1, ::-1],
+            4: lambda image: image[::-1],
+            5: lambda image: np.swapaxes(image, 0, 1),
+            6: lambda image: np.rot90(image, 1),
+            7: lambda image: np.swapaxes(image, 0, 1)[::-1, ::-1],
+            8: lambda image: np.rot90(image, -1),
+        }[orientation]
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        options = {"quality": 100, "subsampling": 0} if ending == "jpg" else {}
+        options |= {"lossless": True} if ending == "webp" else {}
+        path = self.saved(tmp_path / f"a.{ending}", np.ascontiguousarray(back(upright)), exif=exif, **options)
+        read = read_image(path)
+        assert read.shape == upright.shape and np.abs(read.astype(int) - upright).mean() < 3
+
+    def test_deep_and_grey_tiff(self, tmp_path):
+        deep = np.arange(12 * 8, dtype=np.uint16).reshape(12, 8) * 600
+        Image.fromarray(deep).save(tmp_path / "a.tif")
+        image, changes = read_with_changes(tmp_path / "a.tif")
+        assert np.array_equal(image, np.repeat((deep >> 8).astype(np.uint8)[..., None], 3, axis=2))
+        assert changes == (image_formats.DEEP, image_formats.GREY)
+        cv2.imwrite(str(tmp_path / "b.tif"), np.repeat(deep[..., None], 3, axis=2))
+        image, changes = read_with_changes(tmp_path / "b.tif")
+        assert np.array_equal(image[..., 0], (deep >> 8).astype(np.uint8)) and changes == (
+            image_formats.DEEP,
+        )
+
+    @pytest.mark.parametrize("ending", ["png", "webp", "tif", "gif"])
+    def test_animations_are_refused(self, tmp_path, ending):
+        first, *rest = (Image.fromarray(_noise(8, 8, 3) // factor) for factor in (1, 2, 3))
+        first.save(tmp_path / f"a.{ending}", save_all=True, append_images=rest)
+        shutil.copy(tmp_path / f"a.{ending}", tmp_path / "b.png")
+        words = "a GIF image, which is not read" if ending == "gif" else "holds 3 pictures (an animation or"
+        assert words in _refused(read_image, tmp_path / "b.png")
+
+    def test_other_colours_are_refused_by_name(self, tmp_path):
+        Image.fromarray(_noise(8, 8, 4), mode="CMYK").save(tmp_path / "a.tif")
+        assert "its colours are stored as CMYK; save it as RGB" in _refused(read_image, tmp_path / "a.tif")
+        Image.fromarray(_noise(8, 8).astype(np.float32)).save(tmp_path / "b.tif")
+        assert "its colours are stored as F; save it as RGB" in _refused(read_image, tmp_path / "b.tif")
+
+    @pytest.mark.parametrize("ending", ["tif", "webp", "bmp"])
+    @pytest.mark.parametrize("share", [0.01, 0.5, 0.95])
+    def test_cut_off(self, tmp_path, capfd, ending, share):
+        path = self.saved(tmp_path / f"a.{ending}", _noise(40, 50, 3))
+        path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+        assert "not a readable image" in _refused(read_image, path)
+        assert capfd.readouterr() == ("", "")
+
+    def test_huge(self, tmp_path):
+        path = self.saved(tmp_path / "a.bmp", _noise(8, 8, 3))
+        data = bytearray(path.read_bytes())
+        data[18:26] = struct.pack("<ii", 60000, 60000)
+        path.write_bytes(data)
+        assert "60000 x 60000 pixels" in _refused(read_image, path) or "claims more" in _refused(
+            read_image, path
+        )
+
+
 NAMES = [f"{number}.png" for number in (2, 3, 5, 10, 11)]
 
 
@@ -312,7 +442,9 @@ def test_refused_data_sets(tmp_path):
     assert _refused(find_videos, tmp_path).startswith(f"{tmp_path}: no video found; expected <root>/<video>")
     folder = tmp_path / "a" / "Blur" / "RGB"
     _touch(folder)
-    assert _refused(find_videos, tmp_path) == f"{folder}: contains no PNG frames"
+    assert _refused(find_videos, tmp_path) == (
+        f"{folder}: contains no frames (.png, .jpg, .jpeg, .bmp, .tif, .tiff, .webp)"
+    )
     _touch(folder, *NAMES[:4])
     assert _refused(find_videos, tmp_path).startswith(f"{folder}: has 4 frames; at least 5 are needed")
     _touch(folder, NAMES[4])

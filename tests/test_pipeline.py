@@ -23,6 +23,7 @@ from common.errors import UserError
 PROVENANCE = {"settings.json", "config.yaml", "run.json"}
 NAMES = [str(8 + index) for index in range(tiny.FRAMES)]
 DEBLURRED = Path("deblurring") / "ESTRNN"
+KINDS = ("input", "baseline", "adapted", "aligned", "fused")
 
 
 def environment() -> dict[str, str]:
@@ -53,7 +54,7 @@ def pipeline(folder: Path, *arguments: str) -> str:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A case after all four stages, one process each, and what they printed. Not to be changed: copy it."""
     folder = tmp_path_factory.mktemp("pipeline") / "case"
-    tiny.make(folder)
+    tiny.make(folder, deblurring={"fusion": "aligned"})
     return folder, pipeline(folder)
 
 
@@ -121,16 +122,21 @@ def test_no_file_is_missing_and_none_is_left_over(finished: tuple[Path, str]) ->
     for video, frame in chosen:
         expected |= {f"dbcgm/condition/{video}/{frame}.npy", f"dbcgm/preview/{video}/{frame}.png"}
         expected |= {f"blurring/{video}/{kind}/{frame}.png" for kind in ("ori", "reblur", "flow")}
-    expected |= per_video("deblurring/ESTRNN/baseline", NAMES) | per_video("deblurring/ESTRNN/adapted", NAMES)
+    for result in ("baseline", "adapted", "fused"):
+        expected |= per_video(f"deblurring/ESTRNN/{result}", NAMES)
+    for kind in ("picture", "weight", "source"):
+        expected |= {
+            f"deblurring/ESTRNN/aligned/{video}/{kind}/{name}.png" for video in tiny.VIDEOS for name in NAMES
+        }
     expected |= {
         f"deblurring/ESTRNN/{name}" for name in ("weights/last.pth", "weights/log.csv", "metrics.json")
     }
-    expected |= {"times.json", "report.html"}
+    expected |= {"times.json", "report.html", "inputs.json"}
     for folder in (
         "rsdm",
         "dbcgm",
         "blurring",
-        *(f"deblurring/ESTRNN/{name}" for name in ("weights", "baseline", "adapted")),
+        *(f"deblurring/ESTRNN/{name}" for name in ("weights", "baseline", "adapted", "aligned", "fused")),
     ):
         expected |= {f"{folder}/{name}" for name in PROVENANCE}
     assert set(times(output)) == expected
@@ -152,8 +158,8 @@ def test_magnitudes_masks_and_regions(finished: tuple[Path, str]) -> None:
     for region in content["sharp_regions"]:
         r0, c0, r1, c1 = region["bbox"]
         assert 0 <= r0 and r0 + 32 <= r1 <= height and 0 <= c0 and c0 + 32 <= c1 <= width
-        # Readable for the authors' code, which finds video and frame in the path.
-        assert region["path"] == f"out/test/{region['video']}/ori/{region['frame']}.png"
+        # Readable for the authors' code, which finds data set, video and frame in the path.
+        assert region["path"].split("/") == ["data", "test", region["video"], "ori", f"{region['frame']}.png"]
         assert NAMES.index(region["frame"]) in range(2, tiny.FRAMES - 2)
 
 
@@ -219,7 +225,9 @@ def figures(folder: Path, video: str, kind: str, names: list[str]) -> np.ndarray
         shown = (
             blurry(folder, video, name)
             if kind == "input"
-            else picture(folder / "out" / DEBLURRED / kind / video / f"{name}.png")
+            else picture(
+                folder / "out" / DEBLURRED / kind / video / ("picture" * (kind == "aligned")) / f"{name}.png"
+            )
         )
         sharp = picture(folder / "data" / video / "Sharp" / "RGB" / f"{name}.png")
         rows.append(
@@ -241,7 +249,7 @@ def figures(folder: Path, video: str, kind: str, names: list[str]) -> np.ndarray
 
 def check_metrics(folder: Path, names: list[str]) -> dict:
     stored = json.loads((folder / "out" / DEBLURRED / "metrics.json").read_text())
-    for kind in ("input", "baseline", "adapted"):
+    for kind in KINDS:
         rows = {video: figures(folder, video, kind, names) for video in tiny.VIDEOS}
         for part, expected in [(stored[kind], np.concatenate(list(rows.values())))] + [
             (stored[kind]["videos"][video], rows[video]) for video in tiny.VIDEOS
@@ -255,8 +263,14 @@ def test_metrics_and_table_are_those_of_the_pictures(finished: tuple[Path, str])
     stored = check_metrics(finished[0], NAMES)
     rows = [line for line in finished[1].splitlines() if line.startswith("| ")]
     assert rows[0] == "| | all frames | a | b |"
-    labels = ["blurry input", "before adaptation", "adapted (last epoch, label-free)"]
-    for row, label, kind in zip(rows[1:], labels, ("input", "baseline", "adapted"), strict=True):
+    labels = [
+        "blurry input",
+        "before adaptation",
+        "adapted (last epoch, label-free)",
+        "borrowed alone, without a network",
+        "adapted and borrowed, fused",
+    ]
+    for row, label, kind in zip(rows[1:], labels, KINDS, strict=True):
         parts = [stored[kind], *(stored[kind]["videos"][video] for video in tiny.VIDEOS)]
         cells = [f"{part['psnr']:.2f} / {part['ssim']:.4f}" for part in parts]
         assert row == f"| {label} | {' | '.join(cells)} |"
@@ -299,7 +313,7 @@ def test_two_processes_give_the_results_of_one(finished: tuple[Path, str], tmp_p
     shutil.copytree(finished[0], tmp_path / "case", ignore=shutil.ignore_patterns("out"))
     printed = pipeline(tmp_path / "case", "2")
     one, two = finished[0] / "out", tmp_path / "case" / "out"
-    for stage in ("rsdm", "dbcgm", "blurring", DEBLURRED / "baseline"):
+    for stage in ("rsdm", "dbcgm", "blurring", DEBLURRED / "baseline", DEBLURRED / "aligned"):
         assert contents(one / stage) == contents(two / stage)
     assert files(one).keys() == files(two).keys()
     assert sum(line.startswith("| blurry input |") for line in printed.splitlines()) == 1
@@ -441,6 +455,10 @@ def test_stage_4_killed_three_times_ends_with_the_same_files(case: Path) -> None
     assert 0 < stored["step"] < stored["epochs"] * stored["steps_per_epoch"]
     adapted = killed(case, "DeblurringModel", folder, "adapted/*/*.png", *longer)
     assert 0 < sum(name.startswith("adapted") and name.endswith(".png") for name in adapted) < 2 * tiny.FRAMES
+    borrowed = killed(case, "DeblurringModel", folder, "aligned/*/picture/*.png", *longer)
+    assert (
+        0 < sum(name.startswith("aligned") and name.endswith(".png") for name in borrowed) < 6 * tiny.FRAMES
+    )
     tiny.run("DeblurringModel", case, *longer)
     same_files(uninterrupted, folder)
     now = times(folder)
@@ -448,6 +466,7 @@ def test_stage_4_killed_three_times_ends_with_the_same_files(case: Path) -> None
         baseline,
         {name: weights[name] for name in weights if name.startswith("baseline")},
         adapted,
+        {name: at for name, at in borrowed.items() if "/picture/" not in name and "/source/" not in name},
     ):
         assert {name: now[name] for name in before} == before
 

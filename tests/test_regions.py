@@ -239,6 +239,26 @@ def test_the_tolerance_is_strict(target, tolerance, reached):
     assert (search_threshold(video, target, SIZE, tolerance=tolerance).threshold == 0.1) == reached
 
 
+@pytest.mark.parametrize(
+    "target, found",
+    [(target, found) for target in range(1, 6) for found in range(1, 8) if abs(found - target) < 3],
+)
+def test_a_small_target_is_met_as_released(target, found):
+    """Less than 3 from the target, at the first threshold, wherever that gives a box."""
+    result = search_threshold(_video([0.01] * found + [0.05 * step for step in range(2, 14)]), target, SIZE)
+    assert result.threshold == 0.1 and result.found == found
+
+
+@pytest.mark.parametrize("target", [1, 2])
+def test_no_box_meets_no_small_target(target):
+    result = search_threshold(_video([0.15] + [0.9] * 10), target, SIZE)
+    assert result.threshold > 0.15 and (result.found, _boxes(result)) == (1, 1)
+    # None or thirty: thirty, of which as many as wanted are drawn.
+    result = search_threshold(_video([0.15] * 30), target, SIZE)
+    assert (result.found, _boxes(result)) == (30, target)
+    assert search_threshold(_video([0.15] + [0.9] * 10), 0, SIZE).found == 0
+
+
 def test_sharp_is_strictly_below_the_threshold():
     result = search_threshold(_video([0.25] * 10), 10, SIZE, initial=0.25)
     assert result.found == 10 and result.threshold > 0.25

@@ -15,7 +15,8 @@ from tiny import one_thread  # noqa: F401
 from torch import nn
 
 from common.checkpoints import load_checkpoint, load_state
-from common.config import ScheduleConfig, StageConfig, TrainConfig, as_dict, load_config
+from common.config import ScheduleConfig, StageConfig, TrainConfig, as_dict
+from common.config_loader import load_config
 from common.errors import UserError
 from common.images import write_array, write_image
 from common.rendering.content import Picture

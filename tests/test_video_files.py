@@ -637,3 +637,51 @@ class TestNames:
             UserError, match=f"--out: {name} cannot be written; name a file that ends in .mp4"
         ):
             Place(tmp_path / name, [open_source(path)])
+
+
+class TestPassengers:
+    def test_many_channels(self, tmp_path):
+        """What an encoder takes of them, or stereo."""
+        path, layouts = tmp_path / "a.mkv", ("5.1", "5.1(side)", "quad", "mono")
+        with av.open(str(path), "w") as file:
+            video = file.add_stream("libx264", rate=25)
+            video.width, video.height = 96, 64
+            voices = [file.add_stream("pcm_s16le", rate=48000) for _ in layouts]
+            for voice, layout in zip(voices, layouts):
+                voice.codec_context.layout = layout
+            for index, picture in enumerate(clips.moving(25)):
+                frame = av.VideoFrame.from_ndarray(picture)
+                frame.pts = index
+                file.mux(video.encode(frame))
+            file.mux(video.encode(None))
+            for voice, layout in zip(voices, layouts):
+                count = av.AudioLayout(layout).nb_channels
+                sound = av.AudioFrame.from_ndarray(np.ones((1, 48000 * count), np.int16), "s16", layout)
+                sound.sample_rate, sound.pts = 48000, 0
+                file.mux(voice.encode(sound))
+                file.mux(voice.encode(None))
+        for ending in (".mp4", ".webm", ".avi"):
+            said = rewritten(path, tmp_path / f"b{ending}", tmp_path)
+            assert "kept: 4 x sound" in said
+            with av.open(str(tmp_path / f"b{ending}")) as file:
+                channels = [stream.codec_context.layout.nb_channels for stream in file.streams.audio]
+            assert channels[3] == 1 and (channels[0] == 6 or ending == ".avi") and min(channels[:3]) >= 2
+
+    def test_entries_of_a_phone(self, tmp_path):
+        entries = {
+            "com.apple.quicktime.make": "Apple",
+            "com.apple.quicktime.creationdate": "2021-05-05T10:11:12+0200",
+            "creation_time": "2021-05-05T08:11:12.000000Z",
+        }
+        container = {"movflags": "use_metadata_tags"}
+        path = clips.make(tmp_path / "a.mov", clips.moving(6), metadata=entries, container=container)
+        for ending in (".mp4", ".mov"):
+            said = rewritten(path, tmp_path / f"b{ending}", tmp_path)
+            assert not any(line.startswith("not kept") for line in said), said
+            with av.open(str(tmp_path / f"b{ending}")) as file:
+                assert entries.items() <= dict(file.metadata).items()
+
+    def test_chapters_of_mp4_are_no_lost_stream(self, tmp_path):
+        chapters = [(0, 0.2, "one"), (0.2, 0.4, "two")]
+        path = clips.make(tmp_path / "a.mp4", clips.moving(10), chapters=chapters)
+        assert rewritten(path, tmp_path / "b.mp4", tmp_path) == ["kept: 2 chapters"]

@@ -24,6 +24,7 @@ from common.images import on_device, to_image
 from common.line_blur import line_blur
 from common.runtime.distributed import World, compiled, place
 from common.stage import autocast
+from common.weights_keys import bare
 
 MOST_TIMESTEPS = 100_000
 """Steps of a noise schedule in a file; the published one has 2000."""
@@ -113,7 +114,7 @@ def load_model(config: BlurringConfig, world: World, precision: str, compile: bo
 
 def load_id_blau(config: BlurringConfig) -> GaussianDiffusion:
     """ID-Blau with its weights, on the CPU, for sampling; the noise schedule is the one stored with them."""
-    state = load_state(config.weights)
+    state = bare(load_state(config.weights))
     if "betas" not in state:
         raise UserError(f"{config.weights}: holds no ID-Blau (its noise schedule `betas` is missing)")
     betas = state["betas"]

@@ -33,6 +33,9 @@ LENGTHS = (1.0, 40.0)
 """Pixels of path that a frame has which is not sharp, at a frame width of WIDTH."""
 MARGIN = 2
 """Pixels around the frame that demosaicing needs."""
+LENS = 0.45
+"""Deviation in pixels of the lens's own blur: finer detail than a lens lets through would come out of the mosaic
+in false colours."""
 OBJECTS = (0.4, 0.3, 0.2, 0.1)
 """Shares of the clips with 0 to 3 moving objects."""
 PARTS = 12
@@ -95,7 +98,8 @@ def render_real(
         light = average([next(moments) for _ in range(count)], pieces, size)
         moment = next(moments)
         still = composed(moment, pieces, size, cv2.INTER_CUBIC)
-        noisy = add_noise(to_raw(light, pipeline), pipeline, rng)
+        seen = cv2.GaussianBlur(light, (3, 3), LENS, borderType=cv2.BORDER_REPLICATE)
+        noisy = add_noise(to_raw(seen, pipeline), pipeline, rng)
         blurry.append(develop(demosaic(noisy), table)[inside])
         # Without the mosaic: what it does to fine detail is none of the scene.
         sharp.append(develop(converted(sensed(still, pipeline)), table)[inside])

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
@@ -13,6 +14,9 @@ from common.errors import UserError
 from common.runtime.allocator import keep_freed_memory
 
 Item = TypeVar("Item")
+PATIENCE = timedelta(days=2)
+"""How long processes wait for each other: one may validate, or read a data set, alone. The libraries' own ten
+minutes end a healthy run; a process that dies is noticed by torchrun."""
 _VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -89,7 +93,7 @@ def start(device: str = "auto", tf32: bool = False) -> World:
     if use_cuda:
         torch.cuda.set_device(local_rank)
     if size > 1 and not torch.distributed.is_initialized():
-        torch.distributed.init_process_group("nccl" if use_cuda else "gloo")
+        torch.distributed.init_process_group("nccl" if use_cuda else "gloo", timeout=PATIENCE)
     return World(rank, size, torch.device("cuda", local_rank) if use_cuda else torch.device("cpu"))
 
 

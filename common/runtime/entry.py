@@ -1,16 +1,23 @@
 """Entry points: a user's mistake becomes one line and exit code 2."""
 
+import io
 import sys
 from collections.abc import Callable
 
 from common.errors import UserError
 from common.runtime import distributed, interrupts, locks
+from common.runtime.memory import OUT_OF_MEMORY, out_of_memory
 
 
 def run(main: Callable[[], None]) -> None:
-    """Call `main` and end the process: 0 when it returns, 2 with one line for a UserError or what the system
-    refuses (a full disk, a file without permission), 130 with one line for Ctrl-C and 143 for SIGTERM."""
+    """Call `main` and end the process: 0 when it returns, 2 with one line for a UserError, what the system
+    refuses (a full disk, a file without permission) or memory that runs out, 130 with one line for Ctrl-C
+    and 143 for SIGTERM."""
     failure = None
+    # A name that the terminal's encoding lacks is no reason to fail.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     interrupts.raise_in_work()
     try:
         main()
@@ -19,8 +26,14 @@ def run(main: Callable[[], None]) -> None:
     except OSError as error:
         if error.strerror is None:
             raise
+        if out_of_memory(error):
+            error.strerror = OUT_OF_MEMORY
         # The system's own words name the cause; a traceback adds nothing that a user could act on.
         failure = 2, f"error: {error.filename or 'reading or writing'}: failed ({error.strerror})"
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        failure = 2, f"error: {OUT_OF_MEMORY} ({type(error).__name__}: {str(error)[:100]})"
     except KeyboardInterrupt as interruption:
         failure = getattr(interruption, "code", 130), interrupts.MESSAGE
     finally:

@@ -1,6 +1,8 @@
 """SIGTERM and Ctrl-C: one line and an exit code of their own, whether they come during imports or during
 work."""
 
+from __future__ import annotations
+
 import os
 import signal
 import threading

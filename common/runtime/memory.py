@@ -1,9 +1,11 @@
 """Doing with less memory, and saying how much was used."""
 
+import errno
 import sys
 from collections.abc import Callable
 from typing import TypeVar
 
+import cv2
 import numpy as np
 import torch
 
@@ -16,14 +18,32 @@ except ImportError:  # Windows has no such module.
 
 Result = TypeVar("Result")
 Items = TypeVar("Items", list, np.ndarray)
-_CPU_ALLOCATOR = ("can't allocate memory", "not enough memory")
+_NO_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "cannot allocate memory",
+    "could not create a primitive",
+    "can't start new thread",
+    "unable to mmap",
+    "bad_alloc",
+    "Insufficient memory",
+    "Failed to allocate",
+    "ALLOC_FAILED",
+)
+"""Words of libraries that have no error of their own for it: PyTorch's allocators, oneDNN, Python's threads,
+OpenCV, cuBLAS."""
+OUT_OF_MEMORY = "not enough memory; close other programs, use smaller frames or a smaller runtime.workers"
 
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether the error says that a device, or this machine, has no more memory to give."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _CPU_ALLOCATOR)
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    if not isinstance(error, (RuntimeError, cv2.error, SystemError)):
+        return False
+    return any(words.lower() in str(error).lower() for words in _NO_MEMORY)
 
 
 def halving(
@@ -38,7 +58,7 @@ def halving(
     while True:
         try:
             return work(size), size
-        except (MemoryError, RuntimeError) as error:
+        except Exception as error:
             if not out_of_memory(error):
                 raise
         # Outside of the except block, where nothing holds the failed attempt's tensors any longer.

@@ -178,6 +178,7 @@ def train(
         average=schedule.average,
     )
     facts = {"network": name, "architecture": architecture, **more}
+    rendered = setup.train.seconds if isinstance(setup.train, RenderedDomain) else 0.0
     clock = Clock()
     rows = fit(network, clock.watching(task), plan, setup.folder, setup.world, facts)
     if setup.world.main:
@@ -185,7 +186,7 @@ def train(
             ", ".join(f"{key} {value:.4g}" for key, value in rows[-1].items()) if rows else "nothing to do"
         )
         if isinstance(setup.train, RenderedDomain) and clock.steps:
-            print(clock.rendering(setup.train.seconds))
+            print(clock.rendering(setup.train.seconds - rendered))
         print(f"{figures}\nweights: {setup.folder / 'best.pth'}, all states: {setup.folder / 'last.pth'}")
 
 

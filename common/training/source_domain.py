@@ -9,7 +9,7 @@ import numpy as np
 from common.errors import UserError
 from common.images import open_array
 from common.training.frame_cache import FrameCache
-from common.videos import check_name, sorted_frames
+from common.videos import check_name, frame_file, sorted_frames
 
 HINT = "scripts/make_synthetic_dataset.py or scripts/prepare_gopro.py makes the layout"
 
@@ -68,7 +68,7 @@ class SourceDomain:
 
     def frame(self, kind: str, video: str, frame: str) -> np.ndarray:
         """One whole frame, uint8 RGB (H, W, 3); `kind` is "Blur/RGB" or "Sharp/RGB"."""
-        return self._frames(self.root / video / kind / f"{frame}.png")
+        return self._frames(frame_file(self.root / video / kind, frame))
 
     def images(self, kind: str, window: Window) -> np.ndarray:
         """The window's crops, uint8 RGB (T, size, size, 3). UserError where a frame has not the size of the

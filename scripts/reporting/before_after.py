@@ -8,7 +8,7 @@ import numpy as np
 
 from common.images import read_image
 from common.videos import Video
-from DeblurringModel.evaluation import ROWS
+from DeblurringModel.evaluation import ROWS, result_file
 from scripts.reporting import pictures
 from scripts.reporting.collect import Results
 from scripts.reporting.maps import Budget, map_path, picture, read_map
@@ -40,7 +40,7 @@ def _restored(results: Results, video: Video, position: int) -> Iterator[tuple[s
     for model in results.models:
         prefix = f"{model.name}, " if len(results.models) > 1 else ""
         for variant in model.variants:
-            path = model.folder / variant / video.name / video.frames[position].name
+            path = result_file(model.folder / variant, video, position)
             if path.exists():
                 # The released choice looks at the answer, and says so wherever it is shown.
                 by_answer = variant == "adapted" and model.config.deblurring.select == "best_gt"

@@ -15,10 +15,10 @@ from common.regions_file import Region, read_regions
 from common.runtime.files import read_json
 from common.runtime.provenance import CONFIG, RUN, SETTINGS
 from common.runtime.times import read_times
-from common.videos import Video, find_videos, frame_order
+from common.videos import Video, find_videos, in_order
 
 STAGES = {"rsdm": "stage 1, RSDM", "dbcgm": "stage 2, DBCGM", "blurring": "stage 3, ID-Blau"}
-VARIANTS = ("baseline", "adapted", "adapted_best_gt")
+VARIANTS = ("baseline", "adapted", "adapted_best_gt", "aligned", "fused")
 CLIP = "clip.json"
 
 
@@ -164,7 +164,7 @@ def _frames(folder: Path) -> tuple[Path, ...]:
     files = [
         path for path in folder.iterdir() if path.suffix in (".png", ".npy") and not path.name.startswith(".")
     ]
-    return tuple(Path("missing") / f"{path.stem}.png" for path in sorted(files, key=frame_order))
+    return tuple(Path("missing") / f"{path.stem}.png" for path in in_order(files))
 
 
 def _regions(path: Path, videos: list[Video]) -> tuple[list[Region], dict[str, dict]]:

@@ -1,4 +1,4 @@
-"""One video's part of the page: before and after, blur magnitude, blur direction, training pairs."""
+"""One video's part of the page: before and after, what was borrowed, blur magnitude, blur direction, training pairs."""
 
 from html import escape
 from pathlib import Path
@@ -12,6 +12,7 @@ from common.regions_file import Region
 from common.videos import Video
 from scripts.reporting import pictures
 from scripts.reporting.before_after import before_after, detail, frames_to_show
+from scripts.reporting.borrowed import borrowed
 from scripts.reporting.collect import Results
 from scripts.reporting.curves import Mark, Series, chart
 from scripts.reporting.exposure import exposure
@@ -28,6 +29,7 @@ def video_section(results: Results, video: Video, identity: str, budget: Budget)
         f'<section id="{identity}"><h2><small>Video</small> {escape(video.name)}</h2>'
         + before_after(results, video, shown, budget)
         + detail(results, video, shown)
+        + borrowed(results, video, shown, budget)
         + _magnitude(results, video, means, shown, regions, budget)
         + _direction(results, video, shown, regions, budget)
         + _pairs(results.output, video, regions, budget)

@@ -31,7 +31,7 @@ def adapt_and_restore(stage: Stage, preview: bool) -> tuple[dict[str, Path], lis
     wanted = shown if preview else None
     reason = learn(stage, sum(map(len, shown.values())) if preview else frame_count(stage))
     if reason is not None:
-        notes.append(f"{reason}: the unadapted network's result is used")
+        notes.append(f"{reason}: the unadapted network's result is delivered")
         stage.say(notes[0])
         folder = infer(stage, "baseline", wanted)
         restored = {video.name: folder / video.name for video in stage.videos}

@@ -29,7 +29,7 @@ _H264 = (("crf", "16"), ("preset", "medium"), ("x264-params", "mbtree=0"))
 """x264's quality at which differences from the frames are hard to see. With its macroblock tree the same
 pictures gave other bytes from one call to the next."""
 _VP9 = (("crf", "18"), ("b", "0"), ("row-mt", "1"), ("cpu-used", "3"))
-_MP4 = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac", "dts", "truehd"})
+_MP4 = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac", "dts"})
 _MOV = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be"})
 _AVI = frozenset({"mp3", "mp2", "ac3", "pcm_s16le", "pcm_u8"})
 _TAGS = (("movflags", "+faststart"),)

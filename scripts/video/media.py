@@ -1,5 +1,6 @@
 """Video files opened with PyAV: which stream is the picture, and what cannot be opened in one line."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,13 @@ from common.errors import UserError
 NOT_A_VIDEO = "not a video that can be decoded (damaged, cut off, or not a video at all)"
 
 
+def refuse_without_memory(error: Exception) -> None:
+    """MemoryError for an error that says that there is no memory, or no thread, to be had: the file is not to
+    blame."""
+    if getattr(error, "errno", None) in (errno.ENOMEM, errno.EAGAIN):
+        raise MemoryError("while a video file was read") from None
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[av.container.InputContainer]:
     """The file, opened for reading. Raises UserError where it is no video file."""
@@ -18,6 +26,7 @@ def opened(path: Path) -> Iterator[av.container.InputContainer]:
         # Without the protocol's name a colon in a file's name would be taken for one.
         container = av.open(f"file:{path}", metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
+        refuse_without_memory(error)
         if isinstance(error, PermissionError):
             raise UserError(f"{path}: cannot be read ({error.strerror})") from None
         raise UserError(f"{path}: {NOT_A_VIDEO}") from None

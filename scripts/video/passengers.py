@@ -20,6 +20,11 @@ _ENTRIES = {
 _COVERS = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
 
 
+def entries_of(container: av.container.InputContainer) -> dict[str, str]:
+    """What a file says of its video as a whole: title, recording date and the like."""
+    return {key: value for key, value in container.metadata.items() if key.lower() not in _OF_THE_FILE}
+
+
 class Passengers:
     """The sounds, subtitles, covers, chapters and entries of `source`, added to `file` before its pictures.
 
@@ -38,9 +43,7 @@ class Passengers:
         self._file = file
         container = held.enter_context(opened(source))
         picture = picture_stream(container, source)
-        self.entries = {
-            key: value for key, value in container.metadata.items() if key.lower() not in _OF_THE_FILE
-        }
+        self.entries = entries_of(container)
         file.metadata.update(self.entries)
         self._chapters(container, kind, zero)
         for stream in container.streams:
@@ -53,7 +56,7 @@ class Passengers:
                     stream.name or "attachment", stream.mimetype or "", bytes(stream.data or b"")
                 )
                 self.kept.append("an attachment")
-            elif stream.index != picture.index:
+            elif stream.index != picture.index and not _names_chapters(container, stream):
                 self.lost.append("another video" if stream.type == "video" else f"a stream of {stream.type}")
 
     def write_until(self, seconds: Fraction | None) -> None:
@@ -128,6 +131,11 @@ class Passengers:
             made.disposition = av.stream.Disposition.attached_pic.value
             self._covers.append((made, picture))
         self.kept.append("cover picture")
+
+
+def _names_chapters(container: av.container.InputContainer, stream: av.stream.Stream) -> bool:
+    """Whether a stream only holds the names of chapters, which are kept as such."""
+    return bool(container.chapters()) and stream.type == "data" and stream.discard == av.stream.Discard.all
 
 
 def _language(stream: av.stream.Stream) -> bool:

@@ -7,9 +7,10 @@ from typing import Any
 from common.checkpoints import sha256
 from common.errors import UserError
 from common.runtime.files import read_json, write_json
+from common.videos import FRAME_SUFFIXES
 from scripts.video.containers import OTHER_ENDINGS
 from scripts.video.preparation import RECORD, Clip, recorded_sources
-from scripts.video.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Source
+from scripts.video.sources import VIDEO_SUFFIXES, Source
 
 RESULT = "result.json"
 
@@ -25,7 +26,7 @@ class Place:
     def __init__(self, out: Path | None, sources: list[Source]) -> None:
         single = sources[0].path.absolute() if len(sources) == 1 else None
         out = None if out is None else out.expanduser().resolve()
-        if out is not None and not out.is_dir() and out.suffix.lower() in (*OTHER_ENDINGS, *IMAGE_SUFFIXES):
+        if out is not None and not out.is_dir() and out.suffix.lower() in (*OTHER_ENDINGS, *FRAME_SUFFIXES):
             raise UserError(
                 f"--out: {out.name} cannot be written; name a file that ends in "
                 f"{', '.join(VIDEO_SUFFIXES)}, or a folder"

@@ -11,13 +11,15 @@ import numpy as np
 from common.errors import UserError
 from scripts.video import damage
 from scripts.video.colour import Colour
-from scripts.video.media import NOT_A_VIDEO, opened, picture_stream
+from scripts.video.media import NOT_A_VIDEO, opened, picture_stream, refuse_without_memory
 from scripts.video.orientation import swaps_sides
 from scripts.video.pictures import Pictures
 from scripts.video.scan import Scan, scan
 
 _DECODING = {"err_detect": "explode"}
 """Broken frames are refused; without it the decoder would make up what is missing."""
+_PATIENCE = 25
+"""Packets that all fail at the beginning of a file whose encoder, not its copy, is at fault."""
 _MOST_WITHOUT = 0.1
 """Share of a healthy file's packets that may hold no picture of their own (hidden reference frames)."""
 
@@ -46,9 +48,10 @@ class VideoReader:
         frames are lost, unless `keep_going`.
         """
         found, pictures, original = scan(self.path), Pictures(self.path), array("q")
+        strict = not _always_fails(self.path, found)
         with opened(self.path) as container:
             stream = picture_stream(container, self.path)
-            self._decoder = _Decoder(stream, found)
+            self._decoder = _Decoder(stream, found, strict)
             self.base, self.aspect = stream.time_base, stream.sample_aspect_ratio or Fraction(1)
             self._stated = stream.average_rate or stream.guessed_rate or Fraction(25)
             nominal = max(1, round(1 / (self._stated * self.base)))
@@ -135,27 +138,43 @@ class VideoReader:
         self.notes.append(self.missing)
 
 
+def _always_fails(path: Path, found: Scan) -> bool:
+    """Whether strict decoding of frames that need no other fails from the first one on: some cameras write
+    headers that break the rules around pictures that do not."""
+    if len(found.keys) < max(1, len(found.expected)):
+        return False
+    with opened(path) as container:
+        decoder = _Decoder(picture_stream(container, path), found, strict=True)
+        for _ in decoder.frames(container, most_errors=_PATIENCE):
+            return False
+    return decoder.errors >= min(_PATIENCE, len(found.keys))
+
+
 class _Decoder:
     """Packets -> frames. `errors`: packets that could not be decoded; `first_key`: time of the first frame
     that needs no other; `skipped`: packets before it; `last_duration`: of the last frame, in units of
     time."""
 
-    def __init__(self, stream: av.VideoStream, found: Scan) -> None:
+    def __init__(self, stream: av.VideoStream, found: Scan, strict: bool) -> None:
         self.errors = self.skipped = self.last_duration = 0
         self.first_key: int | None = None
         self._stream, self._found = stream, found
-        stream.codec_context.options = _DECODING
+        if strict:
+            stream.codec_context.options = _DECODING
 
-    def frames(self, container: av.container.InputContainer) -> Iterator[av.VideoFrame]:
-        """All frames that decode."""
+    def frames(
+        self, container: av.container.InputContainer, most_errors: float = np.inf
+    ) -> Iterator[av.VideoFrame]:
+        """All frames that decode; none after so many errors."""
         started = not len(self._found.keys)
         packets = container.demux(self._stream)
-        while True:
+        while self.errors < most_errors:
             try:
                 packet = next(packets)
             except StopIteration:
                 return
-            except (av.FFmpegError, OSError):
+            except (av.FFmpegError, OSError) as error:
+                refuse_without_memory(error)
                 self.errors += 1
                 return
             if packet.size and not started:
@@ -169,7 +188,8 @@ class _Decoder:
                 packet.pts = packet.dts = self._found.retimed[packet.pos]
             try:
                 decoded = packet.decode()
-            except av.FFmpegError:
+            except av.FFmpegError as error:
+                refuse_without_memory(error)
                 self.errors += 1
                 continue
             for frame in decoded:

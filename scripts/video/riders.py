@@ -11,6 +11,8 @@ from scripts.video.containers import Kind
 from scripts.video.media import opened
 
 Packets = Iterator[av.Packet]
+_USUAL = {1: "mono", 2: "stereo", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+"""Arrangements of channels where a file only tells their number."""
 
 
 def codec_name(stream: av.stream.Stream) -> str | None:
@@ -43,9 +45,13 @@ class Rider:
             copied = name == kind.words or (kind.format == "matroska" and name != "mov_text")
         else:
             copied = kind.copied is None or name in kind.copied
-        if copied:
-            self._stream = file.add_stream_from_template(stream, opaque=True)
-            self._packets = _copied(container, stream)
+        try:
+            made = file.add_stream_from_template(stream, opaque=True) if copied else None
+        except ValueError:
+            # The container does not take this kind.
+            made = None
+        if made is not None:
+            self._stream, self._packets = made, _copied(container, stream)
         elif stream.type == "subtitle":
             self._stream = _words_stream(file, stream, kind.words)
             self._packets = _encoded_words(container, stream, self._stream)
@@ -153,10 +159,23 @@ def _sound_stream(
     codec, context = av.Codec(name, "w"), stream.codec_context
     rates = codec.audio_rates or [context.sample_rate]
     made = file.add_stream(name, rate=context.sample_rate if context.sample_rate in rates else 48000)
-    most = 2 if name == "libmp3lame" else 8
-    made.codec_context.layout = context.layout if context.layout.nb_channels <= most else "stereo"
+    wanted = context.layout.name, _USUAL.get(context.layout.nb_channels, "stereo"), "stereo"
+    made.codec_context.layout = next(
+        (layout for layout in wanted if _takes(name, made.codec_context, layout)), "stereo"
+    )
     made.codec_context.bit_rate = bits * max(1, made.codec_context.layout.nb_channels // 2)
     return made
+
+
+def _takes(name: str, like: av.AudioCodecContext, layout: str) -> bool:
+    """Whether an encoder takes this arrangement of channels."""
+    trial = av.CodecContext.create(name, "w")
+    trial.sample_rate, trial.format, trial.layout = like.sample_rate, like.format, layout
+    try:
+        trial.open()
+    except (av.FFmpegError, ValueError):
+        return False
+    return True
 
 
 def _encoded_sound(

@@ -6,21 +6,17 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
-import cv2
 import numpy as np
-from PIL import Image
 
 from common.checkpoints import sha256
 from common.errors import UserError
-from common.images import MOST_PIXELS, read_image
-from common.videos import check_name, frame_order
+from common.images import read_with_changes
+from common.videos import FRAME_SUFFIXES, check_link, check_name, in_order, is_frame
 from scripts.video.colour import BT709, Colour
 from scripts.video.containers import KINDS
 from scripts.video.film import Film
 from scripts.video.reading import VideoReader
 
-_CHECKED_SUFFIXES = (".png", ".jpg", ".jpeg")
-IMAGE_SUFFIXES = (*_CHECKED_SUFFIXES, ".bmp", ".tif", ".tiff", ".webp")
 VIDEO_SUFFIXES = tuple(KINDS)
 """Video files that can be written; any that FFmpeg's libraries decode can be read."""
 IMAGES_FPS = 25.0
@@ -77,14 +73,14 @@ class Source:
         paths, kinds, first = images_of(self.path), {}, None
         self.names = [path.stem for path in paths]
         for path in paths:
-            image = read_image(path) if path.suffix.lower() in _CHECKED_SUFFIXES else _read_other(path)
+            image, changes = read_with_changes(path)
             first = first or (path, image.shape)
             if image.shape != first[1]:
                 raise UserError(
                     f"{path}: is {image.shape[1]} x {image.shape[0]} pixels, {first[0].name} is "
                     f"{first[1][1]} x {first[1][0]}; all frames of a clip need one size"
                 )
-            for kind in _converted(path):
+            for kind in changes:
                 kinds[kind] = kinds.get(kind, 0) + 1
             yield image
         self.notes += [f"{count} of {len(paths)} images {kind}" for kind, count in kinds.items()]
@@ -99,7 +95,7 @@ def open_source(path: Path) -> Source:
     if path.is_dir():
         found = images_of(path)
         if not found:
-            raise UserError(f"{path}: holds no images ({', '.join(IMAGE_SUFFIXES)})")
+            raise UserError(f"{path}: holds no images ({', '.join(FRAME_SUFFIXES)})")
         stems = [image.stem for image in found]
         double = next((stem for stem in stems if stems.count(stem) > 1), None)
         if double is not None:
@@ -110,50 +106,14 @@ def open_source(path: Path) -> Source:
         return Source(path, notes=[f"{others} other files passed over"] if others else [])
     if not path.is_file():
         raise UserError(f"{path}: does not exist; expected a video file or a folder of images")
-    if path.suffix.lower() in IMAGE_SUFFIXES:
+    if path.suffix.lower() in FRAME_SUFFIXES:
         raise UserError(f"{path}: is one image; expected a video file or a folder of images")
     return Source(path)
 
 
 def images_of(folder: Path) -> list[Path]:
-    """The image files of a folder, numerically by the digits of their names."""
-    return sorted(
-        (
-            path
-            for path in folder.iterdir()
-            if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
-        ),
-        key=frame_order,
-    )
-
-
-def _read_other(path: Path) -> np.ndarray:
-    """An image that is neither PNG nor JPEG as uint8 RGB (H, W, 3)."""
-    try:
-        with Image.open(path) as header:
-            width, height = header.size
-        if width * height > MOST_PIXELS:
-            raise UserError(f"{path}: claims {width} x {height} pixels, more than {MOST_PIXELS} are not read")
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    except (OSError, ValueError, Image.DecompressionBombError, cv2.error):
-        image = None
-    if image is None:
-        raise UserError(f"{path}: not a readable image; copy or export the file again")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
-def _converted(path: Path) -> list[str]:
-    """What was changed to make the image 8-bit RGB, in words."""
-    stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if stored is None:
-        return []
-    channels = stored.shape[2] if stored.ndim == 3 else 1
-    return [
-        words
-        for words, true in (
-            ("had more than 8 bits and were reduced to 8", stored.dtype != np.uint8),
-            ("were grey", channels == 1),
-            ("had transparency, which was dropped", channels == 4),
-        )
-        if true
-    ]
+    """The image files of a folder in natural order. Raises UserError for a link whose target is missing."""
+    found = [path for path in folder.iterdir() if is_frame(path) and not path.is_dir()]
+    for path in found:
+        check_link(path)
+    return in_order(found)

@@ -16,7 +16,7 @@ from scripts.video.colour import matrix_name, written_colour
 from scripts.video.containers import KINDS, Kind
 from scripts.video.film import Film
 from scripts.video.media import opened, picture_stream
-from scripts.video.passengers import Passengers
+from scripts.video.passengers import Passengers, entries_of
 from scripts.video.pictures import EXACT
 
 Frames = Callable[[], Iterable[np.ndarray]]
@@ -95,7 +95,7 @@ def _write(
     said: list[str] = []
     with ExitStack() as held:
         file = held.enter_context(
-            av.open(f"file:{path}", "w", format=kind.format, container_options=dict(kind.settings))
+            av.open(f"file:{path}", "w", format=kind.format, container_options=_settings(kind, source))
         )
         stream = _picture_stream(file, film, kind, width, height)
         if stream.codec_context.pix_fmt == "yuv444p":
@@ -111,6 +111,16 @@ def _write(
         if passengers is not None:
             passengers.write_until(None)
     return passengers, said
+
+
+def _settings(kind: Kind, source: Path | None) -> dict[str, str]:
+    """The container's settings. QuickTime's own entries, as phones write them, need another list in MP4."""
+    settings = dict(kind.settings)
+    if source is not None and "movflags" in settings:
+        with opened(source) as container:
+            if any(key.startswith("com.") for key in entries_of(container)):
+                settings["movflags"] += "+use_metadata_tags"
+    return settings
 
 
 def _picture_stream(

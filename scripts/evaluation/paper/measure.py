@@ -49,7 +49,7 @@ def measure(videos: Sequence[Video], restored: Path | None, kept: Path, jobs: in
     folders = {
         video: video.frames
         if restored is None
-        else tuple(restored / video.name / frame.name for frame in video.frames)
+        else tuple(video.restored(restored, position) for position in range(len(video.frames)))
         for video in videos
     }
     for video, pictures in folders.items():

@@ -195,7 +195,7 @@ class Benchmark:
             restored = video.frames
             if folder is not None:
                 pictures = next(folder.glob(f"deblurring/*/{variant}")) / video.name
-                restored = tuple(pictures / frame.name for frame in video.frames)
+                restored = tuple(pictures / f"{name}.png" for name in video.names)
             values[video.name] = _clip_psnr(video, restored)
         return values
 

@@ -1,0 +1,1 @@
+"""Stage 3: blur the sharp regions that way."""

@@ -1,0 +1,1 @@
+"""Stage 2: how does this video blur?"""

@@ -1,0 +1,1 @@
+"""Stage 4: fine-tune on the pairs, then deblur."""

@@ -1,0 +1,1 @@
+"""The Blur Magnitude Estimator."""

@@ -1,0 +1,1 @@
+"""Blur rendered with exact ground truth."""

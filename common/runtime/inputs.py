@@ -1,0 +1,58 @@
+"""What identifies the frames that results were made from: their names and contents.
+
+Contents are read once; afterwards names, sizes and times tell whether they have to be read again, so that a
+copied data set is known and a re-exported one is not taken for it.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+from common.runtime.files import read_json, write_json
+
+_DIGITS = 16
+
+
+def contents(files: Mapping[str, Sequence[Path]], kept: Path) -> dict[str, list[int | str]]:
+    """For each name, how many files there are and a digest of their names and contents.
+
+    kept: a JSON file where digests are noted down with the sizes and times of the files they belong to. Only
+    one process may call this at a time.
+    """
+    known, found = _noted(kept), {}
+    for name, paths in files.items():
+        facts, entry = _facts(paths), known.get(name)
+        if not (
+            isinstance(entry, dict) and entry.get("facts") == facts and isinstance(entry.get("content"), str)
+        ):
+            entry = {"facts": facts, "content": _content(paths)}
+        found[name] = entry
+    if any(known.get(name) != entry for name, entry in found.items()):
+        write_json(kept, known | found)
+    return {name: [len(paths), found[name]["content"]] for name, paths in files.items()}
+
+
+def _noted(kept: Path) -> dict[str, Any]:
+    try:
+        content = read_json(kept) if kept.exists() else {}
+    except UserError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _facts(paths: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        facts = path.stat()
+        digest.update(f"{path.name} {facts.st_size} {facts.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:_DIGITS]
+
+
+def _content(paths: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(f"{path.name}\n".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:_DIGITS]

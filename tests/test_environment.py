@@ -1,0 +1,160 @@
+"""What a run needs around it: an interpreter, packages, memory, a terminal, the right packages by name; and
+what identifies its input."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tiny
+
+from common.errors import UserError
+from common.runtime import entry, environment
+from common.runtime.inputs import contents
+from common.runtime.memory import halving, out_of_memory
+from common.videos import Video
+
+ENTRIES = [
+    path
+    for path in (*tiny.ROOT.glob("*/*.py"), *tiny.ROOT.glob("*/*/train.py"))
+    if path.parts[-2] != "tests" and "\nif __name__" in path.read_text()
+]
+
+
+def test_an_old_python_and_missing_packages_are_one_line(monkeypatch):
+    assert environment.problem_of((3, 11)) is None
+    old = environment.problem_of((3, 9))
+    assert (
+        old.startswith("Python 3.10 or newer is needed, ") and "requirements.txt" in old and "\n" not in old
+    )
+    monkeypatch.setattr(environment, "PACKAGES", ("numpy", "no_such_package", "nor_this"))
+    assert f"{sys.executable} has no no_such_package, nor_this; " in environment.problem_of((3, 12))
+
+
+@pytest.mark.parametrize("path", ENTRIES, ids=lambda path: "/".join(path.parts[-2:]))
+def test_every_entry_looks_first(path):
+    text = path.read_text()
+    place = text.index("environment.require()")
+    for module in (
+        "import torch",
+        "import numpy",
+        "import cv2",
+        "import av",
+        "from tqdm",
+        "from PIL",
+        "import yaml",
+    ):
+        assert not 0 <= text.find(f"\n{module}") < place, module
+
+
+def test_outside_of_an_environment(tmp_path):
+    # Without site-packages there is no torch.
+    done = subprocess.run(
+        [sys.executable, "-S", "-E", str(tiny.ROOT / "RSDM" / "main.py"), "--config", "x"],
+        capture_output=True,
+        text=True,
+        env={"PATH": os.environ["PATH"]},
+    )
+    assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert "has no torch" in done.stderr and "requirements.txt" in done.stderr
+
+
+def test_other_packages_of_the_same_names(tmp_path):
+    for name in ("common", "scripts", "RSDM"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise RuntimeError('another package')\n")
+    code = "import sys; sys.path.insert(0, sys.argv[1])\nimport common.errors, scripts.video, RSDM.regions"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tiny.ROOT)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_encoding_without_the_name(tmp_path):
+    code = (
+        f"import sys; sys.path.insert(0, {str(tiny.ROOT)!r})\nfrom common.runtime.entry import run\n"
+        "run(lambda: print('\\u0444\\u0438\\u043b\\u044c\\u043c.mp4'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}
+    )
+    assert done.returncode == 0 and done.stdout.startswith(b"\\u0444") and done.stderr == b""
+
+
+SHORTAGES = [
+    RuntimeError("could not create a primitive"),
+    RuntimeError("can't start new thread"),
+    RuntimeError("std::bad_alloc"),
+    MemoryError(),
+    cv2.error("OpenCV(4.9) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 99 bytes"),
+    OSError(errno.ENOMEM, "Cannot allocate memory"),
+]
+
+
+@pytest.mark.parametrize("error", SHORTAGES, ids=repr)
+def test_memory_that_runs_out_is_halved_then_one_line(error, capsys):
+    assert out_of_memory(error)
+    said = []
+
+    def work(size: int) -> int:
+        if size > 3:
+            raise error
+        return size
+
+    assert halving(work, 12, 1, "rsdm.batch_size", said.append) == (3, 3) and len(said) == 2
+
+    def main() -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as end:
+        entry.run(main)
+    line = capsys.readouterr().err
+    assert end.value.code == 2 and "not enough memory; close other programs" in line and line.count("\n") == 1
+
+
+def test_other_errors_are_no_shortage():
+    for error in (RuntimeError("shapes differ"), ValueError("not enough memory"), OSError(errno.ENOENT, "x")):
+        assert not out_of_memory(error)
+    with pytest.raises(ZeroDivisionError):
+        entry.run(lambda: 1 / 0)
+    with pytest.raises(UserError):
+        halving(lambda size: np.empty(2**56), 4, 1, "x", print)
+
+
+class TestInputs:
+    def files(self, folder: Path, **files: bytes) -> tuple[Path, ...]:
+        folder.mkdir(exist_ok=True)
+        for name, content in files.items():
+            (folder / f"{name}.png").write_bytes(content)
+        return tuple(sorted(folder.glob("*.png")))
+
+    def test_contents_tell_and_times_do_not(self, tmp_path, monkeypatch):
+        kept = tmp_path / "inputs.json"
+        first = contents({"a": self.files(tmp_path / "a", x=b"1", y=b"2")}, kept)
+        assert first["a"][0] == 2
+        assert contents({"a": self.files(tmp_path / "copy", x=b"1", y=b"2")}, kept) == first
+        assert contents({"a": self.files(tmp_path / "other", x=b"1", y=b"3")}, kept) != first
+        assert contents({"a": self.files(tmp_path / "names", x=b"1", z=b"2")}, kept) != first
+        # Where names, sizes and times are as noted down, contents are not read again.
+        again = self.files(tmp_path / "a")
+        assert contents({"a": again}, kept) == first
+        monkeypatch.setattr("common.runtime.inputs._content", lambda paths: pytest.fail("read again"))
+        assert contents({"a": again}, kept) == first
+
+    def test_a_damaged_note_is_made_again(self, tmp_path):
+        files, kept = {"a": self.files(tmp_path / "a", x=b"1")}, tmp_path / "inputs.json"
+        first = contents(files, kept)
+        for text in ("", "[1]", '{"a": 3}', '{"a": {"facts": "x"}}'):
+            kept.write_text(text)
+            assert contents(files, kept) == first
+
+    def test_a_frame_of_another_kind_has_a_png_result(self, tmp_path):
+        video = Video("v", (tmp_path / "1.jpg",), ())
+        assert video.restored(tmp_path, 0) == tmp_path / "v" / "1.png"
