@@ -34,11 +34,12 @@ def borrowed(results: Results, video: Video, shown: dict[int, str], budget: Budg
         f'<div class="scale">{shown_bar}<div><span>{reach} frames before</span><span>this frame</span>'
         f"<span>{reach} frames after</span></div></div>"
     )
-    return (
-        f'<h3>Borrowed from</h3><div class="grid">{"".join(parts)}</div>{scale}<p class="hint">The colour '
-        "says how many frames earlier or later the sharp picture of this place was taken that is laid over the "
-        "blurry one; the darker, the less of it. Black: nothing is borrowed.</p>"
+    hint = (
+        "The colour says how many frames earlier or later the sharp picture of this place was taken that is "
+        "laid over the blurry one; the darker, the less of it. Black: nothing is borrowed."
     )
+    grid = f'<div class="grid">{"".join(parts)}</div>'
+    return f'<h3>Borrowed from</h3>{grid}{scale}<p class="hint">{hint}</p>'
 
 
 def _frame(weight: Path, source: Path, width: int, reach: int, name: str) -> str:
