@@ -134,8 +134,9 @@ class Passengers:
 
 
 def _names_chapters(container: av.container.InputContainer, stream: av.stream.Stream) -> bool:
-    """Whether a stream only holds the names of chapters, which are kept as such."""
-    return bool(container.chapters()) and stream.type == "data" and stream.discard == av.stream.Discard.all
+    """Whether a stream only holds the names of chapters, which are kept as such: MP4 has one with a packet
+    for each."""
+    return stream.type == "data" and 0 < stream.frames == len(container.chapters())
 
 
 def _language(stream: av.stream.Stream) -> bool:
