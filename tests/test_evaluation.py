@@ -996,7 +996,7 @@ def test_help_needs_no_environment_and_tells_all(table, tmp_path):
 
 
 def test_help_names_every_option_of_the_program():
-    options = re.findall(r'add_argument\("(--[a-z]+)"', (ROOT / "scripts" / "evaluate.py").read_text())
+    options = re.findall(r'add_argument\(\s*"(--[a-z]+)"', (ROOT / "scripts" / "evaluate.py").read_text())
     helps = (ROOT / "scripts" / "evaluation" / "paper" / "help.txt").read_text() + "".join(
         (ROOT / "scripts" / f"eval_{table}.sh").read_text() for table in TABLES
     )
