@@ -60,6 +60,7 @@ def main() -> None:
     # anew.
     made_from = [sha256(folder / "settings.json") for folder in results.values()]
     made_from.append(stage.inputs(sharp=True))
+    stage.keep_note()
     figures = measure(stage, {"input": None} | results, path, made_from)
     if figures is None:
         stage.say("no ground truth (dataset.sharp), so no table; compare the pictures:")

@@ -20,13 +20,14 @@ from common.config_loader import load_config
 from common.errors import UserError
 from common.runtime import distributed
 from common.runtime.distributed import World
-from common.runtime.inputs import contents
+from common.runtime.inputs import contents, note_down
 from common.runtime.precision import settled
 from common.runtime.provenance import claim_together
 from common.runtime.times import counted
 from common.videos import Video, find_videos
 
 Item = TypeVar("Item")
+INPUTS = "inputs.json"
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Stage:
     options: argparse.Namespace
     begun: set[str] = field(default_factory=set, compare=False)
     """Names of the work that begins in this run, on no earlier results."""
+    noted: dict[str, dict[str, str]] = field(default_factory=dict, compare=False)
+    """What is known of the input's files; see `inputs`."""
 
     def claim(self, folder: Path, settings: dict[str, Any], work: str) -> None:
         """Make `folder` this stage's place for results with these settings; see
@@ -47,6 +50,7 @@ class Stage:
         under (see `timed`), from zero where there are no results yet."""
         if claim_together(self.world, folder, settings, self.config, self.options.overwrite):
             self.begun.add(work)
+        self.keep_note()
 
     def timed(self, work: str) -> AbstractContextManager[None]:
         """Count the seconds of a block of real work as those of `work` in <output>/times.json, in the main
@@ -64,8 +68,15 @@ class Stage:
         if self.world.main:
             kind = "sharp" if sharp else "blurry"
             files = {f"{video.name}/{kind}": video.sharp if sharp else video.frames for video in self.videos}
-            found = contents(files, self.output / "inputs.json")
+            found, note = contents(files, self.output / INPUTS)
+            self.noted.update(note)
         return self.world.gather(found)[0]
+
+    def keep_note(self) -> None:
+        """Note down what `inputs` read, so that later runs need not read it again. Not before the results are
+        known to belong to it: what refuses changes no file."""
+        if self.world.main and self.noted:
+            note_down(self.noted, self.output / INPUTS)
 
     @property
     def precision(self) -> str:

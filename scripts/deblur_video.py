@@ -48,15 +48,7 @@ MIN_FPS, MAX_FPS = 0.001, 100000.0
 def main() -> None:
     """Read the clips, adapt, restore, deliver."""
     started, options = time.perf_counter(), parse()
-    config = load_config(Config, options.config, options.overrides)
-    if config.deblurring.borders == "drop":
-        raise UserError(
-            "deblurring.borders: drop leaves out the first and last frames, a clip comes back whole; "
-            "set mirror, or "
-            "use configs/video_published.yaml"
-        )
-    if distributed.start(config.runtime.device).size > 1:
-        raise UserError("scripts/deblur_video.py runs as one process; start it without torchrun")
+    check_settings(options)
     sources = [open_source(path) for path in options.clips]
     for source in sources:
         source.fps, source.keep_going = options.fps, options.keep_going
@@ -98,6 +90,18 @@ def main() -> None:
         f"took {time.perf_counter() - started:.0f} s"
         + ("" if peak is None else f", peak memory {peak:.2f} GiB")
     )
+
+
+def check_settings(options: argparse.Namespace) -> None:
+    """UserError for settings with which no clip could be delivered, before anything is read."""
+    config = load_config(Config, options.config, options.overrides)
+    if config.deblurring.borders == "drop":
+        raise UserError(
+            "deblurring.borders: drop leaves out the first and last frames, a clip comes back whole; "
+            "set mirror, or use configs/video_published.yaml"
+        )
+    if distributed.start(config.runtime.device).size > 1:
+        raise UserError("scripts/deblur_video.py runs as one process; start it without torchrun")
 
 
 def parse() -> argparse.Namespace:

@@ -14,7 +14,7 @@ import tiny
 
 from common.errors import UserError
 from common.runtime import entry, environment
-from common.runtime.inputs import contents
+from common.runtime.inputs import contents, note_down
 from common.runtime.memory import halving, out_of_memory
 from common.videos import Video
 
@@ -136,24 +136,28 @@ class TestInputs:
         return tuple(sorted(folder.glob("*.png")))
 
     def test_contents_tell_and_times_do_not(self, tmp_path, monkeypatch):
-        kept = tmp_path / "inputs.json"
-        first = contents({"a": self.files(tmp_path / "a", x=b"1", y=b"2")}, kept)
-        assert first["a"][0] == 2
-        assert contents({"a": self.files(tmp_path / "copy", x=b"1", y=b"2")}, kept) == first
-        assert contents({"a": self.files(tmp_path / "other", x=b"1", y=b"3")}, kept) != first
-        assert contents({"a": self.files(tmp_path / "names", x=b"1", z=b"2")}, kept) != first
+        kept, own = tmp_path / "inputs.json", {"a": self.files(tmp_path / "a", x=b"1", y=b"2")}
+        first, note = contents(own, kept)
+        assert first["a"][0] == 2 and not kept.exists()
+        for name, files, same in (
+            ("copy", {"x": b"1", "y": b"2"}, True),
+            ("other", {"x": b"1", "y": b"3"}, False),
+            ("names", {"x": b"1", "z": b"2"}, False),
+        ):
+            assert (contents({"a": self.files(tmp_path / name, **files)}, kept)[0] == first) == same
         # Where names, sizes and times are as noted down, contents are not read again.
-        again = self.files(tmp_path / "a")
-        assert contents({"a": again}, kept) == first
+        note_down(note, kept)
         monkeypatch.setattr("common.runtime.inputs._content", lambda paths: pytest.fail("read again"))
-        assert contents({"a": again}, kept) == first
+        assert contents(own, kept)[0] == first
 
     def test_a_damaged_note_is_made_again(self, tmp_path):
         files, kept = {"a": self.files(tmp_path / "a", x=b"1")}, tmp_path / "inputs.json"
-        first = contents(files, kept)
+        first, note = contents(files, kept)
         for text in ("", "[1]", '{"a": 3}', '{"a": {"facts": "x"}}'):
             kept.write_text(text)
-            assert contents(files, kept) == first
+            assert contents(files, kept)[0] == first
+            note_down(note, kept)
+            assert contents(files, kept) == (first, note)
 
     def test_a_frame_of_another_kind_has_a_png_result(self, tmp_path):
         video = Video("v", (tmp_path / "1.jpg",), ())

@@ -17,7 +17,7 @@ from common.images import read_image, write_image
 from common.runtime import distributed, entry
 from common.runtime.distributed import World
 
-PROVENANCE = {"settings.json", "config.yaml", "run.json"}
+PROVENANCE = {"settings.json", "config.yaml", "run.json", "inputs.json"}
 STAGE_1, STAGE_2, STAGE_3, STAGE_4 = tiny.STAGES
 FINE_TUNING, INFERENCE = "DeblurringModel.deblur_finetune_DDP", "DeblurringModel.deblur_inference"
 

@@ -80,6 +80,8 @@ def write_config(folder: Path, name: str = "config.yaml", **sections: Mapping) -
             "weights": "weights/bme.pth",
             **BME,
             "ratio": 0.25,
+            # At the first threshold boxes are smaller than the frame.
+            "initial_threshold": 0.3,
             "min_size": 32,
             "border": 2,
             "batch_size": 1,

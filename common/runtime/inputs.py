@@ -15,23 +15,30 @@ from common.runtime.files import read_json, write_json
 _DIGITS = 16
 
 
-def contents(files: Mapping[str, Sequence[Path]], kept: Path) -> dict[str, list[int | str]]:
-    """For each name, how many files there are and a digest of their names and contents.
+Note = dict[str, dict[str, str]]
 
-    kept: a JSON file where digests are noted down with the sizes and times of the files they belong to. Only
-    one process may call this at a time.
+
+def contents(files: Mapping[str, Sequence[Path]], kept: Path) -> tuple[dict[str, list[int | str]], Note]:
+    """For each name, how many files there are and a digest of their names and contents; and the note for
+    `note_down`, with the sizes and times that the digests belong to.
+
+    kept: the JSON file of `note_down`, which need not be there.
     """
     known, found = _noted(kept), {}
     for name, paths in files.items():
         facts, entry = _facts(paths), known.get(name)
-        if not (
-            isinstance(entry, dict) and entry.get("facts") == facts and isinstance(entry.get("content"), str)
-        ):
+        whole = isinstance(entry, dict) and isinstance(entry.get("content"), str)
+        if not whole or entry.get("facts") != facts:
             entry = {"facts": facts, "content": _content(paths)}
         found[name] = entry
-    if any(known.get(name) != entry for name, entry in found.items()):
-        write_json(kept, known | found)
-    return {name: [len(paths), found[name]["content"]] for name, paths in files.items()}
+    return {name: [len(paths), found[name]["content"]] for name, paths in files.items()}, found
+
+
+def note_down(note: Note, kept: Path) -> None:
+    """Add a note to the file, so that contents need not be read again."""
+    known = _noted(kept)
+    if any(known.get(name) != entry for name, entry in note.items()):
+        write_json(kept, known | note)
 
 
 def _noted(kept: Path) -> dict[str, Any]:
