@@ -31,7 +31,7 @@ from common.rendering.clips import render_clip
 from common.rendering.presets import PRESETS
 from common.runtime.distributed import World, mixed_precision
 from common.runtime.seeding import numpy_generator
-from common.training import recipe
+from common.training import recipe as recipes
 from common.training.augmentation import Turn
 from common.training.loop import Plan, Task, cosine, fit
 from common.training.source_domain import SourceDomain, Window
@@ -544,15 +544,15 @@ def test_identity_start_is_for_estrnn(data, tmp_path, monkeypatch, capsys):
 
 def _opened(
     monkeypatch, path: Path, *overrides: str, processes: int = 1, overwrite: bool = False
-) -> recipe.Setup:
+) -> recipes.Setup:
     """`open_recipe` in the first of so many processes."""
     command = ["train.py", "--config", str(path), *(["--set", *overrides] if overrides else [])]
     monkeypatch.setattr(sys, "argv", command + ["--overwrite"] * overwrite)
     world = World(0, processes, torch.device("cpu"))
-    monkeypatch.setattr(recipe.distributed, "start", lambda *_: world)
+    monkeypatch.setattr(recipes.distributed, "start", lambda *_: world)
     monkeypatch.setattr(World, "barrier", lambda world: None)
     monkeypatch.setattr(World, "gather", lambda world, value: [value] * world.size)
-    return recipe.open_recipe("a trainer")
+    return recipes.open_recipe("a trainer")
 
 
 @pytest.mark.parametrize(
@@ -640,7 +640,7 @@ def test_refused_training_data(tmp_path):
             path.write_bytes(content)
         message = _refused(domain.condition, "v", "0")
         assert message.startswith(f"{path}: missing or not a readable .npy array")
-    message = _refused(recipe.validation_frames, domain, 3, margin=2)
+    message = _refused(recipes.validation_frames, domain, 3, margin=2)
     assert "no video has 5 frames for the validation" in message
 
 
@@ -648,10 +648,10 @@ def test_validation_frames_are_spread_evenly(data):
     domain = SourceDomain(data)
     every = [(video, position) for video in ("one", "two") for position in range(6)]
     inner = [("one", 2), ("one", 3), ("two", 2), ("two", 3)]
-    assert recipe.validation_frames(domain, 100) == every
-    assert recipe.validation_frames(domain, 2) == [every[0], every[-1]]
-    assert recipe.validation_frames(domain, 12, margin=2) == inner
-    chosen = recipe.validation_frames(domain, 5)
+    assert recipes.validation_frames(domain, 100) == every
+    assert recipes.validation_frames(domain, 2) == [every[0], every[-1]]
+    assert recipes.validation_frames(domain, 12, margin=2) == inner
+    chosen = recipes.validation_frames(domain, 5)
     assert len(set(chosen)) == 5 and chosen == sorted(chosen)
 
 
