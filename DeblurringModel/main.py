@@ -60,8 +60,8 @@ def main() -> None:
     # anew.
     made_from = [sha256(folder / "settings.json") for folder in results.values()]
     made_from.append(stage.inputs(sharp=True))
-    stage.keep_note()
     figures = measure(stage, {"input": None} | results, path, made_from)
+    stage.keep_note()
     if figures is None:
         stage.say("no ground truth (dataset.sharp), so no table; compare the pictures:")
     else:

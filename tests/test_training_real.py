@@ -417,7 +417,7 @@ def test_refused_recipes(content, validation, tmp_path, monkeypatch, overrides, 
 def test_refused_settings_of_the_optimiser_and_the_crop(content, validation, tmp_path, monkeypatch):
     path = _recipe(tmp_path, "estrnn", content, validation)
     message = _refused(_train, "estrnn", path, monkeypatch, "schedule.optimizer=adam")
-    assert message == "schedule.weight_decay: for schedule.optimizer adamw only; set that, or 0"
+    assert message == "schedule.weight_decay: 0.01 needs schedule.optimizer adamw, found adam"
     stages = "schedule.stages=[{share: 1, crop_size: 42}]"
     message = _refused(_train, "estrnn", path, monkeypatch, stages, f"output={tmp_path / 'other'}")
     assert message == "schedule.crop_size: expected a multiple of 4, at least 4, found 42"

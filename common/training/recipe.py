@@ -154,8 +154,6 @@ def train(
     """Run the recipe's schedule on `network` and say where the result lies. `more`: facts for its
     checkpoints."""
     config, schedule = setup.config, setup.config.schedule
-    if schedule.weight_decay and schedule.optimizer == "adam":
-        raise UserError("schedule.weight_decay: for schedule.optimizer adamw only; set that, or 0")
     if config.network.weights is not None:
         load_into(network, config.network.weights)
     plan = Plan(
