@@ -13,6 +13,7 @@ import tiny
 import torch
 from tiny import finished, one_thread  # noqa: F401, fixtures
 
+from common.errors import UserError
 from common.images import read_image, write_image
 from common.runtime import distributed, entry
 from common.runtime.distributed import World
@@ -529,7 +530,7 @@ def test_small_video_is_left_out_by_name_and_the_stages_go_on(
     assert len(list((restored / "b").iterdir())) == tiny.FRAMES
 
 
-def test_corrected_frame_is_all_that_is_needed(case: Path, capfd: pytest.CaptureFixture) -> None:
+def test_a_corrected_frame_is_another_input(case: Path, capfd: pytest.CaptureFixture) -> None:
     maps = case / "out" / "rsdm" / "magnitude" / "b"
     expected = {path.name: path.read_bytes() for path in maps.iterdir()}
     fresh(case)
@@ -537,7 +538,10 @@ def test_corrected_frame_is_all_that_is_needed(case: Path, capfd: pytest.Capture
     enlarge(case, "b", 4)
     assert "12.png" in complaint(STAGE_1, case / "config.yaml", (), capfd)
     frame(case, "b", 4).write_bytes(good)
-    tiny.run(STAGE_1, case / "config.yaml")
+    # The input is another one now: the maps that the first run made may be of other frames.
+    with pytest.raises(UserError, match="made with other settings: dataset.b/blurry.*--overwrite"):
+        tiny.run(STAGE_1, case / "config.yaml")
+    tiny.run(STAGE_1, case / "config.yaml", "--overwrite")
     assert {path.name: path.read_bytes() for path in maps.iterdir()} == expected
 
 
