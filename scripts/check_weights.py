@@ -23,7 +23,7 @@ if __name__ == "__main__":
 
 from torch import Tensor, nn
 
-from BlurringModel.id_blau.diffusion import GaussianDiffusion
+from BlurringModel.id_blau.diffusion import PREDICTIONS, GaussianDiffusion
 from BlurringModel.id_blau.unet import UNet
 from BlurringModel.reblurring.sampling import load_id_blau
 from common.checkpoints import load_checkpoint, load_state, load_state_into, sha256, stored_entry
@@ -57,6 +57,12 @@ def main() -> None:
         default=MAGNITUDE_SCALE,
         help="pixels that stand for magnitude 1, for files that do not say (default 205; its own authors: 147)",
     )
+    parser.add_argument(
+        "--prediction",
+        choices=PREDICTIONS,
+        default="noise",
+        help="what an ID-Blau predicts, for files that do not say (default noise, as published)",
+    )
     options, unknown = parser.parse_args(), []
     for path in options.files:
         try:
@@ -69,7 +75,8 @@ def main() -> None:
         if found is None:
             unknown.append(str(path))
         elif options.data is not None and "betas" in bare(load_state(path)):
-            print(judged(path, SourceDomain(options.data), options.magnitude_scale))
+            unsaid = {"magnitude_scale": options.magnitude_scale, "prediction": options.prediction}
+            print(judged(path, SourceDomain(options.data), unsaid))
     if unknown:
         raise UserError(
             f"not recognised: {', '.join(unknown)}; expected layouts are in README.md (Published weights)"
@@ -95,10 +102,10 @@ def identify(path: Path) -> str | None:
     return None
 
 
-def judged(path: Path, data: SourceDomain, magnitude_scale: float) -> str:
-    """An ID-Blau's figures on a data set, in words."""
+def judged(path: Path, data: SourceDomain, unsaid: dict[str, Any]) -> str:
+    """An ID-Blau's figures on a data set, in words. unsaid: settings for what the file does not say."""
     stored = {name: stored_entry(path, name) for name in ("prediction", "direction", "magnitude_scale")}
-    known = {"magnitude_scale": magnitude_scale} | {name: fact for name, fact in stored.items() if fact}
+    known = unsaid | {name: fact for name, fact in stored.items() if fact}
     config = BlurringConfig(weights=path, architecture=stored_architecture(path), **known)
     figures = reblurring(load_id_blau(config), data, config)
     return (

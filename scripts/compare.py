@@ -1,7 +1,7 @@
 """One picture of a run: blurry input, before adaptation, adapted, fused and ground truth where there are any.
 
 Reads    the videos and <output>/deblurring/<model>/{baseline,adapted,fused} of a config
-Writes   <output>/deblurring/<model>/comparison.png: the frame of each video that adaptation changed most
+Writes   <output>/deblurring/<model>/comparison.png: the frame of each video that the method changed most
 Usage    python scripts/compare.py --config configs/demo.yaml
 """
 
@@ -43,30 +43,33 @@ def main() -> None:
 
 def row(stage: Stage, folder: Path, video: Video) -> np.ndarray:
     """The pictures of one frame side by side with their names, uint8 (h, w, 3)."""
-    pairs = [
-        (
-            position,
-            video.restored(folder / "baseline", position),
-            video.restored(folder / "adapted", position),
-        )
+    results = {"before adaptation": "baseline", "adapted": "adapted", "fused": FUSED}
+    shown = {
+        label: folder / variant
+        for label, variant in results.items()
+        if variant != FUSED or (folder / FUSED / video.name).is_dir()
+    }
+    complete = [
+        position
         for position in range(len(video.frames))
+        if all(video.restored(place, position).exists() for place in shown.values())
     ]
-    pairs = [
-        (position, before, after) for position, before, after in pairs if before.exists() and after.exists()
-    ]
-    if not pairs:
+    if not complete:
         raise UserError(
             f"{folder}: no restored frames of {video.name}; run python DeblurringModel/main.py first"
         )
-    change = [np.abs(read_image(before).astype(int) - read_image(after)).mean() for _, before, after in pairs]
-    position, before, after = pairs[int(np.argmax(change))]
-    paths = {"blurry input": video.frames[position], "before adaptation": before, "adapted": after}
-    fused = folder / FUSED / video.name / video.frames[position].name
-    if fused.exists():
-        paths["fused"] = fused
+    first, last = list(shown.values())[0], list(shown.values())[-1]
+    position = max(complete, key=lambda at: changed(video.restored(first, at), video.restored(last, at)))
+    paths = {"blurry input": video.frames[position]}
+    paths |= {label: video.restored(place, position) for label, place in shown.items()}
     if video.sharp:
         paths["ground truth"] = video.sharp[position]
     return np.concatenate([labelled(read_image(path), label) for label, path in paths.items()], axis=1)
+
+
+def changed(before: Path, after: Path) -> float:
+    """Mean absolute difference of two pictures in grey levels."""
+    return float(np.abs(read_image(before).astype(int) - read_image(after)).mean())
 
 
 def labelled(picture: np.ndarray, label: str) -> np.ndarray:
