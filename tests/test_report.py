@@ -171,7 +171,7 @@ def test_figures_are_those_of_metrics_json(finished: Path) -> None:
 def test_settings_in_force_are_listed_and_changed_ones_stand_out(finished: Path) -> None:
     html, _ = made(finished / "out")
     assert '<th scope="row">rsdm.min_size</th><td><b>32</b></td>' in html
-    assert '<th scope="row">rsdm.initial_threshold</th><td>0.1</td>' in html
+    assert '<th scope="row">rsdm.patches</th><td>sharp</td>' in html
     assert '<th scope="row">blurring.steps</th><td><b>3</b></td>' in html
     weights = json.loads((finished / "out/rsdm/settings.json").read_text())["rsdm"]["weights"]
     assert f"weights SHA-256 {weights}" in html
