@@ -1,5 +1,40 @@
-"""Shared by all tests: two threads, so that figures do not depend on the machine's core count."""
+"""Shared by all tests: two threads, so that figures do not depend on the machine's core count, and the markers fast and
+slow."""
 
+import pytest
 import torch
 
 torch.set_num_threads(2)
+
+SLOW = {
+    "test_benchmark",
+    "test_best_pairs",
+    "test_blur_models",
+    "test_deblur_video",
+    "test_doors",
+    "test_dstnet_network",
+    "test_errors",
+    "test_estrnn_network",
+    "test_eval_synthetic",
+    "test_evaluation",
+    "test_id_blau_network",
+    "test_mmp_rnn_network",
+    "test_models",
+    "test_moments",
+    "test_pipeline",
+    "test_rehearsal",
+    "test_report",
+    "test_scripts",
+    "test_shift_net_network",
+    "test_training",
+    "test_training_real",
+    "test_video_files",
+}
+"""Files whose tests run stages, trainers or published networks. Those below tests/faults are slow too."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test as fast or slow, by its file."""
+    for item in items:
+        slow = item.path.stem in SLOW or item.path.parent.name == "faults"
+        item.add_marker("slow" if slow else "fast")
