@@ -134,6 +134,6 @@ def test_what_is_unsafe_is_found(text: str) -> None:
 def test_the_loader_of_configurations_is_a_safe_one() -> None:
     import yaml
 
-    from common.config import _Loader
+    from common.config_loader import _Loader
 
     assert issubclass(_Loader, yaml.SafeLoader) and not issubclass(_Loader, (yaml.Loader, yaml.FullLoader))
