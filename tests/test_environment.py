@@ -25,7 +25,8 @@ ENTRIES = [
 ]
 
 
-def test_an_old_python_and_missing_packages_are_one_line(monkeypatch):
+def test_an_old_python_and_missing_packages_are_one_line(monkeypatch, tmp_path):
+    monkeypatch.setattr(environment, "_ROOT", tmp_path)
     assert environment.problem_of((3, 11)) is None
     old = environment.problem_of((3, 9))
     assert (
@@ -33,6 +34,14 @@ def test_an_old_python_and_missing_packages_are_one_line(monkeypatch):
     )
     monkeypatch.setattr(environment, "PACKAGES", ("numpy", "no_such_package", "nor_this"))
     assert f"{sys.executable} has no no_such_package, nor_this; " in environment.problem_of((3, 12))
+
+
+def test_an_environment_that_is_there_is_to_be_entered(monkeypatch, tmp_path):
+    monkeypatch.setattr(environment, "_ROOT", tmp_path)
+    activate = tmp_path / ".venv" / "bin" / "activate"
+    activate.parent.mkdir(parents=True)
+    activate.touch()
+    assert environment.problem_of((3, 9)).endswith(f"enter the environment first: source {activate}")
 
 
 @pytest.mark.parametrize("path", ENTRIES, ids=lambda path: "/".join(path.parts[-2:]))
