@@ -20,8 +20,7 @@ LEAST_BLUR = 3.0
 LEAST_CHANGE = 1.0
 """Root mean square change by the blur, in grey levels, below which the crop is too smooth to show one."""
 SHARE = 0.1
-"""A model ignores the direction if turning it changes less than this share of what the blur itself changes. A
-line blur reaches about 1, a network that had learnt only the length 0.003."""
+"""A model ignores the direction if turning it changes less than this share of what the blur itself changes."""
 MESSAGE = "this ID-Blau ignores the direction: turning the blur conditions by 90 degrees hardly changes its pictures"
 
 
