@@ -13,6 +13,7 @@ SLOW = {
     "test_deblur_video",
     "test_doors",
     "test_dstnet_network",
+    "test_entry",
     "test_errors",
     "test_estrnn_network",
     "test_eval_synthetic",

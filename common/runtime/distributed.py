@@ -134,7 +134,9 @@ def _has_3d(network: nn.Module) -> bool:
     return any(parameter.ndim == 5 for parameter in network.parameters())
 
 
-def stop() -> None:
-    """Leave the process group, if this process is in one."""
-    if torch.distributed.is_initialized():
+def stop() -> bool:
+    """Leave the process group; whether this process was in one."""
+    joined = torch.distributed.is_initialized()
+    if joined:
         torch.distributed.destroy_process_group()
+    return joined

@@ -1,11 +1,13 @@
 """Entry points: a user's mistake becomes one line and exit code 2."""
 
 import io
+import os
 import sys
 from collections.abc import Callable
 
 from common.errors import UserError
 from common.runtime import distributed, interrupts, locks
+from common.runtime.files import remove_unfinished
 from common.runtime.memory import OUT_OF_MEMORY, out_of_memory
 
 
@@ -13,7 +15,7 @@ def run(main: Callable[[], None]) -> None:
     """Call `main` and end the process: 0 when it returns, 2 with one line for a UserError, what the system
     refuses (a full disk, a file without permission) or memory that runs out, 130 with one line for Ctrl-C
     and 143 for SIGTERM."""
-    failure = None
+    failure, joined = None, False
     # A name that the terminal's encoding lacks is no reason to fail.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -37,13 +39,25 @@ def run(main: Callable[[], None]) -> None:
     except KeyboardInterrupt as interruption:
         failure = getattr(interruption, "code", 130), interrupts.MESSAGE
     finally:
-        distributed.stop()
+        joined = distributed.stop()
         locks.release()
         interrupts.restore()
-    if failure is not None:
+    code, line = failure or (0, "")
+    if line:
         # Not in the except block: the frames that the exception holds, and their progress bar, have to be
-        # gone, or the bar would share the line.
-        code, line = failure
-        # A file name may hold line breaks.
+        # gone, or the bar would share the line. A file name may hold line breaks.
         print(" ".join(line.splitlines()), file=sys.stderr)
+    if joined:
+        _end_at_once(code)
+    if code:
         sys.exit(code)
+
+
+def _end_at_once(code: int) -> None:
+    """End the process without taking Python down. Threads of Gloo outlive the group that they served. One that
+    gives back a tensor while Python is taken down ends a process that has done its work with SIGABRT
+    (https://github.com/pytorch/pytorch/pull/179291)."""
+    remove_unfinished()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -70,7 +70,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 
 @atexit.register
-def _remove_unfinished() -> None:
+def remove_unfinished() -> None:
+    """Remove the temporary files of this process. Python calls it when it ends normally."""
     # A signal can raise between the end of a block and the code that would tidy up after it.
     for path in list(_unfinished):
         # A forked process has its parent's list.
