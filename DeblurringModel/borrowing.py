@@ -37,7 +37,11 @@ def borrow(stage: Stage, only: Wanted = None) -> Path:
     """Borrow for the wanted frames of every video; returns the folder. What exists is not made again."""
     folder = model_folder(stage) / ALIGNED
     work = work_name(stage, "borrowing")
-    stage.claim(folder, {"aligned": as_dict(stage.config.deblurring.aligned)}, work)
+    stage.claim(
+        folder,
+        {"aligned": as_dict(stage.config.deblurring.aligned), "dataset": stage.inputs()},
+        work,
+    )
     for video in stage.videos:
         wanted = _wanted(video, only)
         missing = [at for at in _share(stage, wanted) if not (folder / _file(video, WEIGHT, at)).exists()]

@@ -23,6 +23,7 @@ if __name__ == "__main__":
 
 from common.checkpoints import sha256
 from common.runtime.entry import run
+from common.runtime.inputs import summary
 from common.stage import open_stage
 from DeblurringModel.borrowing import ALIGNED, FUSED, borrow, fuse
 from DeblurringModel.deblur_finetune_DDP import finetune
@@ -59,7 +60,7 @@ def main() -> None:
     # Figures belong to the pictures they were measured on: made again with other settings, they are measured
     # anew.
     made_from = [sha256(folder / "settings.json") for folder in results.values()]
-    made_from.append(stage.inputs(sharp=True))
+    made_from.append(summary(stage.inputs(sharp=True)))
     figures = measure(stage, {"input": None} | results, path, made_from)
     stage.keep_note()
     if figures is None:

@@ -33,6 +33,7 @@ from common.runtime.background import Writer, ahead
 from common.runtime.distributed import compiled, place
 from common.runtime.entry import run
 from common.runtime.files import read_json, write_json
+from common.runtime.inputs import with_unused
 from common.runtime.memory import Splitter
 from common.runtime.seeding import derive_seed
 from common.stage import Stage, autocast, groups, open_stage, section_settings, unfinished
@@ -62,15 +63,26 @@ def find_sharp_regions(stage: Stage) -> None:
     video has a region."""
     config, folder = stage.config.rsdm, stage.output / "rsdm"
     check_weights(config)
+    inputs = stage.inputs()
+
+    def has_map(video: str, frame: str) -> bool:
+        return (folder / "magnitude" / Path(video).parent / f"{Path(frame).stem}.npy").exists()
+
+    def amend(before: Any) -> Any:
+        if (folder / "sharp_regions.json").exists() or not isinstance(before, dict):
+            return before
+        return before | {"dataset": with_unused(before.get("dataset"), inputs, has_map)}
+
     stage.claim(
         folder,
         {
             "rsdm": section_settings(config),
-            "dataset": stage.inputs(),
+            "dataset": inputs,
             "precision": stage.precision,
             "seed": stage.config.runtime.seed,
         },
         WORK,
+        amend,
     )
     # Boxes are looked for in every run, to tell what was found, but only the first time is work.
     with nullcontext() if (folder / "sharp_regions.json").exists() else stage.timed(WORK):

@@ -20,9 +20,9 @@ from common.config_loader import load_config
 from common.errors import UserError
 from common.runtime import distributed
 from common.runtime.distributed import World
-from common.runtime.inputs import contents, note_down
+from common.runtime.inputs import Contents, Note, contents, note_down
 from common.runtime.precision import settled
-from common.runtime.provenance import claim_together
+from common.runtime.provenance import Amend, claim_together
 from common.runtime.times import counted
 from common.videos import Video, find_videos
 
@@ -41,14 +41,14 @@ class Stage:
     options: argparse.Namespace
     begun: set[str] = field(default_factory=set, compare=False)
     """Names of the work that begins in this run, on no earlier results."""
-    noted: dict[str, dict[str, str]] = field(default_factory=dict, compare=False)
+    noted: Note = field(default_factory=dict, compare=False)
     """What is known of the input's files; see `inputs`."""
 
-    def claim(self, folder: Path, settings: dict[str, Any], work: str) -> None:
+    def claim(self, folder: Path, settings: dict[str, Any], work: str, amend: Amend | None = None) -> None:
         """Make `folder` this stage's place for results with these settings; see
         `common.runtime.provenance.claim_together`. `work` is the name that the results' times are counted
         under (see `timed`), from zero where there are no results yet."""
-        if claim_together(self.world, folder, settings, self.config, self.options.overwrite):
+        if claim_together(self.world, folder, settings, self.config, self.options.overwrite, amend):
             self.begun.add(work)
         self.keep_note()
 
@@ -61,7 +61,7 @@ class Stage:
         self.begun.discard(work)
         return counted(self.output, work, anew)
 
-    def inputs(self, sharp: bool = False) -> dict[str, list[int | str]]:
+    def inputs(self, sharp: bool = False) -> Contents:
         """What identifies the videos' frames, or their ground truth: names and contents
         (`common.runtime.inputs`). All processes have to call it."""
         found = None

@@ -14,7 +14,7 @@ import tiny
 
 from common.errors import UserError
 from common.runtime import entry, environment
-from common.runtime.inputs import contents, note_down
+from common.runtime.inputs import contents, note_down, with_unused
 from common.runtime.memory import halving, out_of_memory
 from common.videos import Video
 
@@ -149,7 +149,7 @@ class TestInputs:
     def test_contents_tell_and_times_do_not(self, tmp_path, monkeypatch):
         kept, own = tmp_path / "inputs.json", {"a": self.files(tmp_path / "a", x=b"1", y=b"2")}
         first, note = contents(own, kept)
-        assert first["a"][0] == 2 and not kept.exists()
+        assert list(first["a"]) == ["x.png", "y.png"] and not kept.exists()
         for name, files, same in (
             ("copy", {"x": b"1", "y": b"2"}, True),
             ("other", {"x": b"1", "y": b"3"}, False),
@@ -158,13 +158,26 @@ class TestInputs:
             assert (contents({"a": self.files(tmp_path / name, **files)}, kept)[0] == first) == same
         # Where names, sizes and times are as noted down, contents are not read again.
         note_down(note, kept)
-        monkeypatch.setattr("common.runtime.inputs._content", lambda paths: pytest.fail("read again"))
-        assert contents(own, kept)[0] == first
+        read = []
+        monkeypatch.setattr("common.runtime.inputs._digest", lambda path: read.append(path.name))
+        assert contents(own, kept)[0] == first and not read
+        (tmp_path / "a" / "y.png").write_bytes(b"33")
+        contents(own, kept)
+        assert read == ["y.png"]
+
+    def test_files_without_results_may_change(self):
+        before = {"a": {"1": "x", "2": "y", "3": "z"}, "b": {"1": "x"}}
+        now = {"a": {"1": "x", "2": "new", "4": "more"}, "b": {"1": "new"}}
+        unused = with_unused(before, now, lambda group, name: (group, name) in {("a", "1"), ("b", "1")})
+        assert unused == {"a": now["a"], "b": before["b"]}
+        assert with_unused(before, now, lambda group, name: True) == before
+        for damaged in (None, [], {"a": 3}):
+            assert with_unused(damaged, now, lambda group, name: False) == damaged
 
     def test_a_damaged_note_is_made_again(self, tmp_path):
         files, kept = {"a": self.files(tmp_path / "a", x=b"1")}, tmp_path / "inputs.json"
         first, note = contents(files, kept)
-        for text in ("", "[1]", '{"a": 3}', '{"a": {"facts": "x"}}'):
+        for text in ("", "[1]", '{"a": 3}', '{"a": {"x.png": "x"}}', '{"a": {"x.png": [1, 2, 3]}}'):
             kept.write_text(text)
             assert contents(files, kept)[0] == first
             note_down(note, kept)

@@ -530,7 +530,8 @@ def test_small_video_is_left_out_by_name_and_the_stages_go_on(
     assert len(list((restored / "b").iterdir())) == tiny.FRAMES
 
 
-def test_a_corrected_frame_is_another_input(case: Path, capfd: pytest.CaptureFixture) -> None:
+def test_a_corrected_frame_is_all_that_is_needed(case: Path, capfd: pytest.CaptureFixture) -> None:
+    """Of a frame that stopped the first run nothing was made, so mending it makes nothing stale."""
     maps = case / "out" / "rsdm" / "magnitude" / "b"
     expected = {path.name: path.read_bytes() for path in maps.iterdir()}
     fresh(case)
@@ -538,11 +539,22 @@ def test_a_corrected_frame_is_another_input(case: Path, capfd: pytest.CaptureFix
     enlarge(case, "b", 4)
     assert "12.png" in complaint(STAGE_1, case / "config.yaml", (), capfd)
     frame(case, "b", 4).write_bytes(good)
-    # The input is another one now: the maps that the first run made may be of other frames.
-    with pytest.raises(UserError, match="made with other settings: dataset.b/blurry.*--overwrite"):
+    assert list((case / "out" / "rsdm" / "magnitude" / "a").iterdir())
+    # A frame whose map is there must stay what it was.
+    other = frame(case, "a", 2)
+    kept = other.read_bytes()
+    other.write_bytes(good)
+    with pytest.raises(
+        UserError, match=f"made with other settings: dataset.a/blurry.{other.name}: .*--overwrite"
+    ):
         tiny.run(STAGE_1, case / "config.yaml")
-    tiny.run(STAGE_1, case / "config.yaml", "--overwrite")
+    other.write_bytes(kept)
+    tiny.run(STAGE_1, case / "config.yaml")
     assert {path.name: path.read_bytes() for path in maps.iterdir()} == expected
+    # Every result depends on all frames.
+    frame(case, "b", 4).write_bytes(frame(case, "b", 3).read_bytes())
+    with pytest.raises(UserError, match="made with other settings: dataset.b/blurry.12.png"):
+        tiny.run(STAGE_1, case / "config.yaml")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,11 @@ from common.runtime.files import read_json, remove_leftovers, write_json, write_
 from common.runtime.locks import LOCK, hold
 
 SETTINGS, CONFIG, RUN = "settings.json", "config.yaml", "run.json"
+Amend = Callable[[Any], Any]
+_SHOWN = 8
+"""How many differences are listed."""
+_LONGEST = 200
+"""Characters of a value that are shown."""
 _LIBRARIES = (
     "torch",
     "torchvision",
@@ -29,14 +35,19 @@ _LIBRARIES = (
 
 
 def claim_together(
-    world: World, folder: Path, settings: dict[str, Any], config: Any, overwrite: bool = False
+    world: World,
+    folder: Path,
+    settings: dict[str, Any],
+    config: Any,
+    overwrite: bool = False,
+    amend: Amend | None = None,
 ) -> bool:
     """`claim_folder` in the main process; its answer, and a refusal as the same UserError, reach every
     process."""
     problem, empty = None, False
     if world.main:
         try:
-            empty = claim_folder(folder, settings, config, overwrite)
+            empty = claim_folder(folder, settings, config, overwrite, amend)
         except UserError as error:
             problem = str(error)
     problem, empty = world.gather((problem, empty))[0]
@@ -45,14 +56,22 @@ def claim_together(
     return empty
 
 
-def claim_folder(folder: Path, settings: dict[str, Any], config: Any, overwrite: bool = False) -> bool:
+def claim_folder(
+    folder: Path,
+    settings: dict[str, Any],
+    config: Any,
+    overwrite: bool = False,
+    amend: Amend | None = None,
+) -> bool:
     """Make `folder` the place for results with these `settings`, or refuse; whether it holds no results yet.
 
     A folder without results is claimed; one with results of equal settings is continued; one with results of
-    others raises UserError listing what differs, or is emptied with `overwrite`. One that another process is
-    at work in is refused (`common.runtime.locks`: this process has it from now on). Claiming writes
-    config.yaml (everything resolved; not for a script without a configuration) and run.json (command line,
-    code and library versions); continuing changes no file. What killed writers left behind is removed.
+    others raises UserError listing what differs, or is emptied with `overwrite`. amend: gives the recorded
+    settings as they may be read, given the results there are (`common.runtime.inputs.with_unused`). A folder
+    that another process is at work in is refused (`common.runtime.locks`: this process has it from now on).
+    Claiming writes config.yaml (everything resolved; not for a script without a configuration) and run.json
+    (command line, code and library versions); continuing changes no other file than settings that were
+    amended. What killed writers left behind is removed.
     """
     stored = folder / SETTINGS
     try:
@@ -66,12 +85,17 @@ def claim_folder(folder: Path, settings: dict[str, Any], config: Any, overwrite:
             _empty(folder)
         remove_leftovers(folder)
         if stored.exists():
-            differing = differences(read_json(stored), settings)
+            before = read_json(stored)
+            differing = differences(before, settings)
             if not differing:
                 return not _has_results(folder)
             if _has_results(folder):
+                if amend is not None and amend(before) == settings:
+                    write_json(stored, settings)
+                    return False
+                more = f"; and {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
                 raise UserError(
-                    f"{folder}: made with other settings: {'; '.join(differing[:8])}; "
+                    f"{folder}: made with other settings: {'; '.join(differing[:_SHOWN])}{more}; "
                     "use --overwrite to make it again, or another output folder"
                 )
         folder.mkdir(parents=True, exist_ok=True)
@@ -118,7 +142,12 @@ def differences(before: Any, now: Any, prefix: str = "") -> list[str]:
             for name in names
             for line in differences(before.get(name), now.get(name), f"{prefix}.{name}" if prefix else name)
         ]
-    return [] if before == now else [f"{prefix}: {before!r} -> {now!r}"]
+    return [] if before == now else [f"{prefix}: {_short(before)} -> {_short(now)}"]
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def code_version() -> str:
