@@ -37,7 +37,7 @@ from common.checkpoints import sha256
 from common.config import require
 from common.errors import UserError
 from common.regions_file import read_regions
-from common.runtime.background import Writer, ahead
+from common.runtime.background import Writer, prefetch
 from common.runtime.entry import run
 from common.runtime.memory import Splitter
 from common.stage import Stage, groups, open_stage, section_settings, unfinished
@@ -112,7 +112,7 @@ def reblur(
     work = [part for unit in units for part in portions(unit, config, conditions, regions_path, runtime.seed)]
     # One thread each: portions made side by side would all be in memory, and files have to appear in order.
     threads = min(1, runtime.workers)
-    made = ahead(lambda part: part(), work, threads, waiting=1)
+    made = prefetch(lambda part: part(), work, threads, waiting=1)
     with Writer(threads, waiting=2) as writer:
         for some in stage.progress(made, "stage 3, reblurring", "batch", len(work)):
             if test is not None:

@@ -33,7 +33,7 @@ from common.errors import UserError
 from common.flow import Flow, load_flow
 from common.images import on_device, read_array, read_image, write_array, write_image
 from common.regions_file import by_frame, read_regions
-from common.runtime.background import Writer, ahead
+from common.runtime.background import Writer, prefetch
 from common.runtime.entry import run
 from common.runtime.seeding import numpy_generator
 from common.stage import Stage, open_stage, section_settings, unfinished
@@ -115,7 +115,7 @@ def write_conditions(stage: Stage, folder: Path, frames: list[tuple[Video, int]]
     exposures = {}
     if uses_shutter(config):
         exposures = {video.name: read_fit(fit_path(folder, video)).tau for video, _ in frames}
-    read = ahead(lambda frame: read_frames(stage, *frame), frames, workers)
+    read = prefetch(lambda frame: read_frames(stage, *frame), frames, workers)
     with Writer(workers) as writer:
         for (video, position), images in stage.progress(
             zip(frames, read), "stage 2, blur conditions", "frame", len(frames)

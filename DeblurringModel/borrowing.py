@@ -23,7 +23,7 @@ from common.videos import Video
 from DeblurringModel.aligned import fusion, targets
 from DeblurringModel.aligned.warping import Borrowed
 from DeblurringModel.restoring import Frames
-from DeblurringModel.setup import model_folder, work_name
+from DeblurringModel.variants import model_folder, work_name
 
 ALIGNED, FUSED = "aligned", "fused"
 PICTURE, WEIGHT, SOURCE = "picture", "weight", "source"

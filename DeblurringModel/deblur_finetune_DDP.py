@@ -35,9 +35,16 @@ from common.videos import Video
 from DeblurringModel import models
 from DeblurringModel.deblur_inference import infer
 from DeblurringModel.evaluation import ground_truth
-from DeblurringModel.pairs import HINT, Pair, Pairs, held_out, reblurred_pairs, rehearsal_pairs, true_pairs
+from DeblurringModel.pairs import HINT, Pair, Pairs, hold_out, reblurred_pairs, rehearsal_pairs, true_pairs
 from DeblurringModel.restoring import clips_of, restored_frames
-from DeblurringModel.setup import REHEARSAL, load_network, model_folder, model_spec, weights_folder, work_name
+from DeblurringModel.variants import (
+    REHEARSAL,
+    load_network,
+    model_folder,
+    model_spec,
+    weights_folder,
+    work_name,
+)
 
 BY_GROUND_TRUTH = ("best_gt", "both")
 INFERENCE_KEYS = ("borders", "clip_length", "clip_overlap", "tile", "tile_overlap")
@@ -64,11 +71,11 @@ def finetune(stage: Stage) -> None:
         raise UserError(
             f"deblurring.batch_size: {config.batch_size} cannot be divided among {stage.world.size} processes"
         )
-    facts = model_spec(stage.config)
-    if config.crop_size % facts.multiple or config.crop_size < facts.minimum:
+    spec = model_spec(stage.config)
+    if config.crop_size % spec.multiple or config.crop_size < spec.minimum:
         raise UserError(
-            f"deblurring.crop_size: {config.model} needs a multiple of {facts.multiple} of at least "
-            f"{facts.minimum}, found {config.crop_size}"
+            f"deblurring.crop_size: {config.model} needs a multiple of {spec.multiple} of at least "
+            f"{spec.minimum}, found {config.crop_size}"
         )
     if config.select in BY_GROUND_TRUTH and not all(video.sharp for video in stage.videos):
         raise UserError(
@@ -113,15 +120,15 @@ def finetune(stage: Stage) -> None:
 
 def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder: Path, label: str) -> None:
     """Fine-tune one network on the given regions."""
-    config, runtime, facts = stage.config.deblurring, stage.config.runtime, model_spec(stage.config)
+    config, runtime, spec = stage.config.deblurring, stage.config.runtime, model_spec(stage.config)
     made = (
         true_pairs(regions)
         if config.pairs == "ground_truth"
         else reblurred_pairs(regions, stage.output / "blurring")
     )
-    judges: list[Pair] = []
+    held_out: list[Pair] = []
     if config.select == "best_pairs":
-        made, judges = held_out(made, runtime.seed)
+        made, held_out = hold_out(made, runtime.seed)
     if config.pairs == "reblurred":
         # None of a patch that is held out: they would show it.
         learned = {(pair.name, pair.box) for pair in made}
@@ -135,12 +142,12 @@ def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder
         return
     network = load_network(stage, config.weights)
 
-    distance = chosen_loss(config.loss, facts)
+    distance = chosen_loss(config.loss, spec)
 
     def loss(net: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
-        windows, sharp = (models.to_range(part, facts, config.channel_order) for part in batch)
-        restored = models.checked(net(windows), windows, facts)
-        middle = windows.shape[1] // 2 - facts.past
+        windows, sharp = (models.to_range(part, spec, config.channel_order) for part in batch)
+        restored = models.checked(net(windows), windows, spec)
+        middle = windows.shape[1] // 2 - spec.past
         return distance(restored[:, middle : middle + 1], sharp)
 
     def keep(step: int) -> str | None:
@@ -151,13 +158,13 @@ def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder
 
     validate, best = None, ""
     if config.select in BY_GROUND_TRUTH:
-        validate, best = lambda net: {best: ground_truth_psnr(net, facts, videos, stage)}, "psnr_ground_truth"
-    elif judges:
-        held = Pairs(judges, config.crop_size, runtime.seed, runtime.cache_gib)
-        validate, best = lambda net: {best: pairs_psnr(net, facts, held, stage)}, "psnr_held_out"
+        validate, best = lambda net: {best: ground_truth_psnr(net, spec, videos, stage)}, "psnr_ground_truth"
+    elif held_out:
+        held = Pairs(held_out, config.crop_size, runtime.seed, runtime.cache_gib)
+        validate, best = lambda net: {best: pairs_psnr(net, spec, held, stage)}, "psnr_held_out"
     task = Task(lambda items: pairs.batch(items, config.batch_size), loss, validate, best=best)
-    rate = facts.learning_rate if config.learning_rate is None else config.learning_rate
-    clip = facts.gradient_clip if config.gradient_clip is None else config.gradient_clip
+    rate = spec.learning_rate if config.learning_rate is None else config.learning_rate
+    clip = spec.gradient_clip if config.gradient_clip is None else config.gradient_clip
     plan = Plan(
         steps,
         config.batch_size,
@@ -168,7 +175,7 @@ def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder
         runtime.workers,
         validate_every=per_epoch if epochs == config.epochs else interval(per_epoch),
         save_every=interval(per_epoch),
-        validate_first=bool(judges),
+        validate_first=bool(held_out),
         keep=keep,
         label=label,
         section="deblurring",
@@ -191,17 +198,17 @@ def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder
             },
         )
     stage.say(f"stage 4: {steps} steps ({epochs} epochs of {len(pairs)} pairs) -> {folder}")
-    if judges and load_checkpoint(folder / "best.pth")["step"] == 0:
+    if held_out and load_checkpoint(folder / "best.pth")["step"] == 0:
         stage.say(
-            f"stage 4: no state was better on the {len(judges)} held-out pairs than the unadapted network, which is "
+            f"stage 4: no state was better on the {len(held_out)} held-out pairs than the unadapted network, which is "
             "what is used"
         )
 
 
-def chosen_loss(name: str | None, facts: models.Spec) -> Callable[[Tensor, Tensor], Tensor]:
+def chosen_loss(name: str | None, spec: models.Spec) -> Callable[[Tensor, Tensor], Tensor]:
     """The loss that deblurring.loss names; UserError where it cannot be loaded."""
     try:
-        return models.adaptation_loss(name, facts)
+        return models.adaptation_loss(name, spec)
     except ValueError as error:
         raise UserError(str(error)) from None
 
@@ -220,28 +227,28 @@ def interval(per_epoch: int) -> int:
     return per_epoch * max(1, 50 // per_epoch)
 
 
-def pairs_psnr(network: nn.Module, facts: models.Spec, pairs: Pairs, stage: Stage) -> float:
+def pairs_psnr(network: nn.Module, spec: models.Spec, pairs: Pairs, stage: Stage) -> float:
     """Mean PSNR over the pairs of the restored middle frame against the sharp patch, centre crops."""
     values = []
     for index in range(len(pairs)):
         windows, sharp = pairs.centre(index)
         restored = models.restore(
-            network, facts, windows.to(stage.world.device), stage.config.deblurring.channel_order
+            network, spec, windows.to(stage.world.device), stage.config.deblurring.channel_order
         )
-        middle = windows.shape[1] // 2 - facts.past
+        middle = windows.shape[1] // 2 - spec.past
         values.append(psnr(to_image(restored[0, middle]), to_image(sharp[0, 0])))
     return sum(values) / len(values)
 
 
-def ground_truth_psnr(network: nn.Module, facts: models.Spec, videos: list[Video], stage: Stage) -> float:
+def ground_truth_psnr(network: nn.Module, spec: models.Spec, videos: list[Video], stage: Stage) -> float:
     """Mean PSNR over the frames of all videos against their ground truth. It looks at the answer: only for
     the comparison with the released code's choice of the epoch (deblurring.select best_gt, both)."""
     config, values = stage.config.deblurring, []
     for video in videos:
-        clips = clips_of(video, facts, config.clip_length, config.clip_overlap, "drop")
+        clips = clips_of(video, spec, config.clip_length, config.clip_overlap, "drop")
         values += [
             psnr(picture, ground_truth(video, position, picture))
-            for position, picture in restored_frames(network, facts, video, clips, stage)
+            for position, picture in restored_frames(network, spec, video, clips, stage)
         ]
     return sum(values) / len(values)
 

@@ -28,7 +28,7 @@ from common.runtime.entry import run
 from common.stage import Stage, open_stage, section_settings, weights_record
 from common.videos import Video
 from DeblurringModel.restoring import clips_of, restored_frames
-from DeblurringModel.setup import (
+from DeblurringModel.variants import (
     REHEARSAL,
     adapted_variants,
     adapted_weights,
@@ -119,8 +119,8 @@ def restore(
 ) -> None:
     """Write the wanted frames of a video that are not there yet to `folder`; variant: what that result is
     called."""
-    config, facts = stage.config.deblurring, model_spec(stage.config)
-    clips = clips_of(video, facts, config.clip_length, config.clip_overlap, config.borders)
+    config, spec = stage.config.deblurring, model_spec(stage.config)
+    clips = clips_of(video, spec, config.clip_length, config.clip_overlap, config.borders)
     missing = [
         clip
         for clip in _block(clips, stage.world.rank, stage.world.size)
@@ -134,7 +134,7 @@ def restore(
     with stage.timed(work_name(stage, variant)):
         network = load_network(stage, weights).eval()
         bar = stage.progress(missing, f"stage 4, {variant} {video.name}", "clip")
-        for position, picture in restored_frames(network, facts, video, bar, stage):
+        for position, picture in restored_frames(network, spec, video, bar, stage):
             if position in wanted:
                 write_image(folder / f"{video.names[position]}.png", picture)
 

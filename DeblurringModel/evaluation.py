@@ -84,7 +84,7 @@ def ground_truth(video: Video, position: int, picture: np.ndarray) -> np.ndarray
     return sharp
 
 
-def unsound(stage: Stage, folder: Path) -> dict[str, list[str]]:
+def sanity_problems(stage: Stage, folder: Path) -> dict[str, list[str]]:
     """What looks wrong with the restored videos in `folder`, by the name of the video; see
     `DeblurringModel.health`."""
     found = []

@@ -28,8 +28,8 @@ from common.stage import open_stage
 from DeblurringModel.borrowing import ALIGNED, FUSED, borrow, fuse
 from DeblurringModel.deblur_finetune_DDP import finetune
 from DeblurringModel.deblur_inference import infer
-from DeblurringModel.evaluation import measure, table, unsound
-from DeblurringModel.setup import adapted_variants, model_folder
+from DeblurringModel.evaluation import measure, sanity_problems, table
+from DeblurringModel.variants import adapted_variants, model_folder
 
 CHOICES = {
     "last": "last epoch, label-free",
@@ -46,7 +46,7 @@ def main() -> None:
     baseline = infer(stage, "baseline")
     finetune(stage)
     adapted = {variant: infer(stage, variant) for variant in adapted_variants(stage.config.deblurring)}
-    for video, problems in unsound(stage, adapted["adapted"]).items():
+    for video, problems in sanity_problems(stage, adapted["adapted"]).items():
         stage.say(f"{video}: the adapted result {'; '.join(problems)}: better use the one before adaptation")
     results = {"baseline": baseline} | adapted
     if stage.config.deblurring.fusion == "aligned":
@@ -54,7 +54,7 @@ def main() -> None:
         results |= {
             FUSED: fuse(stage, {video.name: adapted["adapted"] / video.name for video in stage.videos})
         }
-        for video, problems in unsound(stage, results[FUSED]).items():
+        for video, problems in sanity_problems(stage, results[FUSED]).items():
             stage.say(f"{video}: the fused result {'; '.join(problems)}: better use the adapted one")
     path = model_folder(stage) / "metrics.json"
     # Figures belong to the pictures they were measured on: made again with other settings, they are measured

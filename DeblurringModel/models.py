@@ -134,7 +134,7 @@ def spec(name: str, interface: Mapping[str, Any] | None = None) -> Spec:
     interface = dict(interface or {})
     loss = interface.pop("loss", None)
     if name in _SPECS:
-        facts = _SPECS[name]
+        spec = _SPECS[name]
     else:
         module, _, class_name = name.rpartition(":")
         if not plugins.is_own(name):
@@ -142,7 +142,7 @@ def spec(name: str, interface: Mapping[str, Any] | None = None) -> Spec:
                 f"deblurring.model: expected {', '.join(_SPECS)}, package.module:Class or "
                 f"path/to/file.py:Class, found {name!r}"
             )
-        facts = Spec(
+        spec = Spec(
             module, class_name, 0.0, 0, 0, 1, 1, 5, losses.colour_charbonnier, losses.clamped_mse, 1e-4, 0.0
         )
     if loss is not None:
@@ -150,7 +150,7 @@ def spec(name: str, interface: Mapping[str, Any] | None = None) -> Spec:
             raise ValueError(
                 f"deblurring.interface.loss: expected one of {', '.join(_LOSSES)}, found {loss!r}"
             )
-        facts = replace(facts, training_loss=_LOSSES[loss], adaptation_loss=_LOSSES[loss])
+        spec = replace(spec, training_loss=_LOSSES[loss], adaptation_loss=_LOSSES[loss])
     for key, value in interface.items():
         if key not in _INTERFACE:
             raise ValueError(
@@ -165,23 +165,23 @@ def spec(name: str, interface: Mapping[str, Any] | None = None) -> Spec:
         low, high = _INTERFACE[key]
         if not low <= value <= high:
             raise ValueError(f"deblurring.interface.{key}: expected {low} to {high}, found {value!r}")
-    facts = replace(facts, **interface)
+    spec = replace(spec, **interface)
     return replace(
-        facts,
-        training_loss=_in_range(facts.training_loss, facts.low),
-        adaptation_loss=_in_range(facts.adaptation_loss, facts.low),
+        spec,
+        training_loss=_in_range(spec.training_loss, spec.low),
+        adaptation_loss=_in_range(spec.adaptation_loss, spec.low),
     )
 
 
-def adaptation_loss(name: str | None, facts: Spec) -> losses.Loss:
+def adaptation_loss(name: str | None, spec: Spec) -> losses.Loss:
     """The loss of a fine-tuning: a named one, `path/to/file.py:function`, or for None the network's own.
 
     Raises ValueError for another name.
     """
     if name is None:
-        return facts.adaptation_loss
+        return spec.adaptation_loss
     if name in _LOSSES:
-        return _in_range(_LOSSES[name], facts.low)
+        return _in_range(_LOSSES[name], spec.low)
     return plugins.load(name, "deblurring.loss")
 
 
@@ -195,48 +195,48 @@ def build(name: str, **architecture) -> nn.Module:
 
     Raises ValueError for an unknown network, module, class or keyword.
     """
-    facts = spec(name)
-    network_class = plugins.load(f"{facts.module}:{facts.class_name}", "deblurring.model")
+    found = spec(name)
+    network_class = plugins.load(f"{found.module}:{found.class_name}", "deblurring.model")
     try:
         return network_class(**architecture)
     except (TypeError, ValueError) as error:
         raise ValueError(f"deblurring.architecture: {name} does not take these keywords ({error})") from None
 
 
-def restore(network: nn.Module, facts: Spec, clip: Tensor, channel_order: str = "rgb") -> Tensor:
+def restore(network: nn.Module, spec: Spec, clip: Tensor, channel_order: str = "rgb") -> Tensor:
     """Restore a clip: (B, T, 3, H, W) RGB in [0, 1] -> (B, T - past - future, 3, H, W) RGB, not clamped.
 
     H and W are multiples of `facts.multiple`. channel_order: the order the network's weights were trained
     with.
     """
-    given = to_range(clip, facts, channel_order)
-    return to_rgb(checked(network(given), given, facts), facts, channel_order)
+    given = to_range(clip, spec, channel_order)
+    return to_rgb(checked(network(given), given, spec), spec, channel_order)
 
 
-def checked(restored: Tensor, clip: Tensor, facts: Spec) -> Tensor:
+def checked(restored: Tensor, clip: Tensor, spec: Spec) -> Tensor:
     """What a network returned for `clip` (B, T, 3, H, W); UserError unless it is (B, T - past - future, 3, H,
     W).
 
     Without this a wrong `deblurring.interface` would restore other frames than the ones the files are named
     after.
     """
-    expected = (clip.shape[0], clip.shape[1] - facts.past - facts.future, *clip.shape[2:])
+    expected = (clip.shape[0], clip.shape[1] - spec.past - spec.future, *clip.shape[2:])
     if restored.shape != expected:
         raise UserError(
-            f"deblurring.interface: with past {facts.past} and future {facts.future} {facts.class_name} has "
+            f"deblurring.interface: with past {spec.past} and future {spec.future} {spec.class_name} has "
             f"to return {expected} for a clip {tuple(clip.shape)}, found {tuple(restored.shape)}; "
             "correct the interface or the network"
         )
     return restored
 
 
-def to_range(image: Tensor, facts: Spec, channel_order: str = "rgb") -> Tensor:
+def to_range(image: Tensor, spec: Spec, channel_order: str = "rgb") -> Tensor:
     """RGB in [0, 1] -> the network's value range and channel order; channels are the third dimension from the
     end."""
-    return (image.flip(-3) if channel_order == "bgr" else image) + facts.low
+    return (image.flip(-3) if channel_order == "bgr" else image) + spec.low
 
 
-def to_rgb(image: Tensor, facts: Spec, channel_order: str = "rgb") -> Tensor:
+def to_rgb(image: Tensor, spec: Spec, channel_order: str = "rgb") -> Tensor:
     """The inverse of `to_range`, in float32."""
-    image = image.to(torch.float32) - facts.low
+    image = image.to(torch.float32) - spec.low
     return image.flip(-3) if channel_order == "bgr" else image

@@ -12,7 +12,7 @@ from common.errors import UserError
 from common.images import to_tensor
 from common.regions_file import Region
 from common.runtime.seeding import numpy_generator
-from common.training.augmentation import Turn
+from common.training.augmentation import Augmentation
 from common.training.frame_cache import FrameCache
 from common.videos import Video
 
@@ -97,7 +97,7 @@ def rehearsal_pairs(regions: list[Region], restored: Path, count: int) -> list[P
     return pairs
 
 
-def held_out(pairs: list[Pair], seed: int) -> tuple[list[Pair], list[Pair]]:
+def hold_out(pairs: list[Pair], seed: int) -> tuple[list[Pair], list[Pair]]:
     """(those to learn from, a fifth of them, at least one, to judge by), drawn by `seed`, each in the order
     given.
 
@@ -111,10 +111,10 @@ def held_out(pairs: list[Pair], seed: int) -> tuple[list[Pair], list[Pair]]:
             f"{len(patches)}; use last, or raise rsdm.ratio"
         )
     order = numpy_generator(seed, "held out").permutation(len(patches))
-    judges = {patches[index] for index in order[: max(1, len(patches) // 5)]}
+    held_out = {patches[index] for index in order[: max(1, len(patches) // 5)]}
     return (
-        [pair for pair in pairs if (pair.name, pair.box) not in judges],
-        [pair for pair in pairs if (pair.name, pair.box) in judges],
+        [pair for pair in pairs if (pair.name, pair.box) not in held_out],
+        [pair for pair in pairs if (pair.name, pair.box) in held_out],
     )
 
 
@@ -161,14 +161,14 @@ class Pairs:
         rng = numpy_generator(self._seed, "pair", item)
         room = self._room(pair)
         top, left = (int(rng.integers(space + 1)) for space in room)
-        return self._cut(pair, top, left, Turn.draw(rng, rotate=True))
+        return self._cut(pair, top, left, Augmentation.draw(rng, rotate=True))
 
     def centre(self, index: int) -> tuple[Tensor, Tensor]:
         """Window (1, 5, 3, s, s) and sharp crop (1, 1, 3, s, s) from the middle of the box of pair
         `index`."""
         pair = self._pairs[index]
         top, left = (space // 2 for space in self._room(pair))
-        windows, sharp = self._cut(pair, top, left, Turn())
+        windows, sharp = self._cut(pair, top, left, Augmentation())
         return to_tensor(windows[None]), to_tensor(sharp[None])
 
     def _room(self, pair: Pair) -> tuple[int, int]:
@@ -176,7 +176,7 @@ class Pairs:
         r0, c0, r1, c1 = pair.box
         return r1 - r0 - self._crop_size, c1 - c0 - self._crop_size
 
-    def _cut(self, pair: Pair, top: int, left: int, turn: Turn) -> tuple[np.ndarray, np.ndarray]:
+    def _cut(self, pair: Pair, top: int, left: int, turn: Augmentation) -> tuple[np.ndarray, np.ndarray]:
         """The crop that starts `top` rows and `left` columns inside the box: window and target, uint8,
         turned."""
         r0, c0, r1, c1 = pair.box

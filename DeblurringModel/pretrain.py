@@ -56,21 +56,21 @@ def main() -> None:
         return network
 
     network = build(make)
-    facts = models.spec(name)
-    check_crop(setup, facts.multiple, facts.minimum)
+    spec = models.spec(name)
+    check_crop(setup, spec.multiple, spec.minimum)
     schedule = setup.config.schedule
-    distance = losses.named(schedule.loss, schedule.fourier_weight, facts.training_loss)
+    distance = losses.named(schedule.loss, schedule.fourier_weight, spec.training_loss)
 
     def loss(net: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
         blurry, sharp = batch
-        restored = net(models.to_range(blurry, facts))
-        target = sharp[:, facts.past : sharp.shape[1] - facts.future]
-        return distance(restored, models.to_range(target, facts))
+        restored = net(models.to_range(blurry, spec))
+        target = sharp[:, spec.past : sharp.shape[1] - spec.future]
+        return distance(restored, models.to_range(target, spec))
 
     task = Task(
         lambda items: blurry_and_sharp(items, setup),
         loss,
-        lambda net: validate(net, setup, facts),
+        lambda net: validate(net, setup, spec),
         best="psnr",
     )
     train(setup, network, task, dict(recipe.architecture), name)
@@ -86,7 +86,7 @@ def blurry_and_sharp(items: list[int], setup: Setup) -> tuple[Tensor, Tensor]:
     return to_tensor(np.stack(blurry)), to_tensor(np.stack(sharp))
 
 
-def validate(network: nn.Module, setup: Setup, facts: models.Spec) -> dict[str, float]:
+def validate(network: nn.Module, setup: Setup, spec: models.Spec) -> dict[str, float]:
     """PSNR of restored whole frames (middle of five) against the sharp ones, and of the blurry ones
     themselves."""
     rows, pictures, domain = [], [], setup.validation
@@ -96,8 +96,8 @@ def validate(network: nn.Module, setup: Setup, facts: models.Spec) -> dict[str, 
         clip = np.stack([domain.frame("Blur/RGB", video, name) for name in names])
         sharp = domain.frame("Sharp/RGB", video, names[2])
         height, width = sharp.shape[:2]
-        padded = pad_to_multiple(to_tensor(clip)[None].to(device), facts.multiple, facts.minimum)
-        restored = to_image(models.restore(network, facts, padded)[0, 2 - facts.past, :, :height, :width])
+        padded = pad_to_multiple(to_tensor(clip)[None].to(device), spec.multiple, spec.minimum)
+        restored = to_image(models.restore(network, spec, padded)[0, 2 - spec.past, :, :height, :width])
         rows.append({"psnr": psnr(restored, sharp), "psnr_blurry": psnr(clip[2], sharp)})
         if len(pictures) < 3:
             pictures.append(np.concatenate([clip[2], restored, sharp], axis=1))

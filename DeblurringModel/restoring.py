@@ -20,16 +20,16 @@ from DeblurringModel.windows import Clip, cut
 LEAST_TILE = 128
 
 
-def clips_of(video: Video, facts: models.Spec, length: int, overlap: int, borders: str) -> list[Clip]:
+def clips_of(video: Video, spec: models.Spec, length: int, overlap: int, borders: str) -> list[Clip]:
     """The video's clips of `length` frames (0: the network's own length)."""
     try:
-        return cut(len(video.frames), facts.past, facts.future, length or facts.clip_length, borders, overlap)
+        return cut(len(video.frames), spec.past, spec.future, length or spec.clip_length, borders, overlap)
     except ValueError as error:
         raise UserError(f"deblurring.clip_length: {error} ({video.name})") from None
 
 
 def restored_frames(
-    network: nn.Module, facts: models.Spec, video: Video, clips: Iterable[Clip], stage: Stage
+    network: nn.Module, spec: models.Spec, video: Video, clips: Iterable[Clip], stage: Stage
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Restore the clips one after the other: (position in the video, picture uint8 RGB (H, W, 3)) of their
     frames.
@@ -38,7 +38,7 @@ def restored_frames(
     frames of different sizes, and where the network returns values that are not finite.
     """
     frames = Frames(video)
-    restorer = Restorer(network, facts, stage, frames.read)
+    restorer = Restorer(network, spec, stage, frames.read)
     for clip in clips:
         pictures = restorer.restore(clip)
         yield from ((position, pictures[index]) for index, position in clip.outputs)
@@ -69,9 +69,9 @@ class Restorer:
     clip."""
 
     def __init__(
-        self, network: nn.Module, facts: models.Spec, stage: Stage, read: Callable[[int], np.ndarray]
+        self, network: nn.Module, spec: models.Spec, stage: Stage, read: Callable[[int], np.ndarray]
     ) -> None:
-        self._network, self._facts, self._stage, self._read = network, facts, stage, read
+        self._network, self._spec, self._stage, self._read = network, spec, stage, read
         self._side = stage.config.deblurring.tile
         # ESTRNN and its like compute a part that depends on one frame only: once per frame, not once per
         # window. (An own network's methods of these names may mean anything.)
@@ -112,7 +112,7 @@ class Restorer:
     def _tiled(self, clip: Clip, height: int, width: int, side: int) -> Tensor:
         """Restored frames (T, 3, H, W), RGB in [0, 1], not clamped."""
         overlap = min(self._stage.config.deblurring.tile_overlap, side // 4)
-        places = tiles(height, width, side, overlap, self._facts.multiple)
+        places = tiles(height, width, side, overlap, self._spec.multiple)
         self._prepared = {
             key: value for key, value in self._prepared.items() if key[0] in clip.inputs and key[1] in places
         }
@@ -120,8 +120,8 @@ class Restorer:
 
     def _part(self, clip: Clip, place: Tile) -> Tensor:
         """One tile of the clip restored: (T, 3, h, w), RGB in [0, 1], not clamped."""
-        facts, order, device = (
-            self._facts,
+        spec, order, device = (
+            self._spec,
             self._stage.config.deblurring.channel_order,
             self._stage.world.device,
         )
@@ -129,11 +129,11 @@ class Restorer:
         with torch.inference_mode(), mixed_precision(network, device, self._stage.config.runtime.precision):
             for position in dict.fromkeys(clip.inputs):
                 if (position, place) not in self._prepared:
-                    image = models.to_range(to_tensor(self._images[position][r0:r1, c0:c1]), facts, order)
-                    given = pad_to_multiple(image, facts.multiple, facts.minimum).to(device)
+                    image = models.to_range(to_tensor(self._images[position][r0:r1, c0:c1]), spec, order)
+                    given = pad_to_multiple(image, spec.multiple, spec.minimum).to(device)
                     self._prepared[position, place] = network.encode(given[None])[0] if self._split else given
             stacked = torch.stack([self._prepared[position, place] for position in clip.inputs])[None]
             restored = (
-                network.decode(stacked) if self._split else models.checked(network(stacked), stacked, facts)
+                network.decode(stacked) if self._split else models.checked(network(stacked), stacked, spec)
             )
-        return models.to_rgb(restored[0, :, :, : r1 - r0, : c1 - c0], facts, order)
+        return models.to_rgb(restored[0, :, :, : r1 - r0, : c1 - c0], spec, order)

@@ -29,7 +29,7 @@ import torch
 from common.config import RsdmConfig
 from common.errors import UserError
 from common.images import open_array, read_image, write_array, write_image
-from common.runtime.background import Writer, ahead
+from common.runtime.background import Writer, prefetch
 from common.runtime.distributed import compiled, place
 from common.runtime.entry import run
 from common.runtime.files import read_json, write_json
@@ -125,7 +125,7 @@ def estimate_magnitudes(stage: Stage, folder: Path) -> None:
             write_array(map_path(folder, video, path), magnitude)
 
     read, split = (
-        ahead(lambda unit: read_frames(*unit), missing, runtime.workers),
+        prefetch(lambda unit: read_frames(*unit), missing, runtime.workers),
         Splitter("rsdm.batch_size", stage.say),
     )
     with Writer(runtime.workers) as writer:

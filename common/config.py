@@ -25,7 +25,7 @@ def key(
 ) -> Any:
     """A configuration field: default, whether text is a file path or may (beside the allowed words) be
     path/to/file.py:Class, the key whose change empties this mapping, allowed words, inclusive number range."""
-    facts = {
+    metadata = {
         "path": path,
         "python_class": python_class,
         "of": of,
@@ -34,8 +34,8 @@ def key(
         "high": high,
     }
     if isinstance(default, (dict, list)):
-        return field(default_factory=lambda: type(default)(default), metadata=facts)
-    return field(default=default, metadata=facts)
+        return field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)

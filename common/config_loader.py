@@ -182,7 +182,7 @@ def _known(config: Any, prefix: str) -> dict[str, str]:
     return known | inside
 
 
-def _checked(value: Any, hint: Any, facts: Any, where: str, folder: Path) -> Any:
+def _checked(value: Any, hint: Any, metadata: Any, where: str, folder: Path) -> Any:
     optional = isinstance(hint, types.UnionType) and type(None) in hint.__args__
     kind = next(item for item in hint.__args__ if item is not type(None)) if optional else hint
     if value is None:
@@ -193,7 +193,7 @@ def _checked(value: Any, hint: Any, facts: Any, where: str, folder: Path) -> Any
         if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
             raise UserError(f"{where}: expected a list of paths, found {_shown(value)}")
         return [_resolved(item, where, folder) for item in value]
-    if facts["path"]:
+    if metadata["path"]:
         if not isinstance(value, str) or not value:
             raise UserError(f"{where}: expected a path, found {_shown(value)}")
         return _resolved(value, where, folder)
@@ -214,19 +214,19 @@ def _checked(value: Any, hint: Any, facts: Any, where: str, folder: Path) -> Any
         raise UserError(f"{where}: expected {names[kind]}, found {_shown(value)}")
     if kind is dict:
         _plain(value, where)
-    if facts["python_class"]:
+    if metadata["python_class"]:
         file, _, name = value.rpartition(":")
         if file.endswith(".py"):
             value = f"{_resolved(file, where, folder)}:{name}"
-    if facts["choices"] and value not in facts["choices"]:
-        if not (facts["python_class"] and is_own(value)):
-            own = f", {EXPECTED}" if facts["python_class"] else ""
+    if metadata["choices"] and value not in metadata["choices"]:
+        if not (metadata["python_class"] and is_own(value)):
+            own = f", {EXPECTED}" if metadata["python_class"] else ""
             raise UserError(
-                f"{where}: expected one of {', '.join(facts['choices'])}{own}, found {_shown(value)}"
+                f"{where}: expected one of {', '.join(metadata['choices'])}{own}, found {_shown(value)}"
             )
     for bound, outside, words in (
-        (facts["low"], lambda b: value < b, "at least"),
-        (facts["high"], lambda b: value > b, "at most"),
+        (metadata["low"], lambda b: value < b, "at least"),
+        (metadata["high"], lambda b: value > b, "at most"),
     ):
         if bound is not None and outside(bound):
             raise UserError(f"{where}: expected {words} {bound:g}, found {_shown(value)}")

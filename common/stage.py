@@ -21,7 +21,7 @@ from common.errors import UserError
 from common.runtime import distributed
 from common.runtime.distributed import World
 from common.runtime.inputs import Contents, Note, contents, note_down
-from common.runtime.precision import settled
+from common.runtime.precision import resolve_precision
 from common.runtime.provenance import Amend, claim_together
 from common.runtime.times import counted
 from common.videos import Video, find_videos
@@ -136,7 +136,7 @@ def stage_of(config: Config, options: argparse.Namespace) -> Stage:
     videos = find_videos(
         root, config.dataset.blur, config.dataset.sharp, config.dataset.videos, config.dataset.min_frames
     )
-    return Stage(settled(config, world), world, videos, output, options)
+    return Stage(resolve_precision(config, world), world, videos, output, options)
 
 
 def _from_here(path: Path) -> str:

@@ -25,7 +25,7 @@ from common.runtime.entry import run
 from common.stage import Stage, open_stage
 from common.videos import Video
 from DeblurringModel.borrowing import FUSED
-from DeblurringModel.setup import model_folder
+from DeblurringModel.variants import model_folder
 
 MOST_VIDEOS = 4
 

@@ -100,7 +100,7 @@ def link(source: Path, target: Path) -> None:
     target.symlink_to(source, target_is_directory=source.is_dir())
 
 
-def strangers(folder: Path, expected: Iterable[str]) -> list[str]:
+def unexpected_entries(folder: Path, expected: Iterable[str]) -> list[str]:
     """A line for each entry of `folder` that this preparation did not make: it would be measured with the
     rest."""
     names = set(expected)

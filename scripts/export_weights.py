@@ -50,7 +50,7 @@ def main() -> None:
         name: value.half() if torch.is_floating_point(value) and name not in SCHEDULE else value
         for name, value in stored["model_state"].items()
     }
-    facts = {
+    metadata = {
         name: stored[name]
         for name in (
             "network",
@@ -63,7 +63,7 @@ def main() -> None:
         )
         if name in stored
     }
-    save_checkpoint({"model_state": state, **facts}, options.weights)
+    save_checkpoint({"model_state": state, **metadata}, options.weights)
     print(
         f"{options.weights}: {options.weights.stat().st_size / 2**20:.2f} MiB, SHA-256 {sha256(options.weights)}"
     )

@@ -20,7 +20,7 @@ if __name__ == "__main__":
 
 from common.errors import UserError
 from common.runtime.entry import run
-from scripts.datasets import finish, frames_in, link, strangers
+from scripts.datasets import finish, frames_in, link, unexpected_entries
 
 SETTINGS = ("1ms8ms", "2ms16ms", "3ms24ms")
 ROOT = Path(__file__).resolve().parents[1]
@@ -89,7 +89,7 @@ def prepare(setting: str, folder: Path, out: Path) -> None:
     if out.resolve() != folder.resolve():
         for video in videos:
             link(video, out / video.name)
-        problems += strangers(out, [video.name for video in videos])
+        problems += unexpected_entries(out, [video.name for video in videos])
     finish(f"bsd_{setting}", out, problems)
 
 

@@ -23,7 +23,7 @@ if __name__ == "__main__":
 
 from common.errors import UserError
 from common.runtime.entry import run
-from scripts.datasets import finish, frames_in, link, pair_by_number, strangers
+from scripts.datasets import finish, frames_in, link, pair_by_number, unexpected_entries
 
 ROOT = Path(__file__).resolve().parents[1]
 BLUR = ("Blur/RGB", "Blur", "blur", "Blurry", "blurry", "Input", "input")
@@ -50,8 +50,10 @@ def main() -> None:
             link(first, options.out / name / "Blur" / "RGB" / first.name)
             link(second, options.out / name / "Sharp" / "RGB" / first.name)
         for kind in ("Blur", "Sharp"):
-            problems += strangers(options.out / name / kind / "RGB", [first.name for first, _ in pairs])
-    finish("rbvd", options.out, problems + strangers(options.out, videos))
+            problems += unexpected_entries(
+                options.out / name / kind / "RGB", [first.name for first, _ in pairs]
+            )
+    finish("rbvd", options.out, problems + unexpected_entries(options.out, videos))
 
 
 def parse() -> argparse.Namespace:

@@ -29,7 +29,16 @@ import numpy as np
 from common.errors import UserError
 from common.images import read_image, write_image
 from common.runtime.entry import run
-from scripts.datasets import Pair, finish, frames_in, link, number, pair_by_number, png_size, strangers
+from scripts.datasets import (
+    Pair,
+    finish,
+    frames_in,
+    link,
+    number,
+    pair_by_number,
+    png_size,
+    unexpected_entries,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -59,7 +68,7 @@ def main() -> None:
         problems += missing
         if pairs:
             problems += place(pairs, options.out / scene)
-    problems += strangers(options.out, kept)
+    problems += unexpected_entries(options.out, kept)
     finish("realblur_j", options.out, problems)
 
 
@@ -135,7 +144,7 @@ def place(pairs: list[Pair], folder: Path) -> list[str]:
                 target.unlink(missing_ok=True)
                 write_image(target, centre(read_image(path), height, width))
     names = [f"{number(blur)}.png" for blur, _ in pairs]
-    return [line for kind in ("Blur", "Sharp") for line in strangers(folder / kind / "RGB", names)]
+    return [line for kind in ("Blur", "Sharp") for line in unexpected_entries(folder / kind / "RGB", names)]
 
 
 def centre(image: np.ndarray, height: int, width: int) -> np.ndarray:

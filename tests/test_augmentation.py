@@ -5,11 +5,11 @@ import itertools
 import numpy as np
 import pytest
 
-from common.training.augmentation import Turn
+from common.training.augmentation import Augmentation
 
-TURNS = [Turn(*parts) for parts in itertools.product((False, True), (False, True), range(4))]
+TURNS = [Augmentation(*parts) for parts in itertools.product((False, True), (False, True), range(4))]
 IDS = [f"{'x' * turn.mirror_x}{'y' * turn.mirror_y}{90 * turn.quarters}" for turn in TURNS]
-IN_EFFECT_NONE = [Turn(False, False, 0), Turn(True, True, 2)]
+IN_EFFECT_NONE = [Augmentation(False, False, 0), Augmentation(True, True, 2)]
 
 
 def _picture(height: int, width: int) -> np.ndarray:
@@ -67,12 +67,12 @@ def test_turns_on_the_screen():
     """a b   mirrored left-right: b a; up-down: c d; counter-clockwise: b d
     c d                        d c           a b                     a c"""
     letters = np.array([["a", "b"], ["c", "d"]])
-    assert Turn(mirror_x=True).plane(letters).tolist() == [["b", "a"], ["d", "c"]]
-    assert Turn(mirror_y=True).plane(letters).tolist() == [["c", "d"], ["a", "b"]]
-    assert Turn(quarters=1).plane(letters).tolist() == [["b", "d"], ["a", "c"]]
-    assert Turn(mirror_x=True, quarters=1).plane(letters).tolist() == [["a", "c"], ["b", "d"]]
+    assert Augmentation(mirror_x=True).plane(letters).tolist() == [["b", "a"], ["d", "c"]]
+    assert Augmentation(mirror_y=True).plane(letters).tolist() == [["c", "d"], ["a", "b"]]
+    assert Augmentation(quarters=1).plane(letters).tolist() == [["b", "d"], ["a", "c"]]
+    assert Augmentation(mirror_x=True, quarters=1).plane(letters).tolist() == [["a", "c"], ["b", "d"]]
     # Right becomes up with a counter-clockwise quarter turn; y points down.
-    assert Turn(quarters=1).vectors(_constant(1, 1, 1, 0))[:2].ravel().tolist() == [0, -1]
+    assert Augmentation(quarters=1).vectors(_constant(1, 1, 1, 0))[:2].ravel().tolist() == [0, -1]
 
 
 def test_oblique_directions_keep_their_length_and_magnitude():
@@ -117,16 +117,19 @@ def test_published_condition_differs():
         # A map that is the same everywhere is right after all but quarter turns.
         right = np.array_equal(turn.condition_as_published(fixed), turn.condition(fixed))
         assert right == (turn.quarters % 2 == 0)
-    assert Turn(quarters=1).condition_as_published(_constant(1, 1, 1, 0))[:2].ravel().tolist() == [0, 1]
-    assert Turn(mirror_x=True).condition_as_published(_constant(1, 1, 0.6, 0.8))[:2].ravel().tolist() == (
-        np.float32([-0.6, 0.8]).tolist()
-    )
+    assert Augmentation(quarters=1).condition_as_published(_constant(1, 1, 1, 0))[:2].ravel().tolist() == [
+        0,
+        1,
+    ]
+    assert Augmentation(mirror_x=True).condition_as_published(_constant(1, 1, 0.6, 0.8))[
+        :2
+    ].ravel().tolist() == (np.float32([-0.6, 0.8]).tolist())
 
 
 def test_every_turn_is_drawn():
-    drawn = [Turn.draw(np.random.default_rng(seed), rotate=True) for seed in range(800)]
+    drawn = [Augmentation.draw(np.random.default_rng(seed), rotate=True) for seed in range(800)]
     assert set(drawn) == set(TURNS)
     assert max(drawn.count(turn) for turn in TURNS) < 80
-    flips = {Turn.draw(np.random.default_rng(seed), rotate=False) for seed in range(100)}
+    flips = {Augmentation.draw(np.random.default_rng(seed), rotate=False) for seed in range(100)}
     assert flips == {turn for turn in TURNS if turn.quarters == 0}
-    assert drawn[:5] == [Turn.draw(np.random.default_rng(seed), rotate=True) for seed in range(5)]
+    assert drawn[:5] == [Augmentation.draw(np.random.default_rng(seed), rotate=True) for seed in range(5)]

@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from common.runtime.background import Writer, ahead
+from common.runtime.background import Writer, prefetch
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
@@ -18,7 +18,7 @@ def test_results_come_in_order_and_only_so_many_are_made_ahead(workers):
         made.append(item)
         return item * item
 
-    for result in ahead(make, range(12), workers, waiting=2):
+    for result in prefetch(make, range(12), workers, waiting=2):
         time.sleep(0.02)
         used.append(result)
         assert len(made) <= len(used) + 2
@@ -33,7 +33,7 @@ def test_an_endless_source_is_not_read_to_its_end():
             seen.append(None)
             yield len(seen)
 
-    results = ahead(lambda item: item, source(), 1)
+    results = prefetch(lambda item: item, source(), 1)
     assert [next(results) for _ in range(3)] == [1, 2, 3]
     results.close()
     assert len(seen) <= 6
@@ -46,7 +46,7 @@ def test_an_error_is_raised_in_its_place(workers):
             raise ValueError("two")
         return item
 
-    results, seen = ahead(make, range(5), workers), []
+    results, seen = prefetch(make, range(5), workers), []
     with pytest.raises(ValueError, match="two"):
         for result in results:
             seen.append(result)
@@ -103,7 +103,7 @@ def test_workers_compute_with_one_thread_and_leave_the_others_theirs():
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(3)
-        assert set(ahead(lambda _: torch.get_num_threads(), range(6), workers=2)) == {1}
+        assert set(prefetch(lambda _: torch.get_num_threads(), range(6), workers=2)) == {1}
         assert torch.get_num_threads() == 3
         with Writer(workers=1) as write:
             seen = []

@@ -9,7 +9,7 @@ from tiny import one_thread  # noqa: F401, a fixture
 
 from common.checkpoints import load_checkpoint
 from common.errors import UserError
-from DeblurringModel.pairs import Pair, held_out
+from DeblurringModel.pairs import Pair, hold_out
 
 PAIRS = [
     Pair((Path(f"{index}.png"),) * 5, Path(f"{index}.png"), (0, 0, 8, 8), f"a/{index}") for index in range(11)
@@ -17,21 +17,21 @@ PAIRS = [
 
 
 def test_a_fifth_is_held_out():
-    kept, judges = held_out(PAIRS, 3)
-    assert len(judges) == 2 and sorted(kept + judges, key=PAIRS.index) == PAIRS
-    assert held_out(PAIRS, 3) == (kept, judges)
-    assert any(held_out(PAIRS, seed) != (kept, judges) for seed in range(4, 8))
-    assert [len(part) for part in held_out(PAIRS[:2], 3)] == [1, 1]
+    kept, held_out = hold_out(PAIRS, 3)
+    assert len(held_out) == 2 and sorted(kept + held_out, key=PAIRS.index) == PAIRS
+    assert hold_out(PAIRS, 3) == (kept, held_out)
+    assert any(hold_out(PAIRS, seed) != (kept, held_out) for seed in range(4, 8))
+    assert [len(part) for part in hold_out(PAIRS[:2], 3)] == [1, 1]
     with pytest.raises(UserError, match="needs at least 2, found 1"):
-        held_out(PAIRS[:1], 3)
+        hold_out(PAIRS[:1], 3)
 
 
 def test_all_windows_of_a_patch_are_on_one_side():
     copies = [pair for pair in PAIRS for _ in range(4)]
-    kept, judges = held_out(copies, 3)
-    assert len(judges) == 8 and not {pair.name for pair in kept} & {pair.name for pair in judges}
+    kept, held_out = hold_out(copies, 3)
+    assert len(held_out) == 8 and not {pair.name for pair in kept} & {pair.name for pair in held_out}
     with pytest.raises(UserError, match="needs at least 2, found 1"):
-        held_out(copies[:4], 3)
+        hold_out(copies[:4], 3)
 
 
 @pytest.fixture(scope="module")

@@ -365,7 +365,7 @@ class TestWholeRuns:
         os.remove(out / "holiday.mp4")
         monkeypatch.setattr(
             adaptation,
-            "unsound",
+            "sanity_problems",
             lambda stage, folder: {"holiday": ["flickers"]} if folder.name == "fused" else {},
         )
         delivered = {}
@@ -388,7 +388,9 @@ class TestWholeRuns:
         shutil.copytree(whole, out)
         os.remove(out / "result.json")
         os.remove(out / "holiday.mp4")
-        monkeypatch.setattr(adaptation, "unsound", lambda stage, folder: {"holiday_shot2": ["flickers"]})
+        monkeypatch.setattr(
+            adaptation, "sanity_problems", lambda stage, folder: {"holiday_shot2": ["flickers"]}
+        )
         delivered = {}
         monkeypatch.setattr(
             deblur_video,

@@ -108,7 +108,7 @@ def test_fine_tuning_lowers_the_adaptation_loss(name: str, video: Video, tmp_pat
         "deblurring.epochs=12",
         "deblurring.learning_rate=2e-3",
     )
-    config, facts = stage.config.deblurring, models.spec(name)
+    config, spec = stage.config.deblurring, models.spec(name)
     blurring = stage.output / "blurring"
     for position in (2, 3):
         write_image(
@@ -128,9 +128,9 @@ def test_fine_tuning_lowers_the_adaptation_loss(name: str, video: Video, tmp_pat
     with torch.no_grad():
         values = [
             float(
-                facts.adaptation_loss(
-                    models.restore(net, facts, windows)[:, 2 - facts.past :][:, :1] + facts.low,
-                    sharp + facts.low,
+                spec.adaptation_loss(
+                    models.restore(net, spec, windows)[:, 2 - spec.past :][:, :1] + spec.low,
+                    sharp + spec.low,
                 )
             )
             for net in (before, after)
@@ -145,26 +145,26 @@ def test_fine_tuning_lowers_the_adaptation_loss(name: str, video: Video, tmp_pat
 def test_every_frame_is_restored_at_its_size_and_under_its_name(
     name: str, video: Video, tmp_path: Path
 ) -> None:
-    stage, facts = stage_for(name, tmp_path, [video]), models.spec(name)
+    stage, spec = stage_for(name, tmp_path, [video]), models.spec(name)
     network = models.build(name, **SMALL[name]).eval()
     load_into(network, stage.config.deblurring.weights)
-    clips = clips_of(video, facts, 0, 0, "mirror")
+    clips = clips_of(video, spec, 0, 0, "mirror")
     restored = {
         video.frames[position].name: picture
-        for position, picture in restored_frames(network, facts, video, clips, stage)
+        for position, picture in restored_frames(network, spec, video, clips, stage)
     }
     assert set(restored) == {path.name for path in video.frames}
     # The same by hand: the video mirrored at its ends, each output taken from its place.
     frames = [to_tensor(read_image(path)) for path in video.frames]
-    mirrored = [frames[abs(p) if p < 7 else 12 - p] for p in range(-facts.past, 7 + facts.future)]
-    clip = pad_to_multiple(torch.stack(mirrored)[None], facts.multiple)
+    mirrored = [frames[abs(p) if p < 7 else 12 - p] for p in range(-spec.past, 7 + spec.future)]
+    clip = pad_to_multiple(torch.stack(mirrored)[None], spec.multiple)
     with torch.no_grad():
         if name == "ESTRNN":
-            output = torch.cat([network(clip[:, p : p + 5] + facts.low) for p in range(7)], dim=1)
+            output = torch.cat([network(clip[:, p : p + 5] + spec.low) for p in range(7)], dim=1)
         else:
-            output = network(clip + facts.low)
+            output = network(clip + spec.low)
     for index, path in enumerate(video.frames):
-        expected = to_image(output[0, index, :, :100, :132] - facts.low)
+        expected = to_image(output[0, index, :, :100, :132] - spec.low)
         assert restored[path.name].shape == (100, 132, 3)
         assert np.abs(restored[path.name].astype(int) - expected).max() <= 1
 
@@ -189,17 +189,17 @@ def test_a_file_laid_out_as_published_loads_strictly(case: str, tmp_path: Path) 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_specification_holds_for_the_network(name: str) -> None:
-    facts, network = models.spec(name), models.build(name, **SMALL[name]).eval()
-    frames = facts.past + facts.future + 3
-    size = max(facts.minimum, facts.multiple)
+    spec, network = models.spec(name), models.build(name, **SMALL[name]).eval()
+    frames = spec.past + spec.future + 3
+    size = max(spec.minimum, spec.multiple)
     with torch.no_grad():
-        output = network(torch.zeros(1, frames, 3, size, size + facts.multiple))
-        assert output.shape == (1, 3, 3, size, size + facts.multiple)
+        output = network(torch.zeros(1, frames, 3, size, size + spec.multiple))
+        assert output.shape == (1, 3, 3, size, size + spec.multiple)
         with pytest.raises(ValueError):
             network(torch.zeros(1, frames, 3, size + 1, size))
-        if facts.past + facts.future:
+        if spec.past + spec.future:
             with pytest.raises(ValueError):
-                network(torch.zeros(1, facts.past + facts.future, 3, size, size))
+                network(torch.zeros(1, spec.past + spec.future, 3, size, size))
 
 
 # What is stated about a network
@@ -263,31 +263,31 @@ def test_squared_error_clamps_to_the_range_of_the_network(low: float, interface:
 
 
 def test_estrnn_keeps_its_published_losses() -> None:
-    facts = models.spec("ESTRNN")
+    spec = models.spec("ESTRNN")
     given = torch.tensor([-0.9, 0.2, 0.7]).reshape(1, 1, 3, 1, 1), torch.zeros(1, 1, 3, 1, 1)
-    assert facts.adaptation_loss(*given).item() == pytest.approx((0.25 + 0.04 + 0.25) / 3)
-    assert facts.training_loss is losses.colour_charbonnier
+    assert spec.adaptation_loss(*given).item() == pytest.approx((0.25 + 0.04 + 0.25) / 3)
+    assert spec.training_loss is losses.colour_charbonnier
 
 
 def test_wrong_number_of_frames_is_refused() -> None:
-    facts, clip = models.spec("own.py:Net", {"past": 2, "future": 2}), torch.zeros(1, 7, 3, 8, 8)
-    assert models.checked(clip[:, 2:-2], clip, facts).shape[1] == 3
+    spec, clip = models.spec("own.py:Net", {"past": 2, "future": 2}), torch.zeros(1, 7, 3, 8, 8)
+    assert models.checked(clip[:, 2:-2], clip, spec).shape[1] == 3
     for wrong in (clip, clip[:, :1], clip[:, 2:-2, :, :4], clip[0]):
         with pytest.raises(
             UserError, match="deblurring.interface: with past 2 and future 2 Net has to return"
         ):
-            models.checked(wrong, clip, facts)
+            models.checked(wrong, clip, spec)
 
 
 def test_channel_order_is_that_of_the_weights() -> None:
     picture = torch.rand(1, 5, 3, 4, 4)
-    facts = models.spec("own.py:Net", {"low": -0.5})
+    spec = models.spec("own.py:Net", {"low": -0.5})
     for order, kept in (("rgb", 0), ("bgr", 2)):
 
         def first_channel(clip: torch.Tensor) -> torch.Tensor:
             return torch.cat([clip[:, :, :1], torch.full_like(clip[:, :, 1:], -0.5)], dim=2)
 
-        restored = models.restore(first_channel, facts, picture, order)
+        restored = models.restore(first_channel, spec, picture, order)
         expected = torch.zeros_like(picture)
         expected[:, :, kept] = picture[:, :, kept]
         assert torch.allclose(restored, expected, atol=1e-6)

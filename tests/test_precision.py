@@ -22,24 +22,24 @@ def _world(rank: int = 0) -> World:
 @pytest.mark.parametrize("config", ASKED)
 def test_emulated_bf16_becomes_float32_and_is_said(config, monkeypatch, capsys):
     monkeypatch.setattr(precision, "computes_bf16", lambda device: False)
-    settled = precision.settled(config, _world())
+    settled = precision.resolve_precision(config, _world())
     assert settled == replace(config, runtime=replace(config.runtime, precision="fp32"))
     assert type(settled.runtime) is type(config.runtime)
     assert "bf16" in (said := capsys.readouterr().out) and said.count("\n") == 1
-    precision.settled(config, _world(rank=1))
+    precision.resolve_precision(config, _world(rank=1))
     assert not capsys.readouterr().out
 
 
 @pytest.mark.parametrize("config", ASKED)
 def test_the_precision_asked_for_stays_where_it_is_computed(config, monkeypatch, capsys):
     monkeypatch.setattr(precision, "computes_bf16", lambda device: True)
-    assert precision.settled(config, _world()) is config
+    assert precision.resolve_precision(config, _world()) is config
     assert not capsys.readouterr().out
 
 
 def test_float32_is_never_changed(monkeypatch):
     monkeypatch.setattr(precision, "computes_bf16", lambda device: pytest.fail("asked for no reason"))
-    assert precision.settled(Config(), _world()) == Config()
+    assert precision.resolve_precision(Config(), _world()) == Config()
 
 
 @pytest.mark.parametrize("available", (True, False))

@@ -76,7 +76,7 @@ def test_no_rehearsal_of_a_patch_that_is_held_out(tmp_path: Path, monkeypatch: p
         finetuning, "Pairs", lambda pairs, *more: (seen.append(pairs), original(pairs, *more))[1]
     )
     tiny.run("DeblurringModel", config)
-    learned, judges = seen
+    learned, held_out = seen
     assert any("rehearsal" in pair.target.parts for pair in learned)
-    assert not any("rehearsal" in pair.target.parts for pair in judges)
-    assert not {(pair.name, pair.box) for pair in learned} & {(pair.name, pair.box) for pair in judges}
+    assert not any("rehearsal" in pair.target.parts for pair in held_out)
+    assert not {(pair.name, pair.box) for pair in learned} & {(pair.name, pair.box) for pair in held_out}

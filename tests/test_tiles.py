@@ -15,8 +15,8 @@ from common.runtime.memory import Splitter, halving, out_of_memory, peak_memory
 from common.stage import stage_of
 from DeblurringModel import restoring
 from DeblurringModel.restoring import clips_of, restored_frames
-from DeblurringModel.setup import load_network, model_spec
 from DeblurringModel.tiles import blend, tiles
+from DeblurringModel.variants import load_network, model_spec
 
 
 @pytest.mark.parametrize(
@@ -77,10 +77,10 @@ def restored(stage, **settings) -> list[np.ndarray]:
         ),
         None,
     )
-    facts, video = model_spec(changed.config), changed.videos[0]
+    spec, video = model_spec(changed.config), changed.videos[0]
     network = load_network(changed, changed.config.deblurring.weights).eval()
-    clips = clips_of(video, facts, 0, 0, "mirror")
-    return [picture for _, picture in restored_frames(network, facts, video, clips, changed)]
+    clips = clips_of(video, spec, 0, 0, "mirror")
+    return [picture for _, picture in restored_frames(network, spec, video, clips, changed)]
 
 
 def test_tiles_give_what_whole_frames_give(stage):

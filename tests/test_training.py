@@ -32,7 +32,7 @@ from common.rendering.presets import PRESETS
 from common.runtime.distributed import World, mixed_precision
 from common.runtime.seeding import numpy_generator
 from common.training import recipe as recipes
-from common.training.augmentation import Turn
+from common.training.augmentation import Augmentation
 from common.training.loop import Plan, Task, cosine, fit
 from common.training.source_domain import SourceDomain, Window
 from RSDM.bme.dataset import blur_and_magnitude
@@ -655,13 +655,15 @@ def test_validation_frames_are_spread_evenly(data):
     assert len(set(chosen)) == 5 and chosen == sorted(chosen)
 
 
-def _whole(video: str, frame: str, turn: Turn = Turn()) -> tuple[Window, Turn, np.random.Generator]:
+def _whole(
+    video: str, frame: str, turn: Augmentation = Augmentation()
+) -> tuple[Window, Augmentation, np.random.Generator]:
     return Window(video, (frame,), 0, 8, 64), turn, np.random.default_rng(0)
 
 
 def test_samples_of_the_magnitude_estimator(data):
     """BGR in [0, 1], and the length of the path in units of 205 pixels at the same place."""
-    domain, turn = SourceDomain(data), Turn(True, False, 1)
+    domain, turn = SourceDomain(data), Augmentation(True, False, 1)
     images, magnitudes = blur_and_magnitude([_whole("one", "1"), _whole("two", "4", turn)], domain)
     assert images.shape == (2, 3, 64, 64) and magnitudes.shape == (2, 1, 64, 64)
     assert images.dtype == magnitudes.dtype == torch.float32
@@ -675,7 +677,7 @@ def test_samples_of_the_magnitude_estimator(data):
 
 def test_samples_of_id_blau(data):
     """Blurred picture; sharp picture and condition, turned together or as published."""
-    domain, turn = SourceDomain(data), Turn(False, True, 3)
+    domain, turn = SourceDomain(data), Augmentation(False, True, 3)
     condition = np.load(data / "one/Condition/1.npy")[:, :, 8:72]
     units = np.array([1, 1, 205])[:, None, None]
     for align in (True, False):
@@ -695,7 +697,9 @@ def test_samples_of_id_blau(data):
 def test_blur_has_no_arrow_of_time(data):
     """reverse_direction turns the vectors of about half of the samples round, and changes nothing else."""
     domain = SourceDomain(data)
-    samples = [(Window("one", ("1",), 0, 0, 8), Turn(), np.random.default_rng(seed)) for seed in range(60)]
+    samples = [
+        (Window("one", ("1",), 0, 0, 8), Augmentation(), np.random.default_rng(seed)) for seed in range(60)
+    ]
     given = [
         sharp_condition_blur(list(samples), domain, DiffusionConfig(reverse_direction=flag))[1]
         for flag in (False, True)
@@ -709,7 +713,9 @@ def test_blur_has_no_arrow_of_time(data):
 
 def test_strategies_change_about_half_of_the_conditions(data):
     domain = SourceDomain(data)
-    samples = [(Window("one", ("1",), 0, 0, 8), Turn(), np.random.default_rng(seed)) for seed in range(60)]
+    samples = [
+        (Window("one", ("1",), 0, 0, 8), Augmentation(), np.random.default_rng(seed)) for seed in range(60)
+    ]
     plain, changed = (
         sharp_condition_blur(list(samples), domain, DiffusionConfig(strategy=strategy))[1]
         for strategy in ([], ["M40", "O"])

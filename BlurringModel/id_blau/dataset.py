@@ -8,10 +8,10 @@ import torch
 from BlurringModel.id_blau.strategies import set_condition
 from common.config import DiffusionConfig
 from common.images import to_tensor
-from common.training.augmentation import Turn
+from common.training.augmentation import Augmentation
 from common.training.source_domain import SourceDomain, Window
 
-Sample = tuple[Window, Turn, np.random.Generator]
+Sample = tuple[Window, Augmentation, np.random.Generator]
 
 
 def normalise_condition(condition: torch.Tensor, scale: float) -> torch.Tensor:

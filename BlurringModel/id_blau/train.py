@@ -60,12 +60,12 @@ def main() -> None:
         lambda net: validate(net, setup, samples),
         best="psnr_reblurred",
     )
-    facts = {
+    metadata = {
         "prediction": recipe.prediction,
         "direction": recipe.direction,
         "magnitude_scale": recipe.magnitude_scale,
     }
-    train(setup, network, task, architecture, "ID-Blau", **facts)
+    train(setup, network, task, architecture, "ID-Blau", **metadata)
 
 
 def diffusion_loss(network: nn.Module, batch: tuple[Tensor, ...], recipe: DiffusionConfig) -> Tensor:

@@ -13,7 +13,7 @@ from common.images import to_image, to_tensor
 from common.line_blur import line_blur, turned
 from common.metrics import psnr
 from common.runtime.seeding import derive_seed, numpy_generator
-from common.training.augmentation import Turn
+from common.training.augmentation import Augmentation
 from common.training.recipe import validation_frames
 from common.training.source_domain import SourceDomain, Window
 
@@ -36,7 +36,7 @@ def fixed_crops(domain: SourceDomain, size: int, every: bool = False) -> list[Sa
         window = Window(
             video, (frame,), int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1)), size
         )
-        samples.append((window, Turn(), rng))
+        samples.append((window, Augmentation(), rng))
     return samples
 
 

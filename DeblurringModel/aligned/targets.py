@@ -6,7 +6,7 @@ from functools import partial
 import cv2
 import numpy as np
 
-from common.runtime.background import ahead
+from common.runtime.background import prefetch
 from DeblurringModel.aligned import kernels, warping
 from DeblurringModel.aligned.warping import Borrowed, Flow
 
@@ -71,7 +71,7 @@ def borrow(
         if chosen:
             blurry = warping.prepared(frame)
             given = partial(warping.offer, blurry, coarse=coarse, fine=fine)
-            offers = list(ahead(given, [frames[other] for other in chosen], workers, waiting=workers))
+            offers = list(prefetch(given, [frames[other] for other in chosen], workers, waiting=workers))
         borrowed = warping.blend(frame, offers)
         places = np.array([*chosen, -1])
         yield position, Borrowed(borrowed.picture, borrowed.weight, places[borrowed.source])

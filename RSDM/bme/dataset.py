@@ -5,12 +5,12 @@ import torch
 
 from common.constants import MAGNITUDE_SCALE
 from common.images import to_tensor
-from common.training.augmentation import Turn
+from common.training.augmentation import Augmentation
 from common.training.source_domain import SourceDomain, Window
 
 
 def blur_and_magnitude(
-    samples: list[tuple[Window, Turn, np.random.Generator]], domain: SourceDomain
+    samples: list[tuple[Window, Augmentation, np.random.Generator]], domain: SourceDomain
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Blurry crops (B, 3, s, s), BGR in [0, 1], and their magnitudes (B, 1, s, s) in units of 205 pixels."""
     images = np.stack([turn.image(domain.images("Blur/RGB", window)[0]) for window, turn, _ in samples])

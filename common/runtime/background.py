@@ -11,7 +11,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def ahead(
+def prefetch(
     make: Callable[[Item], Result], items: Iterable[Item], workers: int, waiting: int = 2
 ) -> Iterator[Result]:
     """`make(item)` for every item, in order, made by `workers` threads while the results before are in use.

@@ -11,7 +11,7 @@ from common.runtime.distributed import World
 Settings = TypeVar("Settings", Config, TrainConfig)
 
 
-def settled(config: Settings, world: World) -> Settings:
+def resolve_precision(config: Settings, world: World) -> Settings:
     """`config` with the precision that is computed in: fp32 in place of a bf16 that `world.device` would
     emulate; the main process says so. The results' settings then record what they were made with."""
     if config.runtime.precision != "bf16" or computes_bf16(world.device):

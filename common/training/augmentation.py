@@ -6,7 +6,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Turn:
+class Augmentation:
     """Mirror left-right, mirror up-down, then turn counter-clockwise on the screen by `quarters` times 90
     degrees."""
 
@@ -15,9 +15,11 @@ class Turn:
     quarters: int = 0
 
     @staticmethod
-    def draw(rng: np.random.Generator, rotate: bool) -> "Turn":
+    def draw(rng: np.random.Generator, rotate: bool) -> "Augmentation":
         """Each mirror with probability 1/2; with `rotate`, one of the four quarter turns."""
-        return Turn(bool(rng.integers(2)), bool(rng.integers(2)), int(rng.integers(4)) if rotate else 0)
+        return Augmentation(
+            bool(rng.integers(2)), bool(rng.integers(2)), int(rng.integers(4)) if rotate else 0
+        )
 
     def image(self, image: np.ndarray) -> np.ndarray:
         """The picture (..., H, W, C), turned; a view where possible."""
@@ -47,4 +49,4 @@ class Turn:
     def condition_as_published(self, condition: np.ndarray) -> np.ndarray:
         """What ID-Blau's published training does (specification, section 5): the map is not moved, and
         quarter turns take the vectors the other way round than the picture. For faithful training only."""
-        return Turn(self.mirror_x, self.mirror_y, -self.quarters).vectors(condition)
+        return Augmentation(self.mirror_x, self.mirror_y, -self.quarters).vectors(condition)

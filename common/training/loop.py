@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from common.checkpoints import save_checkpoint
 from common.images import on_device
-from common.runtime.background import ahead
+from common.runtime.background import prefetch
 from common.runtime.distributed import World, compiled, mixed_precision, place
 from common.runtime.files import write_text
 from common.runtime.seeding import derive_seed, seed_everything
@@ -101,16 +101,16 @@ class _WithLoss(nn.Module):
 
 
 def fit(
-    network: nn.Module, task: Task, plan: Plan, folder: Path, world: World, facts: dict[str, Any]
+    network: nn.Module, task: Task, plan: Plan, folder: Path, world: World, metadata: dict[str, Any]
 ) -> list[dict]:
     """Train `network` in place and return the log rows.
 
     Writes folder/last.pth (all that a restart needs), best.pth (weights with the best validation figure),
-    kept checkpoints, and log.csv. `facts` (network name, architecture, settings) go into every checkpoint.
+    kept checkpoints, and log.csv. `metadata` (network name, architecture, settings) go into every checkpoint.
     Starts from folder/last.pth where there is one. Raises UserError, and leaves the last good state on disk,
     where the training diverges (see `common.training.divergence`).
     """
-    run = _Run(network, task, plan, folder, world, facts)
+    run = _Run(network, task, plan, folder, world, metadata)
     if plan.validate_first and not run.state["step"]:
         if world.main:
             run.state["log"].append({"step": 0} | run.validated(0))
@@ -151,10 +151,10 @@ class _Run:
     checkpoint."""
 
     def __init__(
-        self, network: nn.Module, task: Task, plan: Plan, folder: Path, world: World, facts: dict[str, Any]
+        self, network: nn.Module, task: Task, plan: Plan, folder: Path, world: World, metadata: dict[str, Any]
     ) -> None:
         self.network, self.task, self.plan, self.folder = network, task, plan, folder
-        self.world, self.facts = world, facts
+        self.world, self.metadata = world, metadata
         compiled(place(network, world.device), plan.compile).train()
         self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self.optimizer = _optimizer(self.parameters, plan)
@@ -226,13 +226,13 @@ class _Run:
                 if better or (value > best if task.higher_is_better else value < best):
                     state["best"] = value
                     content = {"model_state": network.state_dict(), "step": step, "figures": figures}
-                    save_checkpoint({**content, **self.facts}, self.folder / "best.pth")
+                    save_checkpoint({**content, **self.metadata}, self.folder / "best.pth")
         return figures
 
     def save(self, done: int, kept: str | None) -> None:
         """Write last.pth, log.csv and, where `kept` names it, a checkpoint that stays."""
         progress = {**self.state, "step": done, "losses": list(self.losses)}
-        content = payload(self.network, self.average, self.optimizer, progress, self.facts)
+        content = payload(self.network, self.average, self.optimizer, progress, self.metadata)
         if kept:
             save_checkpoint(content, self.folder / kept)
         write_text(self.folder / "log.csv", _as_csv(self.state["log"]))
@@ -258,7 +258,7 @@ def _batches(
         return make(world.share((plan.items or items)(step)))
 
     steps = range(first, plan.steps)
-    yield from zip(steps, ahead(build, steps, plan.workers, waiting=plan.workers + 1))
+    yield from zip(steps, prefetch(build, steps, plan.workers, waiting=plan.workers + 1))
 
 
 def _as_csv(rows: list[dict]) -> str:

@@ -19,10 +19,10 @@ from common.config_loader import load_config
 from common.errors import UserError
 from common.runtime import distributed
 from common.runtime.distributed import World
-from common.runtime.precision import settled
+from common.runtime.precision import resolve_precision
 from common.runtime.provenance import claim_together
 from common.runtime.seeding import numpy_generator, seed_everything
-from common.training.augmentation import Turn
+from common.training.augmentation import Augmentation
 from common.training.loop import Plan, Task, cosine, fit
 from common.training.rendered_domain import RenderedDomain, RenderedWindow
 from common.training.source_domain import SourceDomain, Window
@@ -66,14 +66,14 @@ class Setup:
 
     def draw(
         self, item: int, frames: int | None = None
-    ) -> tuple[Window | RenderedWindow, Turn, np.random.Generator]:
+    ) -> tuple[Window | RenderedWindow, Augmentation, np.random.Generator]:
         """Crop, flips and the rest of the random stream of sample number `item` of the whole training;
         `frames` successive frames, None for as many as its stage says."""
         rng = numpy_generator(self.config.runtime.seed, "sample", item)
         stage = self.stages.at_item(item)
         window = self.train.draw(rng, stage.crop_size, frames or stage.frames)
         augment = self.config.data.augment
-        turn = Turn() if augment == "none" else Turn.draw(rng, augment == "flip_rotate")
+        turn = Augmentation() if augment == "none" else Augmentation.draw(rng, augment == "flip_rotate")
         return window, turn, rng
 
 
@@ -97,7 +97,7 @@ def open_recipe(description: str) -> Setup:
     options = parser.parse_args()
     config = load_config(TrainConfig, options.config, options.overrides)
     world = distributed.start(config.runtime.device, config.runtime.tf32)
-    config = settled(config, world)
+    config = resolve_precision(config, world)
     train = training_domain(config)
     validation = SourceDomain(
         require(config.data.validation, "data.validation", HINT), config.runtime.cache_gib
@@ -175,10 +175,10 @@ def train(
         weight_decay=schedule.weight_decay,
         average=schedule.average,
     )
-    facts = {"network": name, "architecture": architecture, **more}
+    metadata = {"network": name, "architecture": architecture, **more}
     rendered = setup.train.seconds if isinstance(setup.train, RenderedDomain) else 0.0
     clock = Clock()
-    rows = fit(network, clock.watching(task), plan, setup.folder, setup.world, facts)
+    rows = fit(network, clock.watching(task), plan, setup.folder, setup.world, metadata)
     if setup.world.main:
         figures = (
             ", ".join(f"{key} {value:.4g}" for key, value in rows[-1].items()) if rows else "nothing to do"

@@ -63,7 +63,7 @@ def payload(
     average: WeightAverage | None,
     optimizer: torch.optim.Optimizer,
     progress: dict[str, Any],
-    facts: dict[str, Any],
+    metadata: dict[str, Any],
 ) -> dict[str, Any]:
     """What last.pth holds. `model_state` are the weights to use: the averaged ones where there is an average;
     training then goes on from `trained_state`."""
@@ -71,7 +71,7 @@ def payload(
     weights = (
         {"model_state": own} if average is None else {"model_state": average.state, "trained_state": own}
     )
-    return {**weights, "optimizer_state": optimizer.state_dict(), **progress, **facts}
+    return {**weights, "optimizer_state": optimizer.state_dict(), **progress, **metadata}
 
 
 def resume(

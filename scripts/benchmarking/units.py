@@ -171,8 +171,8 @@ def unet_ours(given: Given) -> Run:
 
 def step_released(given: Given) -> Run:
     workload, device = given.workload, given.device
-    network, facts = content.estrnn(workload).to(device).train(), models.spec("ESTRNN")
-    optimizer = torch.optim.Adam(network.parameters(), facts.learning_rate)
+    network, spec = content.estrnn(workload).to(device).train(), models.spec("ESTRNN")
+    optimizer = torch.optim.Adam(network.parameters(), spec.learning_rate)
     side, paths = workload.crop, content.video(given.folder / "video", workload, 2 * REACH + 1).frames
 
     def work() -> None:
@@ -182,8 +182,8 @@ def step_released(given: Given) -> Run:
         ]
         batch = torch.stack(samples).to(device) - 0.5
         optimizer.zero_grad(set_to_none=True)
-        facts.adaptation_loss(network(batch[:, :-1]), batch[:, -1:]).backward()
-        nn.utils.clip_grad_norm_(network.parameters(), facts.gradient_clip)
+        spec.adaptation_loss(network(batch[:, :-1]), batch[:, -1:]).backward()
+        nn.utils.clip_grad_norm_(network.parameters(), spec.gradient_clip)
         optimizer.step()
 
     return timed(work, device)
@@ -191,7 +191,7 @@ def step_released(given: Given) -> Run:
 
 def step_ours(given: Given) -> Run:
     workload, device, precision = given.workload, given.device, given.precision
-    network, facts = content.estrnn(workload), models.spec("ESTRNN")
+    network, spec = content.estrnn(workload), models.spec("ESTRNN")
 
     made = content.video(given.folder / "video", workload, 2 * REACH + 1)
     pair = Pair(made.frames, made.frames[REACH], (0, 0, workload.height, workload.width), "video")
@@ -199,16 +199,16 @@ def step_ours(given: Given) -> Run:
 
     def loss(net: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
         moments.append(time.perf_counter())
-        windows, sharp = (models.to_range(part, facts, "rgb") for part in batch)
-        return facts.adaptation_loss(net(windows), sharp)
+        windows, sharp = (models.to_range(part, spec, "rgb") for part in batch)
+        return spec.adaptation_loss(net(windows), sharp)
 
     def run() -> float:
         moments.clear()
         plan = Plan(
             STEPS + 1,
             workload.windows,
-            lambda step: facts.learning_rate,
-            facts.gradient_clip,
+            lambda step: spec.learning_rate,
+            spec.gradient_clip,
             precision,
             label="step",
             compile=given.compile,
@@ -242,14 +242,14 @@ def window_ours(given: Given) -> Run:
 
 def restoring(given: Given, count: int) -> Run:
     workload, device, precision = given.workload, given.device, given.precision
-    network, facts = place(content.estrnn(workload), device), models.spec("ESTRNN")
+    network, spec = place(content.estrnn(workload), device), models.spec("ESTRNN")
     made = content.video(given.folder / f"video {count} {workload.width}", workload, count)
     config = Config(deblurring=DeblurringConfig(), runtime=RuntimeConfig(precision=precision))
     stage = Stage(config, World(0, 1, device), [made], given.folder, argparse.Namespace())
-    clips = clips_of(made, facts, config.deblurring.clip_length, config.deblurring.clip_overlap, "mirror")
+    clips = clips_of(made, spec, config.deblurring.clip_length, config.deblurring.clip_overlap, "mirror")
 
     def work() -> None:
-        for _ in restored_frames(network, facts, made, clips, stage):
+        for _ in restored_frames(network, spec, made, clips, stage):
             pass
 
     return timed(work, device, count)
@@ -259,14 +259,14 @@ def network_form(name: str, given: Given) -> Run:
     """One clip of FED_TOGETHER frames through a deblurring network; seconds per restored frame."""
     workload, device, precision = given.workload, given.device, given.precision
     model, architecture = (NETWORKS | (TINY_NETWORKS if workload.estrnn else {}))[name]
-    facts, network = models.spec(model), content.seeded(lambda: models.build(model, **architecture)).eval()
+    spec, network = models.spec(model), content.seeded(lambda: models.build(model, **architecture)).eval()
     place(network, device)
     clip = to_tensor(content.frames(workload, FED_TOGETHER))[None].to(device)
-    clip = pad_to_multiple(clip, facts.multiple, facts.minimum)
+    clip = pad_to_multiple(clip, spec.multiple, spec.minimum)
     run = timed(
-        inference(network, device, precision, lambda: models.restore(network, facts, clip)),
+        inference(network, device, precision, lambda: models.restore(network, spec, clip)),
         device,
-        FED_TOGETHER - facts.past - facts.future,
+        FED_TOGETHER - spec.past - spec.future,
     )
     return replace(run, parameters=sum(parameter.numel() for parameter in network.parameters()))
 

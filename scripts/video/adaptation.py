@@ -11,8 +11,8 @@ from DBCGM.main import make_conditions
 from DeblurringModel.borrowing import borrow, fuse
 from DeblurringModel.deblur_finetune_DDP import finetune
 from DeblurringModel.deblur_inference import infer
-from DeblurringModel.evaluation import unsound
-from DeblurringModel.setup import model_folder
+from DeblurringModel.evaluation import sanity_problems
+from DeblurringModel.variants import model_folder
 from RSDM.main import NoRegion, find_sharp_regions
 from scripts.video.estimate import seconds_left
 
@@ -47,7 +47,7 @@ def adapted_result(stage: Stage, shown: Positions, preview: bool, notes: list[st
     is sounder. What there is to tell people is added to `notes`."""
     wanted = shown if preview else None
     baseline, adapted = infer(stage, "baseline", shown), infer(stage, "adapted", wanted)
-    found = {} if preview else unsound(stage, adapted)
+    found = {} if preview else sanity_problems(stage, adapted)
     for video, problems in found.items():
         notes.append(
             f"{video}: the adapted result {'; '.join(problems)}: the unadapted network's is delivered"
@@ -76,7 +76,7 @@ def with_borrowed(
     `restored`; that result alone where the two together look unsound. Adds to `notes`."""
     borrow(stage, wanted)
     fused = fuse(stage, restored, wanted)
-    found = {} if wanted is not None else unsound(stage, fused)
+    found = {} if wanted is not None else sanity_problems(stage, fused)
     for video, problems in found.items():
         notes.append(f"{video}: with what was borrowed {'; '.join(problems)}: delivered without it")
         stage.say(notes[-1])

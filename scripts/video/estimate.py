@@ -20,7 +20,7 @@ from DeblurringModel.aligned import targets
 from DeblurringModel.aligned.warping import offer, prepared
 from DeblurringModel.deblur_finetune_DDP import epochs_and_steps
 from DeblurringModel.restoring import clips_of, restored_frames
-from DeblurringModel.setup import load_network, model_spec
+from DeblurringModel.variants import load_network, model_spec
 
 _LONG = 20.0
 """Seconds from which a piece is not measured a second time."""
@@ -121,17 +121,17 @@ def _span(box: tuple[int, int, int, int], margin: int) -> tuple[int, int]:
 
 def fine_tuning_seconds(stage: Stage, regions: list[Region]) -> float:
     """Stage 4: one step on noise, times the steps."""
-    config, facts = stage.config.deblurring, model_spec(stage.config)
+    config, spec = stage.config.deblurring, model_spec(stage.config)
     copies = stage.config.blurring.moved.copies
     epochs, per_epoch = epochs_and_steps(config, len(regions) * (copies + config.rehearsal))
     network = load_network(stage, config.weights).train()
     size = (config.batch_size, 2 * REACH + 1, 3, config.crop_size, config.crop_size)
-    windows = models.to_range(torch.rand(size, device=stage.world.device), facts)
+    windows = models.to_range(torch.rand(size, device=stage.world.device), spec)
 
     def step() -> None:
         with mixed_precision(network, stage.world.device, stage.config.runtime.precision):
             restored = network(windows)
-            loss = facts.adaptation_loss(restored[:, :1], windows[:, REACH : REACH + 1])
+            loss = spec.adaptation_loss(restored[:, :1], windows[:, REACH : REACH + 1])
         loss.backward()
 
     return epochs * per_epoch * measured(step)
@@ -139,11 +139,11 @@ def fine_tuning_seconds(stage: Stage, regions: list[Region]) -> float:
 
 def restoring_seconds(stage: Stage, regions: list[Region], restored: int) -> float:
     """Stage 4: short clips restored, times the frames."""
-    config, facts, video = stage.config.deblurring, model_spec(stage.config), regions[0].video
+    config, spec, video = stage.config.deblurring, model_spec(stage.config), regions[0].video
     network = load_network(stage, config.weights).eval()
-    length = max(facts.past + 1 + facts.future, 5)
-    clip = clips_of(video, facts, length, 0, config.borders)[:1]
-    seconds = measured(lambda: list(restored_frames(network, facts, video, clip, stage)))
+    length = max(spec.past + 1 + spec.future, 5)
+    clip = clips_of(video, spec, length, 0, config.borders)[:1]
+    seconds = measured(lambda: list(restored_frames(network, spec, video, clip, stage)))
     return restored * seconds / len(clip[0].outputs)
 
 

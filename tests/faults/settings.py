@@ -20,8 +20,8 @@ def configurations(seed: int) -> Iterator[Case]:
     """Every key with a slip in its name and two wrong values drawn by the seed, and all kinds of YAML."""
     rng = random.Random(seed)
     for schema, module, name in ((Config, RSDM, "config.yaml"), (TrainConfig, TRAINER, "recipe.yaml")):
-        for key, hint, facts in keys(schema):
-            for what, value in rng.sample(list(wrong_values(hint, facts)), 2):
+        for key, hint, metadata in keys(schema):
+            for what, value in rng.sample(list(wrong_values(hint, metadata)), 2):
                 yield Case(
                     "configuration keys",
                     f"{name}: {key} {what}",
@@ -53,7 +53,7 @@ def keys(schema: type, prefix: str = "") -> Iterator[tuple[str, object, dict]]:
             yield f"{prefix}{field.name}", hints[field.name], dict(field.metadata)
 
 
-def wrong_values(hint: object, facts: dict) -> Iterator[tuple[str, object]]:
+def wrong_values(hint: object, metadata: dict) -> Iterator[tuple[str, object]]:
     """Values that the key cannot have."""
     kind = hint
     if isinstance(hint, types.UnionType):
@@ -82,12 +82,12 @@ def wrong_values(hint: object, facts: dict) -> Iterator[tuple[str, object]]:
         yield "a number", 7
     if kind is bool:
         yield "a word", "perhaps"
-    if facts["choices"]:
+    if metadata["choices"]:
         yield "unknown", "whatever"
-    if facts["low"] is not None:
-        yield "too low", facts["low"] - 1
-    if facts["high"] is not None:
-        yield "too high", facts["high"] + 1
+    if metadata["low"] is not None:
+        yield "too low", metadata["low"] - 1
+    if metadata["high"] is not None:
+        yield "too high", metadata["high"] + 1
     if kind is Path:
         yield from (("empty", ""), ("a path with NUL", "a\0b"), ("the home of nobody", "~nobody-at-all/x"))
 
