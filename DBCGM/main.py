@@ -27,12 +27,12 @@ import numpy as np
 import torch
 
 from common.checkpoints import sha256
-from common.condition_view import condition_picture
 from common.config import DbcgmConfig
 from common.errors import UserError
 from common.flow import Flow, load_flow
 from common.images import on_device, read_array, read_image, write_array, write_image
 from common.regions_file import by_frame, read_regions
+from common.rendering.condition_view import condition_picture
 from common.runtime.background import Writer, prefetch
 from common.runtime.entry import run
 from common.runtime.seeding import numpy_generator

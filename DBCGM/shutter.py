@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from scipy.stats import theilslopes
 
-from common.line_blur import line_blur
+from common.rendering.line_blur import line_blur
 
 REACH = 6
 """Frames between a blurry frame and a sharp neighbour, at most."""

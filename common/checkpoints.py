@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
+from common.formats.weights_files import read_weights_file
+from common.formats.weights_keys import fitted
 from common.runtime.files import atomic_write
-from common.weights_files import read_weights_file
-from common.weights_keys import fitted
 
 # Where files keep their weights, averaged ones first: they are what their authors measured. Some hold the
 # network's name, a string, under `model`.
@@ -115,7 +115,7 @@ def stored_entry(path: str | Path, name: str) -> Any:
 
 def load_state_into(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     """Copy `state` into `module`, whose precision and device stay as they are. Its keys may have further or
-    fewer wrappers (`common.weights_keys.fitted`).
+    fewer wrappers (`common.formats.weights_keys.fitted`).
 
     Raises UserError, in one line with `source`, when keys are missing, unexpected, wrongly shaped or no real
     numbers, or a value is NaN or infinite (also: too large for the module's precision); then the module is

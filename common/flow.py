@@ -14,8 +14,8 @@ from torchvision.models.optical_flow import raft_large, raft_small
 
 from common.checkpoints import load_state, load_state_into
 from common.errors import UserError
+from common.formats.weights_keys import bare
 from common.runtime.plugins import is_own, load
-from common.weights_keys import bare
 
 
 class Flow(Protocol):

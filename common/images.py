@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from common.errors import UserError
-from common.image_formats import decoded
+from common.formats.image_formats import decoded
 from common.runtime.files import atomic_write, require_regular
 
 
@@ -19,13 +19,13 @@ def read_image(path: Path) -> np.ndarray:
     repeated to three channels, alpha is dropped, of 16 bits the upper 8 are kept.
 
     Raises UserError naming the file when it is missing, cannot be decoded completely, holds several pictures,
-    or has more than `common.image_formats.MOST_PIXELS`.
+    or has more than `common.formats.image_formats.MOST_PIXELS`.
     """
     return read_with_changes(path)[0]
 
 
 def read_with_changes(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The same, and what was changed to make it 8-bit RGB, of the words of `common.image_formats`."""
+    """The same, and what was changed to make it 8-bit RGB, of the words of `common.formats.image_formats`."""
     try:
         require_regular(path)
         data = Path(path).read_bytes()

@@ -31,9 +31,9 @@ from common.config import BlurringConfig
 from common.constants import MAGNITUDE_SCALE
 from common.errors import UserError
 from common.flow import load_flow
+from common.formats.weights_keys import bare
 from common.runtime.entry import run
 from common.training.source_domain import SourceDomain
-from common.weights_keys import bare
 from DeblurringModel import models
 from RSDM.bme.model import BlurMagnitudeEstimator
 from scripts.evaluation.synthetic.diagnosis import reblurring

@@ -33,10 +33,10 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from common.condition_view import condition_picture, magnitude_picture
 from common.errors import UserError
 from common.images import read_image, write_array, write_image
 from common.rendering.clips import render_clip
+from common.rendering.condition_view import condition_picture, magnitude_picture
 from common.rendering.content import IMAGES, Picture, find_content, pictures_of
 from common.rendering.presets import PRESETS
 from common.rendering.real import LENGTHS, render_real

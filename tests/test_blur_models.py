@@ -14,8 +14,8 @@ from BlurringModel.reblurring.direction import MESSAGE, DirectionTest, ignores_d
 from BlurringModel.reblurring.sampling import LineModel
 from BlurringModel.reblurring.shots import Frame, Shot
 from common.images import read_image, to_image, to_tensor
-from common.line_blur import line_blur
 from common.regions_file import read_regions
+from common.rendering.line_blur import line_blur
 from common.videos import Video, find_videos
 
 CPU = torch.device("cpu")

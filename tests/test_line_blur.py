@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.ndimage import map_coordinates
 
-from common.line_blur import line_blur, turned
+from common.rendering.line_blur import line_blur, turned
 
 SIZE = 41
 

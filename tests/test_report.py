@@ -16,9 +16,9 @@ import tiny
 import yaml
 from tiny import finished, one_thread  # noqa: F401, fixtures
 
-from common.condition_view import condition_picture
 from common.config import Config, as_dict
 from common.images import read_image
+from common.rendering.condition_view import condition_picture
 from common.runtime import entry
 from common.videos import Video
 from scripts import report

@@ -26,8 +26,8 @@ from common.checkpoints import load_checkpoint
 from common.config import DiffusionConfig
 from common.errors import UserError
 from common.images import write_array, write_image
-from common.line_blur import turned
 from common.rendering.clips import render_clip
+from common.rendering.line_blur import turned
 from common.rendering.presets import PRESETS
 from common.runtime.distributed import World, mixed_precision
 from common.runtime.seeding import numpy_generator

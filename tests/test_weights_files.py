@@ -15,7 +15,7 @@ from torch import nn
 
 from common.checkpoints import load_into, load_state
 from common.errors import UserError
-from common.weights_keys import bare, fitted
+from common.formats.weights_keys import bare, fitted
 
 
 def network() -> nn.Sequential:

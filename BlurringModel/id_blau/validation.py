@@ -10,8 +10,8 @@ from BlurringModel.id_blau.diffusion import GaussianDiffusion, seeded_draws
 from common.config import DiffusionConfig
 from common.errors import UserError
 from common.images import to_image, to_tensor
-from common.line_blur import line_blur, turned
 from common.metrics import psnr
+from common.rendering.line_blur import line_blur, turned
 from common.runtime.seeding import derive_seed, numpy_generator
 from common.training.augmentation import Augmentation
 from common.training.recipe import validation_frames

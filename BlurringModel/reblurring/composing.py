@@ -14,9 +14,9 @@ from BlurringModel.reblurring.noise import with_noise_of
 from BlurringModel.reblurring.sampling import Model
 from BlurringModel.reblurring.shots import Frame, Shot
 from BlurringModel.reblurring.windows import Portion
-from common.condition_view import condition_picture
 from common.config import BlurringConfig
 from common.images import pad_to_multiple, to_tensor, write_image
+from common.rendering.condition_view import condition_picture
 from common.runtime.background import Writer
 from common.runtime.memory import Splitter
 from common.runtime.seeding import derive_seed, numpy_generator

@@ -10,7 +10,7 @@ from BlurringModel.reblurring.composing import crop_of
 from BlurringModel.reblurring.crops import Box
 from BlurringModel.reblurring.sampling import Model
 from BlurringModel.reblurring.shots import Shot
-from common.line_blur import turned
+from common.rendering.line_blur import turned
 from common.runtime.seeding import derive_seed
 
 SIDE = 128

@@ -20,11 +20,11 @@ from BlurringModel.reblurring.crops import Box, window_draws
 from common.checkpoints import load_state, load_state_into, stored_entry
 from common.config import BlurringConfig
 from common.errors import UserError
+from common.formats.weights_keys import bare
 from common.images import on_device, to_image
-from common.line_blur import line_blur
+from common.rendering.line_blur import line_blur
 from common.runtime.distributed import World, compiled, place
 from common.stage import autocast
-from common.weights_keys import bare
 
 MOST_TIMESTEPS = 100_000
 """Steps of a noise schedule in a file; the published one has 2000."""

@@ -22,9 +22,9 @@ import numpy as np
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from common.condition_view import magnitude_picture
 from common.constants import MAGNITUDE_SCALE
 from common.images import write_image
+from common.rendering.condition_view import magnitude_picture
 from common.runtime.entry import run
 from common.training.loop import Task
 from common.training.recipe import Setup, build, check_crop, open_recipe, train, validation_frames

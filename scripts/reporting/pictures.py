@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import cv2
 import numpy as np
 
-from common.condition_view import condition_picture
+from common.rendering.condition_view import condition_picture
 
 Box = tuple[int, int, int, int]
 _BOX_COLOUR, _BOX_EDGE = (255, 255, 255), (20, 20, 20)

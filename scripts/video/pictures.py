@@ -10,7 +10,7 @@ import numpy as np
 from av.sidedata.sidedata import Type
 
 from common.errors import UserError
-from common.image_formats import MOST_PIXELS
+from common.formats.image_formats import MOST_PIXELS
 from scripts.video.colour import HLG_PEAK, MOST_NITS, REFERENCE_WHITE, Colour, matrix_name, to_ordinary
 from scripts.video.interlaced import field_order
 from scripts.video.orientation import UPRIGHT, Turn, turn_of, turned
