@@ -15,8 +15,8 @@ import tiny
 import torch
 from PIL import Image
 
-from common import image_formats
 from common.errors import UserError
+from common.formats import image_formats
 from common.images import (
     pad_to_multiple,
     read_array,
