@@ -84,7 +84,7 @@ class Restorer:
         restored = self.restored(clip)
         if not torch.isfinite(restored).all():
             raise UserError(
-                f"deblurring.model: {self._facts.class_name} returned values that are not finite for "
+                f"deblurring.model: {self._spec.class_name} returned values that are not finite for "
                 f"{self._stage.config.dataset.root}, frames from position {clip.inputs[0]} on; use other "
                 "weights, or runtime.precision fp32"
             )
