@@ -11,6 +11,7 @@ SLOW = {
     "test_best_pairs",
     "test_blur_models",
     "test_deblur_video",
+    "test_check_setup",
     "test_doors",
     "test_dstnet_network",
     "test_entry",
