@@ -7,9 +7,7 @@ Usage    python DeblurringModel/deblur_finetune_DDP.py --config configs/demo.yam
          torchrun --nproc_per_node=2 DeblurringModel/deblur_finetune_DDP.py --config configs/demo.yaml
 """
 
-import math
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -23,10 +21,7 @@ if __name__ == "__main__":
 from torch import Tensor, nn
 
 from common.checkpoints import load_checkpoint, sha256
-from common.config import DeblurringConfig
 from common.errors import UserError
-from common.images import to_image
-from common.metrics import psnr
 from common.regions_file import Region, read_regions
 from common.runtime.entry import run
 from common.stage import Stage, open_stage, section_settings
@@ -34,9 +29,14 @@ from common.training.loop import Plan, Task, cosine, fit
 from common.videos import Video
 from DeblurringModel import models
 from DeblurringModel.deblur_inference import infer
-from DeblurringModel.evaluation import ground_truth
+from DeblurringModel.fine_tuning import (
+    chosen_loss,
+    epochs_and_steps,
+    ground_truth_psnr,
+    interval,
+    pairs_psnr,
+)
 from DeblurringModel.pairs import HINT, Pair, Pairs, hold_out, reblurred_pairs, rehearsal_pairs, true_pairs
-from DeblurringModel.restoring import clips_of, restored_frames
 from DeblurringModel.variants import (
     REHEARSAL,
     load_network,
@@ -203,54 +203,6 @@ def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder
             f"stage 4: no state was better on the {len(held_out)} held-out pairs than the unadapted network, which is "
             "what is used"
         )
-
-
-def chosen_loss(name: str | None, spec: models.Spec) -> Callable[[Tensor, Tensor], Tensor]:
-    """The loss that deblurring.loss names; UserError where it cannot be loaded."""
-    try:
-        return models.adaptation_loss(name, spec)
-    except ValueError as error:
-        raise UserError(str(error)) from None
-
-
-def epochs_and_steps(config: DeblurringConfig, pairs: int) -> tuple[int, int]:
-    """(epochs, steps in each) of a fine-tuning on so many pairs."""
-    per_epoch = math.ceil(pairs / config.batch_size)
-    # On one short clip ten epochs are a dozen steps; the floor leaves large data sets as published.
-    return max(config.epochs, math.ceil(config.min_steps / per_epoch)), per_epoch
-
-
-def interval(per_epoch: int) -> int:
-    """Steps between checkpoints: every epoch, but not more often than every 50 steps on very short videos.
-    Between looks at the ground truth too (deblurring.select) where deblurring.min_steps has multiplied the
-    epochs."""
-    return per_epoch * max(1, 50 // per_epoch)
-
-
-def pairs_psnr(network: nn.Module, spec: models.Spec, pairs: Pairs, stage: Stage) -> float:
-    """Mean PSNR over the pairs of the restored middle frame against the sharp patch, centre crops."""
-    values = []
-    for index in range(len(pairs)):
-        windows, sharp = pairs.centre(index)
-        restored = models.restore(
-            network, spec, windows.to(stage.world.device), stage.config.deblurring.channel_order
-        )
-        middle = windows.shape[1] // 2 - spec.past
-        values.append(psnr(to_image(restored[0, middle]), to_image(sharp[0, 0])))
-    return sum(values) / len(values)
-
-
-def ground_truth_psnr(network: nn.Module, spec: models.Spec, videos: list[Video], stage: Stage) -> float:
-    """Mean PSNR over the frames of all videos against their ground truth. It looks at the answer: only for
-    the comparison with the released code's choice of the epoch (deblurring.select best_gt, both)."""
-    config, values = stage.config.deblurring, []
-    for video in videos:
-        clips = clips_of(video, spec, config.clip_length, config.clip_overlap, "drop")
-        values += [
-            psnr(picture, ground_truth(video, position, picture))
-            for position, picture in restored_frames(network, spec, video, clips, stage)
-        ]
-    return sum(values) / len(values)
 
 
 if __name__ == "__main__":
