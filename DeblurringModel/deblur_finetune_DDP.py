@@ -22,6 +22,7 @@ if __name__ == "__main__":
 from common.checkpoints import load_checkpoint, sha256
 from common.config import DeblurringConfig
 from common.errors import UserError
+from common.layout import BEST, LAST, REHEARSAL, SETTINGS
 from common.regions_file import Region, read_regions
 from common.runtime.entry import run
 from common.stage import Stage, open_stage, section_settings
@@ -39,10 +40,9 @@ from DeblurringModel.fine_tuning import (
 )
 from DeblurringModel.pairs import HINT, Pairs
 from DeblurringModel.variants import (
-    REHEARSAL,
     load_network,
-    model_folder,
     model_spec,
+    network_layout,
     weights_folder,
     work_name,
 )
@@ -62,21 +62,20 @@ def main() -> None:
 
 def finetune(stage: Stage) -> None:
     """Fine-tune as configured; a finished training is left alone, an interrupted one goes on."""
-    config = stage.config.deblurring
-    regions_path = stage.output / "rsdm" / "sharp_regions.json"
-    regions = read_regions(regions_path, stage.videos)
-    blurring = stage.output / "blurring"
-    if not (blurring / "settings.json").exists():
-        raise UserError(f"{blurring}: no reblurred frames; {HINT}")
+    config, layout = stage.config.deblurring, stage.layout
+    regions = read_regions(layout.sharp_regions, stage.videos)
+    reblurred = layout.blurring / SETTINGS
+    if not reblurred.exists():
+        raise UserError(f"{layout.blurring}: no reblurred frames; {HINT}")
     check_settings(config, model_spec(stage.config), stage.world.size, stage.videos)
     rehearses = config.pairs == "reblurred" and config.rehearsal > 0
     left_out = FUSION_KEYS if rehearses else (*FUSION_KEYS, *INFERENCE_KEYS)
     stage.claim(
-        model_folder(stage) / "weights",
+        network_layout(stage).weights,
         {
             "deblurring": section_settings(config, without=left_out),
-            "blurring": sha256(blurring / "settings.json"),
-            "sharp_regions": sha256(regions_path),
+            "blurring": sha256(reblurred),
+            "sharp_regions": sha256(layout.sharp_regions),
             "precision": stage.precision,
             "seed": stage.config.runtime.seed,
         },
@@ -122,12 +121,16 @@ def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder
     """Fine-tune one network on the given regions."""
     config, runtime, spec = stage.config.deblurring, stage.config.runtime, model_spec(stage.config)
     learned, held_out = chosen_pairs(
-        config, regions, stage.output / "blurring", model_folder(stage) / REHEARSAL, runtime.seed
+        config,
+        regions,
+        stage.layout.blurring,
+        network_layout(stage).variant(REHEARSAL),
+        runtime.seed,
     )
     pairs = Pairs(learned, config.crop_size, runtime.seed, runtime.cache_gib)
     epochs, per_epoch = epochs_and_steps(config, len(pairs))
     steps = epochs * per_epoch
-    last = folder / "last.pth"
+    last = folder / LAST
     if last.exists() and load_checkpoint(last).get("step", 0) >= steps:
         return
     network = load_network(stage, config.weights)
@@ -150,7 +153,7 @@ def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder
     with stage.timed(work_name(stage, "fine-tuning")):
         fit(network, task, replace(plan, validate_first=bool(held_out)), folder, stage.world, metadata)
     stage.say(f"stage 4: {steps} steps ({epochs} epochs of {len(pairs)} pairs) -> {folder}")
-    if held_out and load_checkpoint(folder / "best.pth")["step"] == 0:
+    if held_out and load_checkpoint(folder / BEST)["step"] == 0:
         stage.say(
             f"stage 4: no state was better on the {len(held_out)} held-out pairs than the unadapted network, which is "
             "what is used"

@@ -18,6 +18,7 @@ from common.checkpoints import sha256
 from common.config import Config, as_dict, require
 from common.config_loader import load_config
 from common.errors import UserError
+from common.layout import Layout
 from common.runtime import distributed
 from common.runtime.distributed import World
 from common.runtime.inputs import Contents, Note, contents, note_down
@@ -27,7 +28,6 @@ from common.runtime.times import counted
 from common.videos import Video, find_videos
 
 Item = TypeVar("Item")
-INPUTS = "inputs.json"
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,11 @@ class Stage:
     """Names of the work that begins in this run, on no earlier results."""
     noted: Note = field(default_factory=dict, compare=False)
     """What is known of the input's files; see `inputs`."""
+
+    @property
+    def layout(self) -> Layout:
+        """Where everything lies below the output folder."""
+        return Layout(self.output)
 
     def claim(self, folder: Path, settings: dict[str, Any], work: str, amend: Amend | None = None) -> None:
         """Make `folder` this stage's place for results with these settings; see
@@ -68,7 +73,7 @@ class Stage:
         if self.world.main:
             kind = "sharp" if sharp else "blurry"
             files = {f"{video.name}/{kind}": video.sharp if sharp else video.frames for video in self.videos}
-            found, note = contents(files, self.output / INPUTS)
+            found, note = contents(files, self.layout.inputs)
             self.noted.update(note)
         return self.world.gather(found)[0]
 
@@ -76,7 +81,7 @@ class Stage:
         """Note down what `inputs` read, so that later runs need not read it again. Not before the results are
         known to belong to it: what refuses changes no file."""
         if self.world.main and self.noted:
-            note_down(self.noted, self.output / INPUTS)
+            note_down(self.noted, self.layout.inputs)
 
     @property
     def precision(self) -> str:

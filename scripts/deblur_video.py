@@ -30,6 +30,7 @@ if __name__ == "__main__":
 from common.config import Config, as_dict
 from common.config_loader import load_config
 from common.errors import UserError
+from common.layout import Layout
 from common.runtime import distributed
 from common.runtime.entry import run
 from common.runtime.memory import peak_memory
@@ -39,7 +40,7 @@ from scripts.report import make_report
 from scripts.video.adaptation import PREVIEW_FRAMES, adapt_and_restore
 from scripts.video.delivery import deliver
 from scripts.video.place import Place
-from scripts.video.preparation import FRAMES, Clip, note, prepare
+from scripts.video.preparation import Clip, note, prepare
 from scripts.video.sources import IMAGES_FPS, open_source
 
 MIN_FPS, MAX_FPS = 0.001, 100000.0
@@ -60,7 +61,7 @@ def main() -> None:
     describe(clips)
     overrides = [
         *options.overrides,
-        assign("dataset.root", place.folder / FRAMES),
+        assign("dataset.root", Layout(place.folder).frames),
         # A shot may be of any length.
         "dataset.min_frames=1",
         assign("output", place.folder),
@@ -84,7 +85,7 @@ def main() -> None:
     note(place.folder, clips, notes)
     for words in notes:
         print(words)
-    print(f"report: {make_report(place.folder, place.folder / 'report.html')}")
+    print(f"report: {make_report(place.folder, Layout(place.folder).report)}")
     peak = peak_memory(stage.world.device)
     print(
         f"took {time.perf_counter() - started:.0f} s"

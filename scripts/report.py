@@ -21,10 +21,9 @@ if __name__ == "__main__":
 from common.config import Config, require
 from common.config_loader import load_config
 from common.errors import UserError
+from common.layout import Layout
 from common.runtime.entry import run
 from scripts.reporting.page import make_report
-
-NAME = "report.html"
 
 
 def main() -> None:
@@ -46,7 +45,7 @@ def main() -> None:
         action="store_true",
         help="changes nothing, a report is always made anew: so that a stage's options are accepted",
     )
-    parser.add_argument("--out", type=Path, help=f"file to write (default: OUTPUT/{NAME})")
+    parser.add_argument("--out", type=Path, help="file to write (default: OUTPUT/report.html)")
     options = parser.parse_args()
     if (options.output is None) == (options.config is None):
         raise UserError(
@@ -56,7 +55,7 @@ def main() -> None:
     if output is None:
         config = load_config(Config, options.config, options.overrides)
         output = require(config.output, "output", "folder for all results")
-    print(f"report: look at {make_report(output, options.out or output / NAME)}")
+    print(f"report: look at {make_report(output, options.out or Layout(output).report)}")
 
 
 if __name__ == "__main__":

@@ -13,11 +13,11 @@ import yaml
 
 from common.config import as_dict
 from common.errors import UserError
+from common.layout import CONFIG, RUN, SETTINGS
 from common.runtime.distributed import World
 from common.runtime.files import read_json, remove_leftovers, write_json, write_text
 from common.runtime.locks import LOCK, hold
 
-SETTINGS, CONFIG, RUN = "settings.json", "config.yaml", "run.json"
 Amend = Callable[[Any], Any]
 _SHOWN = 8
 """How many differences are listed."""

@@ -17,6 +17,7 @@ from common.checkpoints import load_into
 from common.config import TrainConfig, as_dict, require
 from common.config_loader import load_config
 from common.errors import UserError
+from common.layout import BEST, LAST
 from common.runtime import distributed
 from common.runtime.distributed import World
 from common.runtime.precision import resolve_precision
@@ -185,7 +186,7 @@ def train(
         )
         if isinstance(setup.train, RenderedDomain) and clock.steps:
             print(clock.rendering(setup.train.seconds - rendered))
-        print(f"{figures}\nweights: {setup.folder / 'best.pth'}, all states: {setup.folder / 'last.pth'}")
+        print(f"{figures}\nweights: {setup.folder / BEST}, all states: {setup.folder / LAST}")
 
 
 class Clock:
