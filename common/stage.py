@@ -20,6 +20,7 @@ from common.config_loader import load_config
 from common.errors import UserError
 from common.layout import Layout
 from common.runtime import distributed
+from common.runtime.command_line import add_config_options
 from common.runtime.distributed import World
 from common.runtime.inputs import Contents, Note, contents, note_down
 from common.runtime.precision import resolve_precision
@@ -114,18 +115,11 @@ class Stage:
 def open_stage(description: str, arguments: Callable[[argparse.ArgumentParser], None] | None = None) -> Stage:
     """Parse `--config FILE [--set section.key=value ...] [--overwrite]` and find the videos."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--config", type=Path, required=True, help="YAML file, see configs/")
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="section.key=value",
-        help="change single keys of the config",
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="delete this stage's earlier results and make them again"
+    add_config_options(
+        parser,
+        "YAML file, see configs/",
+        required=True,
+        overwrite="delete this stage's earlier results and make them again",
     )
     if arguments is not None:
         arguments(parser)

@@ -32,6 +32,7 @@ from common.config_loader import load_config
 from common.errors import UserError
 from common.layout import Layout
 from common.runtime import distributed
+from common.runtime.command_line import add_config_options
 from common.runtime.entry import run
 from common.runtime.memory import peak_memory
 from common.stage import section_settings, stage_of
@@ -114,17 +115,11 @@ def parse() -> argparse.Namespace:
         "clips", type=Path, nargs="+", metavar="CLIP", help="a video file or a folder of images"
     )
     parser.add_argument("--out", type=Path, default=None, help="a video file (for one clip), or the folder")
-    parser.add_argument(
-        "--config", type=Path, default=ROOT / "configs" / "video.yaml", help="settings and weights"
-    )
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="section.key=value",
-        help="change single keys of the configuration",
+    add_config_options(
+        parser,
+        "settings and weights",
+        ROOT / "configs" / "video.yaml",
+        overwrite="remove what an earlier run wrote and start again",
     )
     parser.add_argument(
         "--preview",
@@ -141,9 +136,6 @@ def parse() -> argparse.Namespace:
         "--keep-going",
         action="store_true",
         help="deliver what is left of a damaged video file; without it such a file is refused",
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="remove what an earlier run wrote and start again"
     )
     # A clip's name may begin with a dash.
     options = parser.parse_args(
