@@ -18,6 +18,7 @@ SLOW = {
     "test_estrnn_network",
     "test_eval_synthetic",
     "test_evaluation",
+    "test_fetch_weights",
     "test_id_blau_network",
     "test_mmp_rnn_network",
     "test_models",
