@@ -7,9 +7,8 @@ Usage    python DeblurringModel/deblur_finetune_DDP.py --config configs/demo.yam
          torchrun --nproc_per_node=2 DeblurringModel/deblur_finetune_DDP.py --config configs/demo.yaml
 """
 
-import math
 import sys
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -20,28 +19,30 @@ if __name__ == "__main__":
     environment.require()
     interrupts.end_at_once()
 
-from torch import Tensor, nn
-
 from common.checkpoints import load_checkpoint, sha256
 from common.config import DeblurringConfig
 from common.errors import UserError
-from common.images import to_image
-from common.metrics import psnr
+from common.layout import BEST, LAST, REHEARSAL, SETTINGS
 from common.regions_file import Region, read_regions
 from common.runtime.entry import run
 from common.stage import Stage, open_stage, section_settings
-from common.training.loop import Plan, Task, cosine, fit
+from common.training.loop import Task, fit
 from common.videos import Video
 from DeblurringModel import models
 from DeblurringModel.deblur_inference import infer
-from DeblurringModel.evaluation import ground_truth
-from DeblurringModel.pairs import HINT, Pair, Pairs, hold_out, reblurred_pairs, rehearsal_pairs, true_pairs
-from DeblurringModel.restoring import clips_of, restored_frames
+from DeblurringModel.fine_tuning import (
+    chosen_pairs,
+    epochs_and_steps,
+    ground_truth_psnr,
+    middle_loss,
+    pairs_psnr,
+    plan_of,
+)
+from DeblurringModel.pairs import HINT, Pairs
 from DeblurringModel.variants import (
-    REHEARSAL,
     load_network,
-    model_folder,
     model_spec,
+    network_layout,
     weights_folder,
     work_name,
 )
@@ -61,196 +62,102 @@ def main() -> None:
 
 def finetune(stage: Stage) -> None:
     """Fine-tune as configured; a finished training is left alone, an interrupted one goes on."""
-    config = stage.config.deblurring
-    regions_path = stage.output / "rsdm" / "sharp_regions.json"
-    regions = read_regions(regions_path, stage.videos)
-    blurring = stage.output / "blurring"
-    if not (blurring / "settings.json").exists():
-        raise UserError(f"{blurring}: no reblurred frames; {HINT}")
-    if config.batch_size % stage.world.size:
-        raise UserError(
-            f"deblurring.batch_size: {config.batch_size} cannot be divided among {stage.world.size} processes"
-        )
-    spec = model_spec(stage.config)
-    if config.crop_size % spec.multiple or config.crop_size < spec.minimum:
-        raise UserError(
-            f"deblurring.crop_size: {config.model} needs a multiple of {spec.multiple} of at least "
-            f"{spec.minimum}, found {config.crop_size}"
-        )
-    if config.select in BY_GROUND_TRUTH and not all(video.sharp for video in stage.videos):
-        raise UserError(
-            f"deblurring.select: {config.select} needs ground truth for every video (dataset.sharp); use last "
-            "or best_pairs"
-        )
+    config, layout = stage.config.deblurring, stage.layout
+    regions = read_regions(layout.sharp_regions, stage.videos)
+    reblurred = layout.blurring / SETTINGS
+    if not reblurred.exists():
+        raise UserError(f"{layout.blurring}: no reblurred frames; {HINT}")
+    check_settings(config, model_spec(stage.config), stage.world.size, stage.videos)
     rehearses = config.pairs == "reblurred" and config.rehearsal > 0
+    left_out = FUSION_KEYS if rehearses else (*FUSION_KEYS, *INFERENCE_KEYS)
     stage.claim(
-        model_folder(stage) / "weights",
+        network_layout(stage).weights,
         {
-            "deblurring": section_settings(
-                config, without=FUSION_KEYS if rehearses else (*FUSION_KEYS, *INFERENCE_KEYS)
-            ),
-            "blurring": sha256(blurring / "settings.json"),
-            "sharp_regions": sha256(regions_path),
+            "deblurring": section_settings(config, without=left_out),
+            "blurring": sha256(reblurred),
+            "sharp_regions": sha256(layout.sharp_regions),
             "precision": stage.precision,
             "seed": stage.config.runtime.seed,
         },
         work_name(stage, "fine-tuning"),
     )
     if rehearses:
-        infer(
-            stage,
-            REHEARSAL,
-            {
-                video.name: [region.position for region in regions if region.video.name == video.name]
-                for video in stage.videos
-            },
-        )
+        chosen = {
+            video.name: [region.position for region in regions if region.video.name == video.name]
+            for video in stage.videos
+        }
+        infer(stage, REHEARSAL, chosen)
     if config.scope == "dataset":
         finetune_on(stage, regions, stage.videos, weights_folder(stage, None), "stage 4, fine-tuning")
         return
     for video in stage.videos:
         own = [region for region in regions if region.video.name == video.name]
         if own:
-            finetune_on(
-                stage, own, [video], weights_folder(stage, video), f"stage 4, fine-tuning {video.name}"
-            )
+            label = f"stage 4, fine-tuning {video.name}"
+            finetune_on(stage, own, [video], weights_folder(stage, video), label)
         else:
             stage.say(f"{video.name}: no sharp region, restored with the unadapted network")
+
+
+def check_settings(config: DeblurringConfig, spec: models.Spec, processes: int, videos: list[Video]) -> None:
+    """UserError for settings with which the network cannot be fine-tuned on the videos."""
+    if config.batch_size % processes:
+        raise UserError(
+            f"deblurring.batch_size: {config.batch_size} cannot be divided among {processes} processes"
+        )
+    if config.crop_size % spec.multiple or config.crop_size < spec.minimum:
+        raise UserError(
+            f"deblurring.crop_size: {config.model} needs a multiple of {spec.multiple} of at least "
+            f"{spec.minimum}, found {config.crop_size}"
+        )
+    if config.select in BY_GROUND_TRUTH and not all(video.sharp for video in videos):
+        raise UserError(
+            f"deblurring.select: {config.select} needs ground truth for every video (dataset.sharp); use last "
+            "or best_pairs"
+        )
 
 
 def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder: Path, label: str) -> None:
     """Fine-tune one network on the given regions."""
     config, runtime, spec = stage.config.deblurring, stage.config.runtime, model_spec(stage.config)
-    made = (
-        true_pairs(regions)
-        if config.pairs == "ground_truth"
-        else reblurred_pairs(regions, stage.output / "blurring")
+    learned, held_out = chosen_pairs(
+        config,
+        regions,
+        stage.layout.blurring,
+        network_layout(stage).variant(REHEARSAL),
+        runtime.seed,
     )
-    held_out: list[Pair] = []
-    if config.select == "best_pairs":
-        made, held_out = hold_out(made, runtime.seed)
-    if config.pairs == "reblurred":
-        # None of a patch that is held out: they would show it.
-        learned = {(pair.name, pair.box) for pair in made}
-        rehearsed = rehearsal_pairs(regions, model_folder(stage) / REHEARSAL, config.rehearsal)
-        made = made + [pair for pair in rehearsed if (pair.name, pair.box) in learned]
-    pairs = Pairs(made, config.crop_size, runtime.seed, runtime.cache_gib)
+    pairs = Pairs(learned, config.crop_size, runtime.seed, runtime.cache_gib)
     epochs, per_epoch = epochs_and_steps(config, len(pairs))
     steps = epochs * per_epoch
-    last = folder / "last.pth"
+    last = folder / LAST
     if last.exists() and load_checkpoint(last).get("step", 0) >= steps:
         return
     network = load_network(stage, config.weights)
-
-    distance = chosen_loss(config.loss, spec)
-
-    def loss(net: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
-        windows, sharp = (models.to_range(part, spec, config.channel_order) for part in batch)
-        restored = models.checked(net(windows), windows, spec)
-        middle = windows.shape[1] // 2 - spec.past
-        return distance(restored[:, middle : middle + 1], sharp)
-
-    def keep(step: int) -> str | None:
-        epoch, rest = divmod(step, per_epoch)
-        return (
-            f"epoch_{epoch}.pth" if config.keep_every and not rest and not epoch % config.keep_every else None
-        )
-
     validate, best = None, ""
     if config.select in BY_GROUND_TRUTH:
         validate, best = lambda net: {best: ground_truth_psnr(net, spec, videos, stage)}, "psnr_ground_truth"
     elif held_out:
         held = Pairs(held_out, config.crop_size, runtime.seed, runtime.cache_gib)
         validate, best = lambda net: {best: pairs_psnr(net, spec, held, stage)}, "psnr_held_out"
-    task = Task(lambda items: pairs.batch(items, config.batch_size), loss, validate, best=best)
-    rate = spec.learning_rate if config.learning_rate is None else config.learning_rate
-    clip = spec.gradient_clip if config.gradient_clip is None else config.gradient_clip
-    plan = Plan(
-        steps,
-        config.batch_size,
-        lambda step: cosine(step // per_epoch, epochs, rate, config.min_learning_rate),
-        clip,
-        runtime.precision,
-        runtime.seed,
-        runtime.workers,
-        validate_every=per_epoch if epochs == config.epochs else interval(per_epoch),
-        save_every=interval(per_epoch),
-        validate_first=bool(held_out),
-        keep=keep,
-        label=label,
-        section="deblurring",
-        compile=runtime.compile,
-        optimizer=config.optimizer or "adam",
-        weight_decay=config.weight_decay,
+    task = Task(
+        lambda items: pairs.batch(items, config.batch_size), middle_loss(config, spec), validate, best=best
     )
+    plan = plan_of(config, runtime, spec, epochs, per_epoch, label)
+    metadata = {
+        "network": config.model,
+        "architecture": dict(config.architecture),
+        "epochs": epochs,
+        "steps_per_epoch": per_epoch,
+    }
     with stage.timed(work_name(stage, "fine-tuning")):
-        fit(
-            network,
-            task,
-            plan,
-            folder,
-            stage.world,
-            {
-                "network": config.model,
-                "architecture": dict(config.architecture),
-                "epochs": epochs,
-                "steps_per_epoch": per_epoch,
-            },
-        )
+        fit(network, task, replace(plan, validate_first=bool(held_out)), folder, stage.world, metadata)
     stage.say(f"stage 4: {steps} steps ({epochs} epochs of {len(pairs)} pairs) -> {folder}")
-    if held_out and load_checkpoint(folder / "best.pth")["step"] == 0:
+    if held_out and load_checkpoint(folder / BEST)["step"] == 0:
         stage.say(
             f"stage 4: no state was better on the {len(held_out)} held-out pairs than the unadapted network, which is "
             "what is used"
         )
-
-
-def chosen_loss(name: str | None, spec: models.Spec) -> Callable[[Tensor, Tensor], Tensor]:
-    """The loss that deblurring.loss names; UserError where it cannot be loaded."""
-    try:
-        return models.adaptation_loss(name, spec)
-    except ValueError as error:
-        raise UserError(str(error)) from None
-
-
-def epochs_and_steps(config: DeblurringConfig, pairs: int) -> tuple[int, int]:
-    """(epochs, steps in each) of a fine-tuning on so many pairs."""
-    per_epoch = math.ceil(pairs / config.batch_size)
-    # On one short clip ten epochs are a dozen steps; the floor leaves large data sets as published.
-    return max(config.epochs, math.ceil(config.min_steps / per_epoch)), per_epoch
-
-
-def interval(per_epoch: int) -> int:
-    """Steps between checkpoints: every epoch, but not more often than every 50 steps on very short videos.
-    Between looks at the ground truth too (deblurring.select) where deblurring.min_steps has multiplied the
-    epochs."""
-    return per_epoch * max(1, 50 // per_epoch)
-
-
-def pairs_psnr(network: nn.Module, spec: models.Spec, pairs: Pairs, stage: Stage) -> float:
-    """Mean PSNR over the pairs of the restored middle frame against the sharp patch, centre crops."""
-    values = []
-    for index in range(len(pairs)):
-        windows, sharp = pairs.centre(index)
-        restored = models.restore(
-            network, spec, windows.to(stage.world.device), stage.config.deblurring.channel_order
-        )
-        middle = windows.shape[1] // 2 - spec.past
-        values.append(psnr(to_image(restored[0, middle]), to_image(sharp[0, 0])))
-    return sum(values) / len(values)
-
-
-def ground_truth_psnr(network: nn.Module, spec: models.Spec, videos: list[Video], stage: Stage) -> float:
-    """Mean PSNR over the frames of all videos against their ground truth. It looks at the answer: only for
-    the comparison with the released code's choice of the epoch (deblurring.select best_gt, both)."""
-    config, values = stage.config.deblurring, []
-    for video in videos:
-        clips = clips_of(video, spec, config.clip_length, config.clip_overlap, "drop")
-        values += [
-            psnr(picture, ground_truth(video, position, picture))
-            for position, picture in restored_frames(network, spec, video, clips, stage)
-        ]
-    return sum(values) / len(values)
 
 
 if __name__ == "__main__":

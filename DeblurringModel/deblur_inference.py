@@ -24,17 +24,17 @@ if __name__ == "__main__":
 
 from common.checkpoints import sha256
 from common.images import write_image
+from common.layout import BASELINE, REHEARSAL
 from common.runtime.entry import run
 from common.stage import Stage, open_stage, section_settings, weights_record
 from common.videos import Video
 from DeblurringModel.restoring import clips_of, restored_frames
 from DeblurringModel.variants import (
-    REHEARSAL,
     adapted_variants,
     adapted_weights,
     load_network,
-    model_folder,
     model_spec,
+    network_layout,
     work_name,
 )
 from DeblurringModel.windows import Clip
@@ -65,7 +65,7 @@ def main() -> None:
     """Restore all videos with one or both sets of weights."""
     stage = open_stage(__doc__.splitlines()[0], _arguments)
     adapted = adapted_variants(stage.config.deblurring)
-    variants = {"baseline": ("baseline",), "adapted": adapted, "both": ("baseline", *adapted)}
+    variants = {"baseline": (BASELINE,), "adapted": adapted, "both": (BASELINE, *adapted)}
     for variant in variants[stage.options.variant]:
         infer(stage, variant)
     stage.say_report()
@@ -88,8 +88,8 @@ def infer(stage: Stage, variant: str, only: Mapping[str, Collection[int]] | None
     config = stage.config.deblurring
     # An impossible interface is told before anything else.
     model_spec(stage.config)
-    folder = model_folder(stage) / variant
-    if variant not in ("baseline", REHEARSAL):
+    folder = network_layout(stage).variant(variant)
+    if variant not in (BASELINE, REHEARSAL):
         sources = {video.name: adapted_weights(stage, video, variant) for video in stage.videos}
         weights = {name: sha256(path) for name, path in sources.items()}
     else:

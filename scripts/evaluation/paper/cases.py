@@ -9,6 +9,7 @@ from common.config import Config, as_dict
 from common.config_loader import load_config
 from common.errors import UserError
 from common.flow import RAFT
+from common.layout import Layout
 from common.runtime.plugins import is_own
 from common.runtime.provenance import differences
 from common.videos import find_videos
@@ -68,7 +69,7 @@ class Case:
 
     def restored(self, variant: str) -> Path:
         """Where stage 4 writes the pictures of `variant`."""
-        return self.output / "deblurring" / self.network / variant
+        return Layout(self.output).network(self.network).variant(variant)
 
     def changed(self) -> list[str]:
         """`key: published -> here` for every setting that changes results and is not that of

@@ -1,5 +1,6 @@
 """What stands above a table of the paper: data, settings, weights and code that it was made with."""
 
+from common.layout import RUN, Layout
 from common.runtime.files import read_json
 from common.stage import weights_record
 from common.videos import find_videos
@@ -57,8 +58,8 @@ def describe_code(cases: list[Case]) -> list[str]:
     results."""
     versions = set()
     for case in cases:
-        stage_four = case.output / "deblurring" / case.network
-        for path in (*case.output.glob("*/run.json"), *stage_four.glob("*/run.json")):
+        stage_four = Layout(case.output).network(case.network).folder
+        for path in (*case.output.glob(f"*/{RUN}"), *stage_four.glob(f"*/{RUN}")):
             noted = read_json(path)
             libraries = ", ".join(f"{name} {version}" for name, version in noted["libraries"].items())
             versions.add(f"code {noted['code']}, {libraries}")
