@@ -163,7 +163,7 @@ def _short(value: Any) -> str:
 def code_version() -> str:
     """Commit of the checkout this file is in, with `+changes` where files differ from it; "unknown" without
     git."""
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     try:
         commit = subprocess.run(
             ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
