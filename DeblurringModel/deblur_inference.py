@@ -108,24 +108,31 @@ def infer(stage: Stage, variant: str, only: Mapping[str, Collection[int]] | None
     )
     for video in stage.videos:
         wanted = range(len(video.frames)) if only is None else only.get(video.name, ())
-        restore(stage, sources[video.name], video, wanted, folder / video.name, variant)
+        restore(stage, sources[video.name], video, wanted, folder, variant)
     stage.world.barrier()
     stage.say(f"stage 4: {variant} -> {folder}")
     return folder
 
 
 def restore(
-    stage: Stage, weights: Path, video: Video, wanted: Collection[int], folder: Path, variant: str
+    stage: Stage,
+    weights: Path,
+    video: Video,
+    wanted: Collection[int],
+    folder: Path,
+    variant: str,
 ) -> None:
-    """Write the wanted frames of a video that are not there yet to `folder`; variant: what that result is
-    called."""
+    """Restore the wanted frames of a video that are missing in `folder`, the folder of the variant's result.
+
+    wanted: positions of frames. variant: the name of the result.
+    """
     config, spec = stage.config.deblurring, model_spec(stage.config)
     clips = clips_of(video, spec, config.clip_length, config.clip_overlap, config.borders)
     missing = [
         clip
         for clip in _block(clips, stage.world.rank, stage.world.size)
         if any(
-            position in wanted and not (folder / f"{video.names[position]}.png").exists()
+            position in wanted and not video.restored(folder, position).exists()
             for _, position in clip.outputs
         )
     ]
@@ -136,7 +143,7 @@ def restore(
         bar = stage.progress(missing, f"stage 4, {variant} {video.name}", "clip")
         for position, picture in restored_frames(network, spec, video, bar, stage):
             if position in wanted:
-                write_image(folder / f"{video.names[position]}.png", picture)
+                write_image(video.restored(folder, position), picture)
 
 
 def _block(clips: list[Clip], rank: int, size: int) -> list[Clip]:

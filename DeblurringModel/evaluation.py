@@ -6,7 +6,7 @@ import numpy as np
 
 from common.errors import UserError
 from common.images import read_image
-from common.layout import ADAPTED, ADAPTED_BEST_GT, ALIGNED, BASELINE, FUSED, restored_file
+from common.layout import ADAPTED, ADAPTED_BEST_GT, ALIGNED, BASELINE, FUSED
 from common.metrics import SSIM_WINDOW, psnr, ssim
 from common.runtime.files import read_json, remove_leftovers, write_json
 from common.stage import Stage
@@ -50,7 +50,7 @@ def measure(stage: Stage, folders: dict[str, Path | None], path: Path, made_from
     rows = []
     for kind, video, position in stage.progress(stage.world.share(work), "stage 4, PSNR and SSIM", "picture"):
         frame, folder = video.frames[position], folders[kind]
-        picture = read_image(frame if folder is None else restored_file(folder, video, position))
+        picture = read_image(frame if folder is None else video.restored(folder, position))
         sharp = ground_truth(video, position, picture)
         rows.append((kind, video.name, frame.stem, psnr(picture, sharp), ssim(picture, sharp)))
     figures = _collect([row for part in stage.world.gather(rows) for row in part], list(folders))
@@ -101,9 +101,7 @@ def restored_positions(stage: Stage, video: Video, folders: dict[str, Path | Non
     return [
         position
         for position in range(len(video.frames))
-        if all(
-            folder is None or restored_file(folder, video, position).exists() for folder in folders.values()
-        )
+        if all(folder is None or video.restored(folder, position).exists() for folder in folders.values())
     ]
 
 

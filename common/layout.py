@@ -7,8 +7,6 @@ them.
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.videos import Video
-
 SETTINGS, CONFIG, RUN = "settings.json", "config.yaml", "run.json"
 """In every folder of results: what they depend on, the whole configuration, and how they were made
 (`common.runtime.provenance`)."""
@@ -201,8 +199,8 @@ def borrowed_file(aligned: Path, kind: str, video: str, frame: str) -> Path:
     return aligned / video / kind / f"{frame}.png"
 
 
-def restored_file(folder: Path, video: Video, position: int) -> Path:
-    """A frame of the result in the folder of a variant."""
+def restored_file(folder: Path, video: str, frame: str) -> Path:
+    """A frame of the result in the folder of a variant; it is a PNG file whatever the input is."""
     if folder.name == ALIGNED:
-        return borrowed_file(folder, PICTURE, video.name, video.names[position])
-    return video.restored(folder, position)
+        return borrowed_file(folder, PICTURE, video, frame)
+    return folder / video / f"{frame}.png"

@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from common.errors import UserError
+from common.layout import restored_file
 
 FRAME_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 """Endings of image files that are frames."""
@@ -39,9 +40,8 @@ class Video:
         return self.name, self.frames[position].stem
 
     def restored(self, folder: Path, position: int) -> Path:
-        """Where the restored picture of a frame lies in a folder of results; it is a PNG file whatever the
-        frame is."""
-        return folder / self.name / f"{self.frames[position].stem}.png"
+        """A frame of the result in the folder of a variant; see `common.layout.restored_file`."""
+        return restored_file(folder, *self.at(position))
 
 
 def sorted_frames(folder: Path) -> list[Path]:

@@ -7,7 +7,7 @@ import pytest
 import tiny
 
 from common import layout
-from common.layout import Layout, borrowed_file, restored_file
+from common.layout import Layout, borrowed_file
 from common.videos import Video
 
 CODE = ("RSDM", "DBCGM", "BlurringModel", "DeblurringModel", "common", "scripts")
@@ -63,9 +63,9 @@ def test_files_lie_where_the_readme_says(path, documented):
 
 def test_a_borrowed_picture_lies_one_folder_deeper_than_a_restored_one():
     video, network = Video("walk", (Path("0007.jpg"),), ()), OUT.network("ESTRNN")
-    assert restored_file(network.variant("fused"), video, 0) == network.folder / "fused/walk/0007.png"
+    assert video.restored(network.variant("fused"), 0) == network.folder / "fused/walk/0007.png"
     aligned = network.variant("aligned")
-    assert restored_file(aligned, video, 0) == network.folder / "aligned/walk/picture/0007.png"
+    assert video.restored(aligned, 0) == network.folder / "aligned/walk/picture/0007.png"
     assert borrowed_file(aligned, "weight", *FRAME) == network.folder / "aligned/walk/weight/0007.png"
 
 

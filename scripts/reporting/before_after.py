@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from common.images import read_image
-from common.layout import ADAPTED, ADAPTED_BEST_GT, BASELINE, Layout, restored_file
+from common.layout import ADAPTED, ADAPTED_BEST_GT, BASELINE, Layout
 from common.videos import Video
 from DeblurringModel.evaluation import ROWS
 from scripts.reporting import pictures
@@ -41,7 +41,7 @@ def _restored(results: Results, video: Video, position: int) -> Iterator[tuple[s
     for model in results.models:
         prefix = f"{model.name}, " if len(results.models) > 1 else ""
         for variant in model.variants:
-            path = restored_file(model.folder / variant, video, position)
+            path = video.restored(model.folder / variant, position)
             if path.exists():
                 # The released choice looks at the answer, and says so wherever it is shown.
                 by_answer = variant == ADAPTED and model.config.deblurring.select == "best_gt"
