@@ -9,15 +9,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.runtime import environment, interrupts
+from common.runtime import start
 
-if __name__ == "__main__":
-    environment.require()
-    interrupts.end_at_once()
+start.prepare(__name__)
 
 from torch.distributed import run
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+from common.runtime import interrupts
 
 
 def main(processes: str, script: str, arguments: list[str]) -> int:

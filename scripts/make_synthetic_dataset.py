@@ -23,11 +23,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.runtime import environment, interrupts
+from common.runtime import start
 
-if __name__ == "__main__":
-    environment.require()
-    interrupts.end_at_once()
+start.prepare(__name__)
 
 import cv2
 import numpy as np
@@ -40,6 +38,7 @@ from common.rendering.condition_view import condition_picture, magnitude_picture
 from common.rendering.content import IMAGES, Picture, find_content, pictures_of
 from common.rendering.presets import PRESETS
 from common.rendering.real import LENGTHS, render_real
+from common.runtime import interrupts
 from common.runtime.entry import run
 from common.runtime.files import read_json, remove_leftovers, write_json
 from common.runtime.locks import hold

@@ -14,11 +14,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.runtime import environment, interrupts
+from common.runtime import start
 
-if __name__ == "__main__":
-    environment.require()
-    interrupts.end_at_once()
+start.prepare(__name__)
 
 from common.errors import UserError
 from common.runtime.entry import run

@@ -13,10 +13,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.runtime import environment
+from common.runtime import start
 
-if __name__ == "__main__":
-    environment.require()
+start.prepare(__name__)
 
 from common.config import Config, require
 from common.config_loader import load_config

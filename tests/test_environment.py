@@ -47,7 +47,7 @@ def test_an_environment_that_is_there_is_to_be_entered(monkeypatch, tmp_path):
 @pytest.mark.parametrize("path", ENTRIES, ids=lambda path: "/".join(path.parts[-2:]))
 def test_every_entry_looks_first(path):
     text = path.read_text()
-    place = text.index("environment.require()")
+    place = text.index("\nstart.prepare(__name__)\n")
     for module in (
         "import torch",
         "import numpy",
