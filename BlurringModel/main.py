@@ -56,7 +56,7 @@ ONLY_ID_BLAU = (
 
 
 def main() -> None:
-    """Stage 3 as the command line asks for it."""
+    """Run stage 3 with the settings of the command line."""
     stage = open_stage(__doc__.splitlines()[0])
     reblur_regions(stage)
     stage.say_report()
@@ -110,7 +110,7 @@ def reblur(stage: Stage, units: list[list[Frame]], conditions: Conditions) -> No
         for unit in units
         for part in portions(unit, config, conditions, layout.sharp_regions, runtime.seed)
     ]
-    # One thread each: portions made side by side would all be in memory, and files have to appear in order.
+    # One thread each: parallel portions would all be in memory, and files have to appear in order.
     threads = min(1, runtime.workers)
     made = prefetch(lambda part: part(), work, threads, waiting=1)
     with Writer(threads, waiting=2) as writer:

@@ -1,5 +1,5 @@
-"""The blur conditions that the paper's ablation (Table 2) compares with DBCGM. It names them and says little
-more, so what they are in detail is our reading, stated at each."""
+"""The blur conditions that the paper's ablation (Table 2) compares with DBCGM. The paper gives few details.
+Each docstring states our reading."""
 
 import math
 
@@ -24,8 +24,8 @@ def flow_condition(motion: Tensor) -> np.ndarray:
 def random_condition(height: int, width: int, largest: float, rng: np.random.Generator) -> np.ndarray:
     """Condition float32 (3, height, width) of one direction and one magnitude for the whole frame.
 
-    Our reading: the direction is uniform on the circle, the magnitude uniform in [0, `largest`] pixels. One
-    of each for a frame, because a blur without spatial coherence is none that a camera makes.
+    Our reading: the direction is uniform on the circle, the magnitude uniform in [0, `largest`] pixels. Each
+    frame has one direction and one magnitude, because the blur of a camera is spatially coherent.
     """
     angle, magnitude = rng.uniform(0, 2 * math.pi), rng.uniform(0, largest)
     values = np.array([math.cos(angle), math.sin(angle), magnitude], np.float32)

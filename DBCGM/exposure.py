@@ -1,5 +1,4 @@
-"""Stage 2's walk over a video to fit its exposure (dbcgm.magnitude shutter), and the file that keeps the
-fit."""
+"""Fit the exposure of a video (dbcgm.magnitude shutter), and keep the fit in a file."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -20,7 +19,7 @@ from DBCGM.shutter import Fit
 MOST_FRAMES = 24
 """Frames whose motion the line through the estimated blur lengths is fitted to."""
 ASSUMED = 0.5
-"""tau where nothing in the video tells: half of the frame interval, the rule of film cameras."""
+"""tau where the video does not determine it: half of the frame interval, the rule of film cameras."""
 
 
 def fit_video(video: Video, blur: Sequence[float], flow: Flow, device: torch.device) -> Fit:
@@ -44,7 +43,7 @@ def fit_video(video: Video, blur: Sequence[float], flow: Flow, device: torch.dev
 
 
 def _curve(video: Video, blurry: int, sharp: int, flow: Flow, device: torch.device) -> np.ndarray | None:
-    """The pair's curve over `shutter.TAUS`, or None where it cannot tell."""
+    """The pair's curve over `shutter.TAUS`, or None where too little can be compared."""
     images = [read_image(video.frames[t]) for t in (blurry - 1, blurry, blurry + 1, sharp)]
     flows = _flows(images, [(1, 2), (1, 0), (1, 3), (3, 1)], flow, device)
     motion, change = (flows[0] - flows[1]) / 2, flows[0] + flows[1]
@@ -88,7 +87,7 @@ def read_fit(path: Path) -> Fit:
 
 
 def in_words(fit: Fit) -> str:
-    """One line about a fit, for people."""
+    """One line that describes a fit."""
     if fit.source == "none":
         return f"has no motion that would tell its exposure: {fit.tau:.2f} of the frame interval is assumed"
     how = (

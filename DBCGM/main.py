@@ -50,7 +50,7 @@ FIVE_FRAME = ((0, 1), (1, 2), (2, 3), (3, 4))
 
 
 def main() -> None:
-    """Stage 2 as the command line asks for it."""
+    """Run stage 2 with the settings of the command line."""
     stage = open_stage(__doc__.splitlines()[0])
     make_conditions(stage)
     stage.say_report()
@@ -217,7 +217,7 @@ def uses_shutter(config: DbcgmConfig) -> bool:
 
 
 def fit_exposures(stage: Stage, flow: Flow | None, videos: list[Video]) -> None:
-    """Find out how long each of the videos exposes, say it, and keep it in a file."""
+    """Fit the exposure of each video, print it, and keep it in a file."""
     for video in videos:
         blur = [
             float(magnitude(stage.layout, video, position).mean()) for position in range(len(video.frames))

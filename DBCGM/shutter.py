@@ -1,4 +1,4 @@
-"""How long does a video expose? The length of a pixel's blur as tau times its motion, with one tau a video.
+"""The exposure of a video: a pixel's blur is tau times as long as its motion, with one tau per video.
 
 tau is the exposure as a share of the frame interval. A sharp neighbour, warped onto a blurry frame and
 blurred along tau times that frame's motion, looks like the blurry frame where tau is right. Where a video has
@@ -22,8 +22,8 @@ PAIRS = 8
 TAUS = np.linspace(0, 1.2, 13)
 """Values tried. Above 1 no shutter exposes; a minimum there means that tau is 1."""
 SHARPER = 0.75
-"""A neighbour is sharp if its estimated blur is at most this share of the blurry frame's: an estimator may
-well see several pixels of blur where there are none."""
+"""A neighbour counts as sharp if its estimated blur is at most this share of the blurry frame's. An estimator
+may find several pixels of blur in a sharp frame, so an absolute limit would not do."""
 LEAST_MOTION = 2.0
 """Median motion in pixels of a frame whose blur can tell how long it was exposed."""
 STEADY = 0.3
@@ -33,20 +33,21 @@ GAMMA = 2.2
 """Exponent of the frames\' encoding. A shutter averages light; averaging encoded values instead makes tau too large,
 because the bright side of a blurred edge reaches further."""
 ROUND_TRIP = 1.5
-"""Pixels that the flow there and back may miss a pixel by."""
+"""Largest forward-backward error of the flow, in pixels, of a pixel that is compared."""
 LEAST_PIXELS = 0.2
-"""Share of the pixels that a pair has to leave for the comparison."""
+"""Smallest share of a pair's pixels that has to be left for the comparison."""
 SIDE = 320
 """Side in pixels of the part of a frame that is compared: the one with the most texture."""
 _SMOOTH, _COARSE = 1.0, 8.0
-"""Deviations in pixels: what noise is smoothed by, and what brightness is compared over."""
+"""Standard deviations in pixels of two Gaussians: the first smooths noise, the second finds the local
+brightness, which is not compared."""
 
 
 @dataclass(frozen=True)
 class Fit:
     """tau, how it was found, and the curve of the fit.
 
-    source: "neighbours", "magnitudes", or "none" where nothing in the video tells and tau is 0.5.
+    source: "neighbours", "magnitudes", or "none" where the video does not determine tau, which then is 0.5.
     pairs: positions of the frames looked at, (blurry, sharp). curve: for neighbours, (tau, mean squared
     difference relative to the mean of its curve); for magnitudes, (motion, blur length) of the frames in
     pixels.

@@ -84,7 +84,7 @@ def infer(stage: Stage, variant: str, only: Mapping[str, Collection[int]] | None
     only: video name -> positions of the frames wanted; None: all frames of all videos.
     """
     config = stage.config.deblurring
-    # An impossible interface is told before anything else.
+    # Report an impossible interface before anything else.
     model_spec(stage.config)
     folder = network_layout(stage).variant(variant)
     if variant not in (BASELINE, REHEARSAL):

@@ -135,8 +135,8 @@ def _mean(values: list, index: int) -> float:
 def table(figures: dict, title: str, choice: str) -> str:
     """The figures as an aligned Markdown table: all frames first, then each video where there are several.
 
-    choice: how the adapted weights were chosen; it is printed, because a choice by ground truth is no fair
-    result.
+    choice: how the adapted weights were chosen; it is printed, because a choice by ground truth makes the
+    figures optimistic.
     """
     names = list(figures["input"]["videos"])
     columns = [("all frames", lambda kind: figures[kind])]

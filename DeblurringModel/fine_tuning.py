@@ -1,4 +1,4 @@
-"""What fine-tuning learns from, by which loss, for how long, and what it is judged by."""
+"""Pairs, loss, length and validation of a fine-tuning."""
 
 import math
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from DeblurringModel.restoring import clips_of, restored_frames
 def chosen_pairs(
     config: DeblurringConfig, regions: list[Region], blurring: Path, rehearsal: Path, seed: int
 ) -> tuple[list[Pair], list[Pair]]:
-    """(the pairs to learn from, those held out to judge by), as deblurring.pairs, select and rehearsal say.
+    """(training pairs, held-out pairs), as deblurring.pairs, select and rehearsal say.
 
     blurring: stage 3's folder. rehearsal: folder of the unadapted results on the frames with regions.
     """
@@ -32,7 +32,7 @@ def chosen_pairs(
     if config.select == "best_pairs":
         made, held_out = hold_out(made, seed)
     if config.pairs == "reblurred":
-        # None of a patch that is held out: they would show it.
+        # No rehearsal of a held-out patch: it would show the network that patch.
         learned = {(pair.name, pair.box) for pair in made}
         rehearsed = rehearsal_pairs(regions, rehearsal, config.rehearsal)
         made = made + [pair for pair in rehearsed if (pair.name, pair.box) in learned]
@@ -61,14 +61,14 @@ def middle_loss(
 def epochs_and_steps(config: DeblurringConfig, pairs: int) -> tuple[int, int]:
     """(epochs, steps in each) of a fine-tuning on so many pairs."""
     per_epoch = math.ceil(pairs / config.batch_size)
-    # On one short clip ten epochs are a dozen steps; the floor leaves large data sets as published.
+    # On one short video ten epochs are a dozen steps. The least number leaves large data sets as published.
     return max(config.epochs, math.ceil(config.min_steps / per_epoch)), per_epoch
 
 
 def interval(per_epoch: int) -> int:
     """Steps between checkpoints: every epoch, but not more often than every 50 steps on very short videos.
-    Between looks at the ground truth too (deblurring.select) where deblurring.min_steps has multiplied the
-    epochs."""
+    Validations on the ground truth (deblurring.select) are as rare, where deblurring.min_steps has multiplied
+    the epochs."""
     return per_epoch * max(1, 50 // per_epoch)
 
 
@@ -122,8 +122,9 @@ def pairs_psnr(network: nn.Module, spec: models.Spec, pairs: Pairs, stage: Stage
 
 
 def ground_truth_psnr(network: nn.Module, spec: models.Spec, videos: list[Video], stage: Stage) -> float:
-    """Mean PSNR over the frames of all videos against their ground truth. It looks at the answer: only for
-    the comparison with the released code's choice of the epoch (deblurring.select best_gt, both)."""
+    """Mean PSNR over the frames of all videos against their ground truth. It uses the ground truth, so it
+    only serves the comparison with the released code's choice of the epoch (deblurring.select best_gt,
+    both)."""
     config, values = stage.config.deblurring, []
     for video in videos:
         clips = clips_of(video, spec, config.clip_length, config.clip_overlap, "drop")

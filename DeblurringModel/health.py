@@ -8,8 +8,8 @@ import numpy as np
 
 _GRID = 8
 MOST_COLOUR_SHIFT = 4.0
-"""Grey levels by which the mean of a frame's colour may differ from the input's. Blur and its removal move
-light about and keep its sum (up to the tone curve and noise)."""
+"""Grey levels by which the mean of a frame's colour may differ from the input's. Blur and deblurring move
+light and keep its sum (up to the tone curve and noise)."""
 MOST_FLICKER_RATIO, FLICKER_ALLOWANCE = 1.5, 0.5
 """The result may flicker this many times as much as the input, plus so many grey levels, the least the eye
 sees."""
@@ -26,7 +26,7 @@ class Health:
     input_flicker: float
 
     def problems(self) -> list[str]:
-        """What is wrong, in words; empty where nothing is."""
+        """The problems that were found, as text; empty where there are none."""
         found = []
         if self.colour_shift > MOST_COLOUR_SHIFT:
             found.append(

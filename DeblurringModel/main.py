@@ -54,8 +54,8 @@ def main() -> None:
         for video, problems in sanity_problems(stage, results[FUSED]).items():
             stage.say(f"{video}: the fused result {'; '.join(problems)}: better use the adapted one")
     layout = network_layout(stage)
-    # Figures belong to the pictures they were measured on: made again with other settings, they are measured
-    # anew.
+    # Figures are kept with the identity of their pictures: pictures made with other settings are measured
+    # again.
     made_from = [sha256(folder / SETTINGS) for folder in results.values()]
     made_from.append(summary(stage.inputs(sharp=True)))
     figures = measure(stage, {"input": None} | results, layout.metrics, made_from)

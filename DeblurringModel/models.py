@@ -1,5 +1,4 @@
-"""Which deblurring networks there are, and the few facts that make fine-tuning and inference one code for
-all."""
+"""The deblurring networks, and the spec of each, so that fine-tuning and inference are one code for all."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -114,8 +113,8 @@ _INTERFACE = {
     "learning_rate": (0, math.inf),
     "gradient_clip": (0, math.inf),
 }
-"""What an own network may state, with the least and the largest value: a fine-tuning window has two frames on
-either side of the one that is restored."""
+"""Keys of deblurring.interface with their least and largest values. past and future are at most 2, because a
+fine-tuning window has two frames on either side of the one that is restored."""
 
 
 def names() -> list[str]:
@@ -124,12 +123,13 @@ def names() -> list[str]:
 
 
 def spec(name: str, interface: Mapping[str, Any] | None = None) -> Spec:
-    """Facts about a network.
+    """The spec of a network.
 
-    name: a built-in one, `package.module:Class` or `path/to/file.py:Class`. interface: facts that differ from
-    the built-in ones, or from those of a network that takes RGB in [0, 1], any size, and restores every frame
+    name: a built-in one, `package.module:Class` or `path/to/file.py:Class`. interface: entries that differ
+    from the built-in ones, or from those of a network that takes RGB in [0, 1], any size, and restores every
+    frame
     of a clip (low 0, past 0, future 0, multiple 1, minimum 1, clip_length 5, learning_rate 1e-4,
-    gradient_clip 0, loss mse | l1 | charbonnier). Raises ValueError for an unknown name, fact or value.
+    gradient_clip 0, loss mse | l1 | charbonnier). Raises ValueError for an unknown name, entry or value.
     """
     interface = dict(interface or {})
     loss = interface.pop("loss", None)
@@ -206,7 +206,7 @@ def build(name: str, **architecture) -> nn.Module:
 def restore(network: nn.Module, spec: Spec, clip: Tensor, channel_order: str = "rgb") -> Tensor:
     """Restore a clip: (B, T, 3, H, W) RGB in [0, 1] -> (B, T - past - future, 3, H, W) RGB, not clamped.
 
-    H and W are multiples of `facts.multiple`. channel_order: the order the network's weights were trained
+    H and W are multiples of `spec.multiple`. channel_order: the order the network's weights were trained
     with.
     """
     given = to_range(clip, spec, channel_order)

@@ -73,8 +73,8 @@ class Restorer:
     ) -> None:
         self._network, self._spec, self._stage, self._read = network, spec, stage, read
         self._side = stage.config.deblurring.tile
-        # ESTRNN and its like compute a part that depends on one frame only: once per frame, not once per
-        # window. (An own network's methods of these names may mean anything.)
+        # ESTRNN encodes each frame by itself: once per frame, not once per clip. (A custom network's methods
+        # of these names may do anything.)
         self._split = stage.config.deblurring.model in models.names() and hasattr(network, "encode")
         self._prepared: dict[tuple[int, Tile], Tensor] = {}
         self._images: dict[int, np.ndarray] = {}

@@ -1,4 +1,4 @@
-"""The deblurring network of a configuration: its facts, its weights, its folder."""
+"""The deblurring network of a configuration: its spec, its weights, its folder."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ HINT = "run python DeblurringModel/deblur_finetune_DDP.py first"
 
 
 def model_spec(config: Config) -> models.Spec:
-    """Facts about the configured network; UserError for an unknown one."""
+    """The configured network's spec; UserError for an unknown one."""
     try:
         return models.spec(config.deblurring.model, config.deblurring.interface)
     except ValueError as error:
@@ -31,7 +31,7 @@ def network_layout(stage: Stage) -> NetworkLayout:
 
 
 def work_name(stage: Stage, part: str) -> str:
-    """What the time of one part of stage 4 is counted under (`common.stage.Stage.timed`)."""
+    """The name under which the time of one part of stage 4 is counted (`common.stage.Stage.timed`)."""
     return f"stage 4, {part} {network_layout(stage).name}"
 
 
@@ -68,7 +68,7 @@ def adapted_weights(stage: Stage, video: Video, variant: str) -> Path:
     """The adapted weights that restore `video`; the unadapted ones where it had no sharp region to learn
     from.
 
-    Raises UserError where fine-tuning has not been run or not come to its end.
+    Raises UserError where fine-tuning has not been run or is incomplete.
     """
     config, folder = stage.config.deblurring, weights_folder(stage, video)
     if config.scope == "video" and not _has_region(stage, video):

@@ -16,8 +16,8 @@ def cut(frames: int, past: int, future: int, length: int, borders: str, overlap:
     """Clips of at most `length` frames that restore a video of `frames` frames.
 
     past, future: frames a network reads at the ends of a clip without restoring them. borders: "mirror"
-    restores every frame, reading beyond the ends of the video as in a mirror that stands on the first and the
-    last frame; "drop" restores only frames that have `past` and `future` real neighbours (released code). A
+    restores every frame; beyond its ends the video is mirrored at the first and the last frame. "drop"
+    restores only frames that have `past` and `future` real neighbours (released code). A
     clip of the smallest length, past + 1 + future, gives one frame and so is the released code's window. The
     last clip is moved back so that it is as long as the others; where two clips restore a frame, the first
     result counts. overlap: frames at each inner end of a clip whose result is not used, so that a network
@@ -48,6 +48,6 @@ def cut(frames: int, past: int, future: int, length: int, borders: str, overlap:
 def _mirrored(position: int, frames: int) -> int:
     if frames == 1:
         return 0
-    # Between two mirrors: a video shorter than a window is seen to and fro.
+    # Mirrored as often as needed: a video may be shorter than a clip.
     position %= 2 * (frames - 1)
     return min(position, 2 * (frames - 1) - position)

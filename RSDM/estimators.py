@@ -25,14 +25,14 @@ SCORES: dict[str, Score] = {"magnitude": magnitude}
 
 
 def check_weights(config: RsdmConfig) -> None:
-    """UserError where BME has no weights; an estimator of one's own may need none."""
+    """UserError where BME has no weights. A custom estimator may need none."""
     if not plugins.is_own(config.estimator):
         require(config.weights, "rsdm.weights", "BME weights, see README.md (Published weights)")
 
 
 def load_estimator(config: RsdmConfig) -> nn.Module:
     """The network of rsdm.estimator with its weights: BGR (B, 3, H, W) in [0, 1] -> (B, 1, H, W), the blur's
-    length in units of 205 pixels. A class of one's own is built without arguments."""
+    length in units of 205 pixels. A custom class is built without arguments."""
     if plugins.is_own(config.estimator):
         try:
             network = plugins.load(config.estimator, "rsdm.estimator")()

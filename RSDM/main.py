@@ -2,7 +2,7 @@
 
 Reads    <dataset.root>/<video>/Blur/RGB/<frame>.png
 Writes   <output>/rsdm/magnitude/<video>/<frame>.npy   float32 (H, W), BME's raw output (pixels / 205)
-         <output>/rsdm/score/<video>/<frame>.npy       float32 (H, W), with a score of one's own (rsdm.score)
+         <output>/rsdm/score/<video>/<frame>.npy       float32 (H, W), with a custom score (rsdm.score)
          <output>/rsdm/mask/<video>/<frame>.png        255 = sharp, at the video's threshold (not with
                                                        rsdm.patches random, which has none)
          <output>/rsdm/sharp_regions.json              the chosen boxes, and each video's threshold
@@ -51,7 +51,7 @@ class NoRegion(UserError):
 
 
 def main() -> None:
-    """Stage 1 as the command line asks for it."""
+    """Run stage 1 with the settings of the command line."""
     stage = open_stage(__doc__.splitlines()[0])
     find_sharp_regions(stage)
     stage.say_report()
@@ -84,7 +84,7 @@ def find_sharp_regions(stage: Stage) -> None:
         WORK,
         amend,
     )
-    # Boxes are looked for in every run, to tell what was found, but only the first time is work.
+    # Every run looks for the boxes, to print what was found. Only the first time counts as work.
     with nullcontext() if layout.sharp_regions.exists() else stage.timed(WORK):
         estimate_magnitudes(stage)
         stage.world.barrier()
@@ -157,13 +157,13 @@ def read_frames(video: Video, batch: list[Path]) -> np.ndarray:
 
 
 def has_own_score(config: RsdmConfig) -> bool:
-    """Whether regions are chosen by a score of one's own; the published one is the magnitude map itself."""
+    """Whether regions are chosen by a custom score. The published score is the magnitude map itself."""
     return config.score != "magnitude"
 
 
 def choose_regions(layout: Layout, config: RsdmConfig, seed: int, video: Video) -> dict:
     """The video's threshold and boxes, and its masks on disk. A video too small for any box has none."""
-    # Left on disk: those of a long video in high resolution are larger than memories.
+    # Mapped from disk: the maps of a long video in high resolution do not fit into memory.
     maps = read_maps([layout.magnitude(video.name, name) for name in video.names])
     scores = maps
     if has_own_score(config):
@@ -254,9 +254,9 @@ def write_result(stage: Stage, results: dict[str, dict]) -> None:
 
 
 def _same_choice(kept: Any, result: dict) -> bool:
-    """Whether sharp_regions.json holds `result` already. Their paths may differ: these name the output
-    folder, and one that was renamed would get a new file, which later stages, by its hash, would take for
-    another choice."""
+    """Whether sharp_regions.json already holds `result`, apart from the paths. A path contains the name of
+    the output folder. If that folder was renamed, a new file would have another hash, and later stages would
+    take it for another choice of regions."""
     try:
         without = [[{**region, "path": None} for region in of["sharp_regions"]] for of in (kept, result)]
         return without[0] == without[1] and kept["videos"] == result["videos"]

@@ -28,10 +28,11 @@ def linear_betas(num_timesteps: int = 2000, beta_1: float = 1e-6, beta_T: float 
 
 
 def ddim_timesteps(num_timesteps: int, steps: int) -> list[tuple[int, int]]:
-    """The pairs (t, previous) that DDIM visits, from the noisiest to (1, 0); of one step, the noisiest alone.
+    """The pairs (t, previous) that DDIM visits, from the noisiest to (1, 0); with one step, only the
+    noisiest.
 
-    At t = 1 a network that predicts the image may return its noisy input, which at the start of sampling is
-    nothing but noise; at the noisiest step it has to make the picture from its condition. Where `steps` does
+    At t = 1 a network that predicts the image may return its noisy input, which is pure noise at the start of
+    sampling. At the noisiest step it has to make the image from its condition. Where `steps` does
     not divide `num_timesteps` the top steps are never visited, as in the released code.
     Raises ValueError unless 1 <= steps <= num_timesteps // 2.
     """
@@ -156,7 +157,7 @@ class GaussianDiffusion(nn.Module):
         Nothing is clamped: the caller clamps the result to [-0.5, 0.5]. `eta` in [0, 1] scales the noise
         added at each step, drawn from `generator` (a torch.Generator, a Draw, or None for torch's global
         state); 0 draws nothing. Raises ValueError for a wrong `eta`, wrong shapes, `steps` outside
-        1..T // 2, or one step where the noise is predicted, of which an image cannot be made at once.
+        1..T // 2, or a single step with a network that predicts the noise.
         """
         if steps == 1 and self.prediction == "noise":
             raise ValueError(ONE_STEP)

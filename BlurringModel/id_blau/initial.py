@@ -1,5 +1,5 @@
-"""An initialisation of the U-Net that already is a fair predictor: of noise where noise dominates, of the
-blurred image where there is little blur."""
+"""Initial weights with which the untrained U-Net already predicts roughly: the noise where noise dominates,
+the blurred image where there is little blur."""
 
 import torch
 from torch import nn
@@ -13,9 +13,9 @@ def start_from_input(unet: UNet, prediction: str = "noise") -> None:
     shortcut.
 
     A noise predictor returns the noisy image, which at most timesteps is nearly all noise; an image predictor
-    returns the sharp image, so that its training learns what blur adds to it. A short training then spends
-    nothing on learning to pass these through. They go through the last activation unharmed because silu(z) -
-    silu(-z) = z: the first six channels carry the image and its negative. Raises ValueError for fewer than
+    returns the sharp image, so that its training learns what blur adds to it. A short training then need not
+    learn to pass these through. The first six channels carry the image and its negative; the last activation
+    keeps their difference, because silu(z) - silu(-z) = z. Raises ValueError for fewer than
     six base channels.
     """
     channels = unet.init_conv.out_channels

@@ -69,9 +69,8 @@ def main() -> None:
 def diffusion_loss(network: nn.Module, batch: tuple[Tensor, ...], recipe: DiffusionConfig) -> Tensor:
     """Charbonnier distance between prediction and truth (noise or image) at a random timestep per sample.
 
-    With a timestep_power above 1 small timesteps are drawn more often: there a noise predictor has to amplify
-    noise that is hidden in the picture, which a short training learns last, while the large ones are learnt
-    at once.
+    With a timestep_power above 1 small timesteps are drawn more often. There the noise is weak and hard to
+    predict, so a short training learns these steps last; it learns the large ones at once.
     """
     blurred, given = batch
     uniform = torch.rand(len(blurred), device=blurred.device)
@@ -84,9 +83,9 @@ def diffusion_loss(network: nn.Module, batch: tuple[Tensor, ...], recipe: Diffus
 def training_noise(like: Tensor, offset: float) -> Tensor:
     """White noise of the shape of `like` (B, 3, H, W), plus smooth noise of deviation `offset`.
 
-    White noise hardly changes a picture's large areas, so a network trained with it alone learns to read them
-    off the noisy image, and keeps the wrong colours that the first steps of sampling leave there. With smooth
-    noise in the training it has to take them from the sharp image.
+    White noise hardly changes the mean colour of large areas. A network trained with it alone learns to copy
+    that colour from the noisy image, and keeps the wrong colours that the first steps of sampling leave
+    there. With smooth noise in the training it has to take the colour from the sharp image.
     """
     noise = torch.randn_like(like)
     if offset:
@@ -97,8 +96,8 @@ def training_noise(like: Tensor, offset: float) -> Tensor:
 
 
 def validate(network: nn.Module, setup: Setup, samples: list[Sample]) -> dict[str, float]:
-    """How near the reblurred crops come to the truly blurred ones, and whether the direction has a part in
-    it; sample.png shows some."""
+    """How near the reblurred crops come to the truly blurred ones, with the true and with a wrong direction.
+    sample.png shows some."""
     recipe = setup.config.diffusion
     crops = reblur(network, setup.validation, samples, recipe, recipe.sampling_steps)
     columns = (crops.sharp, crops.network, crops.network_turned, crops.line, crops.truth)

@@ -89,7 +89,7 @@ def finished(placed: Placed, blurred: np.ndarray, config: BlurringConfig, seed: 
 def write_portion(
     made: Portion, canvases: Canvases, config: BlurringConfig, layout: Layout, writer: Writer
 ) -> None:
-    """Have the pictures of a portion's frames written."""
+    """Pass the pictures of a portion's frames to `write`."""
     for frame, original in made.originals.items():
         own = {(copy, index): canvas for (of, copy, index), canvas in canvases.items() if of is frame}
         shown = [shot for shot in made.shots if (shot.frame, shot.copy, shot.index) == (frame, 0, REACH)]
@@ -123,8 +123,8 @@ def write_frame(
     reblurred: np.ndarray | None,
     condition: np.ndarray | None,
 ) -> None:
-    """Write a frame's windows, pictures by (copy, index), and where there is one its reblurred picture with
-    what belongs to it."""
+    """Write a frame's windows, pictures by (copy, index). With `reblurred`, write the frame's other pictures
+    too."""
     for (copy, index), canvas in windows.items():
         write_image(layout.window_picture(*frame.key, copy, index), canvas)
     if reblurred is None or condition is None:

@@ -46,8 +46,8 @@ class Conditions:
         return moments(known)
 
     def check_complete(self, videos: list[Video]) -> None:
-        """UserError where stage 2 was stopped half-way: which moments can be drawn must not depend on
-        that."""
+        """UserError where stage 2 is incomplete: the moments that can be drawn must not depend on how far it
+        came."""
         made = read_json(self.layout.dbcgm / SETTINGS)
         settings = made.get("dbcgm", {}) if isinstance(made, dict) else {}
         if not isinstance(settings, dict) or settings.get("frames") != "all":

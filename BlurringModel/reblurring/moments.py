@@ -1,8 +1,7 @@
-"""Windows made of one sharp frame: it moves and blurs the way the video does at another moment.
+"""Windows made from one sharp frame, which moves and blurs as the video does at another moment.
 
-The neighbours of a sharp frame mostly are sharp as well and lie where it does, so a network fine-tuned on
-windows with them as they are learns to copy them. At the moments that have to be restored there is nothing to
-copy.
+The neighbours of a sharp frame are mostly sharp too, and hardly displaced. A network that is fine-tuned on
+windows with them learns to copy them. The blurry frames, which it has to restore, have no such neighbours.
 """
 
 from collections.abc import Collection, Sequence
@@ -20,8 +19,7 @@ _INLIER_PX = 1.0
 def moments(known: Collection[int]) -> list[int]:
     """Frame positions that can stand for a moment of the video: their whole window is among `known`.
 
-    Moments of rest count like all others: a network that is never shown a sharp frame learns to sharpen them
-    too.
+    Moments without motion are included: a network that never sees sharp input learns to oversharpen it.
     """
     return [
         position
@@ -44,7 +42,7 @@ def patch_motion(motion: np.ndarray, box: Box) -> np.ndarray:
         start, start + moved, method=cv2.RANSAC, ransacReprojThreshold=_INLIER_PX
     )
     if fitted is None:
-        # Too few points agree on anything: the patch moves as a whole.
+        # No affine motion fits enough points: the whole patch gets one translation.
         fitted = np.column_stack([np.eye(2), np.median(moved, axis=0)])
     return fitted - np.eye(2, 3)
 
@@ -81,8 +79,8 @@ def moved(image: np.ndarray, pose: np.ndarray) -> np.ndarray:
 def blend_still(blurred: np.ndarray, still: np.ndarray, magnitude: np.ndarray) -> np.ndarray:
     """`blurred` where `magnitude` is a pixel or more, `still` where it is zero, in between a mixture.
 
-    Pictures uint8 (h, w, 3), magnitude (h, w) in pixels. ID-Blau changes a picture a little even when it is
-    to add no blur, and that must not be learned as something to undo.
+    Pictures uint8 (h, w, 3), magnitude (h, w) in pixels. ID-Blau changes a picture slightly even where the
+    magnitude is zero, and the network must not learn to undo that.
     """
     weight = np.clip(magnitude, 0, 1)[..., None]
     return (weight * blurred + (1 - weight) * still + 0.5).astype(np.uint8)

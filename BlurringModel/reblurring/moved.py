@@ -1,4 +1,4 @@
-"""Windows that are made of the sharp frame alone: it moves and blurs as the video does at another moment."""
+"""Windows made from the sharp frame alone, which moves and blurs as the video does at another moment."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -33,7 +33,7 @@ def moved_shots(
     """
     video, size = frame.video, original.shape[:2]
     windows = drawn_moments(frame, conditions, config.moved.copies, seed)
-    # All windows, not only those of `copies`, because the content's noise is judged by all.
+    # All windows, not only those of `copies`: the content's noise level is estimated from all of them.
     fields, noise = motion_and_noise(frame, boxes, windows, conditions, config, size)
     present = conditions.read("condition", video, frame.position, (3, *size))[2]
     shots = []

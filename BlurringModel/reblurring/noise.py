@@ -1,9 +1,8 @@
-"""Sensor noise: how much of it a video has, what is under it, and as much again for what blurring made
-smooth.
+"""Sensor noise: estimate its level, remove it, and add it again after blurring, which removes it.
 
-What is blurred is the patch without its noise, and gets noise of its own: with the target's noise in the
-input a network would learn to keep noise, with noise that is independent of the target's it learns to remove
-it, even where the target keeps its own (Lehtinen et al., Noise2Noise, 2018).
+With blurring.window moved the patch is denoised, blurred, and given new noise. If the input held the target's
+noise, the network would learn to keep noise. From noise that is independent of the target's it learns to
+remove noise, even if the target is noisy (Lehtinen et al., Noise2Noise, 2018).
 """
 
 import cv2

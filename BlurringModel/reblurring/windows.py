@@ -19,7 +19,7 @@ from common.stage import groups
 from common.videos import Video
 
 COPIES_TOGETHER = 8
-"""Made-up windows of a frame that are in memory together, about."""
+"""About how many windows of a frame are in memory together (blurring.window moved)."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,9 @@ def portions(
 ) -> list[Callable[[], Portion]]:
     """What makes the portions of a unit, in order.
 
-    Windows that are made up are many pictures: each frame alone then, and only so many of its windows
-    together, so that memory does not grow with blurring.moved.copies. regions: stage 1's file, for messages.
+    With blurring.window moved a frame has many pictures. A portion then holds one frame and a limited number
+    of its windows, so that memory does not grow with blurring.moved.copies. regions: stage 1's file, for
+    messages.
     """
     make = partial(portion, config=config, conditions=conditions, regions=regions, seed=seed)
     if config.window != "moved":

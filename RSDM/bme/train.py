@@ -43,8 +43,8 @@ def main() -> None:
     check_crop(setup, 8, 24)
     fixed = setup.config.network.batch_statistics == "fixed"
     if fixed and not (setup.folder / LAST).exists():
-        # Batch normalisation in training relies on what a batch has in common; through some fifty layers the
-        # network in evaluation mode then has little to do with the trained one unless training is very long.
+        # In training mode batch normalisation uses the statistics of the batch. After some fifty layers the
+        # network in evaluation mode then differs strongly from the trained one, unless training is very long.
         measure_statistics(network.to(setup.world.device), setup)
         network.eval()
 
