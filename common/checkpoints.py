@@ -167,8 +167,8 @@ def save_checkpoint(payload: dict[str, Any], path: str | Path) -> None:
     objects).
     """
     _require_plain(payload, "payload")
-    # Given a path, torch.save writes the (temporary) file's name into the archive, and no two files would be
-    # equal; and into a file it writes by ways of its own, whose errors do not say why.
+    # Into memory first. Given a path, torch.save writes the temporary file's name into the archive, so equal
+    # states would give unequal files. Given a file, its errors do not name the cause.
     data = io.BytesIO()
     torch.save(_anew(payload), data)
     with atomic_write(path) as temporary:
@@ -198,7 +198,7 @@ def _candidates(content: Any, depth: int) -> Iterator[Any]:
 
 
 def _is_state(candidate: Any) -> bool:
-    # Sparse and quantised ones are tensors with which nothing here can be done.
+    # Sparse and quantised tensors are not supported.
     return (
         isinstance(candidate, Mapping)
         and len(candidate) > 0

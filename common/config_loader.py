@@ -202,7 +202,7 @@ def _checked(value: Any, hint: Any, metadata: Any, where: str, folder: Path) -> 
             # YAML reads the name 010 as eight, so numbers cannot be turned back into the words that were
             # meant.
             raise UserError(
-                f'{where}: expected a list of words, numbers in quotes ("012"), found {_shown(value)}'
+                f'{where}: expected a list of strings, numbers in quotes ("012"), found {_shown(value)}'
             )
         return list(value)
     if kind is float:
@@ -210,7 +210,7 @@ def _checked(value: Any, hint: Any, metadata: Any, where: str, folder: Path) -> 
     elif kind is int and (isinstance(value, bool) or not isinstance(value, int) or abs(value) >= _MOST):
         raise UserError(f"{where}: expected a whole number, found {_shown(value)}")
     elif kind in (bool, dict, str) and not isinstance(value, kind):
-        names = {bool: "true or false", dict: "`key: value` lines", str: "a word"}
+        names = {bool: "true or false", dict: "`key: value` lines", str: "a string"}
         raise UserError(f"{where}: expected {names[kind]}, found {_shown(value)}")
     if kind is dict:
         _plain(value, where)
@@ -250,7 +250,7 @@ def _plain(value: Any, where: str) -> Any:
     if isinstance(value, dict):
         for name, inside in value.items():
             if not isinstance(name, str):
-                raise UserError(f"{where}: expected words as keys, found {_shown(name)}")
+                raise UserError(f"{where}: expected strings as keys, found {_shown(name)}")
             _plain(inside, f"{where}.{name}")
     elif isinstance(value, list):
         for inside in value:
@@ -264,7 +264,7 @@ def _plain(value: Any, where: str) -> Any:
         and math.isfinite(value)
     ):
         raise UserError(
-            f"{where}: expected numbers, words, lists and `key: value` lines, found {_shown(value)}"
+            f"{where}: expected numbers, strings, lists and `key: value` lines, found {_shown(value)}"
         )
     return value
 

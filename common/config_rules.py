@@ -41,7 +41,9 @@ def _check_blurring(blurring: BlurringConfig) -> None:
     if blurring.window != "moved":
         for name, value in as_dict(blurring.moved).items():
             if value != getattr(MovedConfig(), name):
-                _needs(f"blurring.moved.{name}: {_word(value)}", "blurring.window", blurring.window, "moved")
+                _needs(
+                    f"blurring.moved.{name}: {_as_yaml(value)}", "blurring.window", blurring.window, "moved"
+                )
     if blurring.moved.denoise_target:
         _needs("blurring.moved.denoise_target: true", "blurring.renoise", blurring.renoise, True)
     if blurring.eta:
@@ -84,9 +86,9 @@ def _check_decay(section: str, decay: float, optimizer: str | None) -> None:
 def _needs(what: str, key: str, found: Any, wanted: Any) -> None:
     """UserError unless the key has the wanted value."""
     if found != wanted:
-        raise UserError(f"{what} needs {key} {_word(wanted)}, found {_word(found)}")
+        raise UserError(f"{what} needs {key} {_as_yaml(wanted)}, found {_as_yaml(found)}")
 
 
-def _word(value: Any) -> str:
+def _as_yaml(value: Any) -> str:
     """A value as it stands in a YAML file."""
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,4 +1,4 @@
-"""The one exception that stands for a mistake of the user's, shown as a single line."""
+"""The exception for a user's mistake, shown as a single line."""
 
 
 class UserError(Exception):

@@ -51,7 +51,7 @@ def write_image(path: Path, image: np.ndarray) -> None:
 
 def write_array(path: Path, array: np.ndarray) -> None:
     """Write a .npy file whole or not at all."""
-    # Into a file NumPy writes by ways of its own, whose errors do not say why.
+    # Into memory first: NumPy's errors in writing a file do not name the cause.
     data = io.BytesIO()
     np.save(data, array, allow_pickle=False)
     with atomic_write(path) as temporary:
@@ -84,8 +84,7 @@ def open_array(path: Path, ndim: int, hint: str, finite: bool = False) -> np.nda
 
 
 def to_tensor(image: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:
-    """uint8 (..., H, W, 3) -> float32 (..., 3, H, W) in [0, 1] on `device`, where the bytes go as they
-    are."""
+    """uint8 (..., H, W, 3) -> float32 (..., 3, H, W) in [0, 1] on `device`; what is copied there is uint8."""
     return (
         on_device(torch.from_numpy(np.ascontiguousarray(np.moveaxis(image, -1, -3))), device)
         .float()

@@ -1,4 +1,4 @@
-"""Image quality: the standard measures, and the two the released code reports under the same names."""
+"""Image quality: the standard metrics, and the two that the released code reports under the same names."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What the four stages do alike: read the command line, join the other processes, find the videos, claim a
+"""What the four stages share: read the command line, join the other processes, find the videos, claim a
 folder."""
 
 import argparse
@@ -79,14 +79,14 @@ class Stage:
         return self.world.gather(found)[0]
 
     def keep_note(self) -> None:
-        """Note down what `inputs` read, so that later runs need not read it again. Not before the results are
-        known to belong to it: what refuses changes no file."""
+        """Note down what `inputs` read, so that later runs need not read it again. Only called after the
+        folder was claimed: a run that is refused changes no file."""
         if self.world.main and self.noted:
             note_down(self.noted, self.layout.inputs)
 
     @property
     def precision(self) -> str:
-        """What results depend on of runtime.precision, tf32 and compile, in words."""
+        """The part of runtime.precision, tf32 and compile that results depend on, as text."""
         runtime = self.config.runtime
         return distributed.precision_record(
             self.world.device, runtime.precision, runtime.tf32, runtime.compile
@@ -148,9 +148,8 @@ def unfinished(units: list[Item], done: Callable[[Item], bool], world: World) ->
     """This process's part of the units that are not done yet.
 
     Units are fixed groups (a batch is one unit and is done as a whole), so that neither a restart nor the
-    number of processes changes which items are computed together, and with that their last bits. What is
-    done the main process decides for all, before the rest is shared: all have an equal part of it, and have
-    to call this.
+    number of processes changes which items are computed together, and with that their last bits. The main
+    process decides what is done. The rest is shared equally, so every process has to call this.
     """
     left = [number for number, unit in enumerate(units) if not done(unit)] if world.main else None
     return [units[number] for number in world.share(world.gather(left)[0])]

@@ -1,5 +1,4 @@
-"""Where does adaptation lose in the synthetic benchmark? What stages 1 to 3 found there, against the rendered
-truth.
+"""What stages 1 to 3 found in the synthetic benchmark, compared with the rendered truth.
 
 Reads    OUT/data/<domain>, OUT/runs/<domain>/method_<seed> (Table 1) and, where it is there, random_dbcgm_<seed>
          (Table 2), as scripts/eval_synthetic.sh leaves them

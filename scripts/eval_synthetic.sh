@@ -15,7 +15,7 @@
 #                       the tables are DIR/synthetic.md, .csv, .json
 #
 # Needs no data: clips are rendered from assets/footage/benchmark. A stopped run goes on with the same command.
-# "epoch chosen by ground truth" and "ceiling" look at the answer; they are there to compare with.
+# "epoch chosen by ground truth" and "ceiling" use the ground truth, for comparison only.
 set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 for argument in "$@"; do

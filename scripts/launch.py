@@ -1,5 +1,4 @@
-"""torchrun for scripts that run stages: what a stage says is the last word, no traceback of the launcher
-follows it.
+"""torchrun for scripts that run stages, without the launcher's traceback after a stage's error line.
 
 Usage    python scripts/launch.py PROCESSES SCRIPT [ARGUMENTS of the script]
 """

@@ -33,7 +33,7 @@ def main() -> None:
     add_config_options(
         parser,
         "take the output folder from this configuration instead",
-        overwrite="changes nothing, a report is always made anew: so that a stage's options are accepted",
+        overwrite="no effect, a report is always made again; accepted as an option of the stages",
     )
     parser.add_argument("--out", type=Path, help="file to write (default: OUTPUT/report.html)")
     options = parser.parse_args()

@@ -322,9 +322,9 @@ def test_the_file_with_the_mistake_is_named(tmp_path):
         ("output: ~no_such_user_here/x", "output: expected a path, found '~no_such_user_here/x'"),
         (
             "dataset: {videos: a}",
-            "dataset.videos: expected a list of words, numbers in quotes (\"012\"), found 'a'",
+            "dataset.videos: expected a list of strings, numbers in quotes (\"012\"), found 'a'",
         ),
-        ("dataset: {blur: 3}", "dataset.blur: expected a word, found 3"),
+        ("dataset: {blur: 3}", "dataset.blur: expected a string, found 3"),
         ("deblurring: {architecture: 3}", "deblurring.architecture: expected `key: value` lines, found 3"),
         ("rsdm: 3", "rsdm is a section, expected `key: value` lines, found 3"),
         (
@@ -350,7 +350,7 @@ def test_numbers_as_names_are_refused(tmp_path):
     """YAML reads 010 as eight and 000 as zero: a video of another name would be taken, or none found."""
     for text in ("[010]", "[000, 001]", "[a, 7]", "[yes]"):
         path = _write(tmp_path / "c.yaml", f"dataset: {{videos: {text}}}")
-        assert 'expected a list of words, numbers in quotes ("012")' in _refused(path)
+        assert 'expected a list of strings, numbers in quotes ("012")' in _refused(path)
     path = _write(tmp_path / "c.yaml", "dataset: {videos: ['010', \"000\", b]}")
     assert load_config(Config, path).dataset.videos == ["010", "000", "b"]
 

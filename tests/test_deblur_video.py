@@ -85,7 +85,7 @@ class TestSources:
         with pytest.raises(UserError, match="cut.mp4: "):
             read(path)
 
-    def test_images_are_converted_with_a_word(self, tmp_path):
+    def test_images_are_converted_and_a_line_says_so(self, tmp_path):
         colour = moving("images", 4)
         grey, deep = cv2.cvtColor(colour[1], cv2.COLOR_RGB2GRAY), colour[3].astype(np.uint16) * 257
         cv2.imwrite(str(tmp_path / "f2.png"), grey)

@@ -463,7 +463,7 @@ def test_the_three_forms_agree_and_carry_the_protocol(bsd):
         "structural_similarity",
         "image columns",
         "rows, columns and colours",
-        "No fair result",
+        "For comparison only",
         "as published, not run here",
         "NOT the published set",
         "rsdm.min_size: 256 -> 32",

@@ -57,6 +57,4 @@ class Conditions:
             for position in range(first, len(video.frames) - first):
                 path = self.path("condition", video, position)
                 if not path.exists():
-                    raise UserError(
-                        f"{path}: missing, stage 2 has not come to its end; run python DBCGM/main.py again"
-                    )
+                    raise UserError(f"{path}: missing, stage 2 is incomplete; run python DBCGM/main.py again")

@@ -18,7 +18,7 @@ DEEP, GREY, ALPHA = (
     "were grey",
     "had transparency, which was dropped",
 )
-"""What is changed, in words about several images."""
+"""What was changed, as the predicate of a sentence about several images."""
 
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _OTHERS = {"TIFF", "WEBP", "BMP", "DIB"}
@@ -26,7 +26,7 @@ _GREY_MODES, _ALPHA_MODES = {"1", "L", "LA", "I", "I;16", "I;16B"}, {"LA", "PA",
 _READ_MODES = _GREY_MODES | _ALPHA_MODES | {"P", "RGB", "RGBX", "YCbCr"}
 _BITS_TAG = 258
 
-# OpenCV's own lines would stand beside the one that says what is wrong.
+# OpenCV would print lines beside the one that says what is wrong.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 

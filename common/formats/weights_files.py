@@ -80,8 +80,8 @@ def read_weights_file(path: str | Path) -> Any:
 
 
 def something_else(begin: bytes) -> str | None:
-    """What a file with these first bytes is, in words, where it is none of weights but something that people
-    often save in their place."""
+    """What a file that begins with these bytes is, where it is something that people often save in place of
+    weights."""
     text = begin.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"<!doctype", b"<html", b"<?xml")):
         return "a web page, not the file it links to; download it again"
@@ -94,8 +94,8 @@ def something_else(begin: bytes) -> str | None:
 
 
 def _archive(path: str | Path) -> str | None:
-    """Which files an archive around a checkpoint holds, in words; None for torch's own archives and for
-    what is none."""
+    """Which files an archive around a checkpoint holds, as text; None for torch's own archives and for other
+    files."""
     # torch before 2.6 unpickles the storages of a tar archive without any restriction.
     if tarfile.is_tarfile(path):
         with tarfile.open(path) as archive:

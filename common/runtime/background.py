@@ -74,5 +74,5 @@ def _threads(workers: int) -> ThreadPoolExecutor:
     while they have nothing to do, and all teams go to sleep between two operations instead of waiting for the
     next, which networks with many small layers pay for at every step of their training.
     """
-    torch.get_num_threads()  # The main thread's own number is settled before another thread sets one.
+    torch.get_num_threads()  # Fixes the main thread's own number before another thread sets one.
     return ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))

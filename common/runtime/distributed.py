@@ -118,7 +118,7 @@ def mixed_precision(network: nn.Module, device: torch.device, precision: str) ->
 
 
 def precision_record(device: torch.device, precision: str, tf32: bool, compile: bool) -> str:
-    """What results depend on of runtime.precision, tf32 and compile, in words."""
+    """The part of runtime.precision, tf32 and compile that results depend on, as text."""
     return precision + " with TF32" * (tf32 and device.type == "cuda") + " compiled" * compile
 
 

@@ -30,7 +30,7 @@ def run(main: Callable[[], None]) -> None:
             raise
         if out_of_memory(error):
             error.strerror = OUT_OF_MEMORY
-        # The system's own words name the cause; a traceback adds nothing that a user could act on.
+        # The system's message names the cause. A traceback would not help the user.
         failure = 2, f"error: {error.filename or 'reading or writing'}: failed ({error.strerror})"
     except Exception as error:
         if not out_of_memory(error):
@@ -54,8 +54,8 @@ def run(main: Callable[[], None]) -> None:
 
 
 def _end_at_once(code: int) -> None:
-    """End the process without taking Python down. Threads of Gloo outlive the group that they served. One that
-    gives back a tensor while Python is taken down ends a process that has done its work with SIGABRT
+    """End the process without Python's shutdown. Gloo's threads outlive the process group. One that frees a
+    tensor during the shutdown ends a finished process with SIGABRT
     (https://github.com/pytorch/pytorch/pull/179291)."""
     remove_unfinished()
     sys.stdout.flush()

@@ -22,8 +22,8 @@ def require():
 
 
 def problem_of(version):
-    """What is wrong with this interpreter, of this version (major, minor), in words; None where nothing
-    is."""
+    """What is wrong with this interpreter, of this version (major, minor), as text; None where it can run the
+    project."""
     if version < OLDEST:
         return "Python {}.{} or newer is needed, {} is {}.{}; {}".format(
             *OLDEST, sys.executable, *version, _advice()

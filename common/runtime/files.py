@@ -56,12 +56,12 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         _flush_to_disk(temporary)
         os.replace(temporary, path)
     except BaseException as error:
-        # Where nothing can be written nothing can be removed either; the first error is the one to tell.
+        # The folder may refuse this too; report the first error.
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and (error.errno in _REFUSALS or not path.parent.is_dir()):
             raise UserError(
-                f"{path}: cannot be written ({error.strerror}); see to the disk, then start again to go on "
+                f"{path}: cannot be written ({error.strerror}); check the disk, then start again to go on "
                 "where it stopped"
             ) from error
         raise
@@ -110,7 +110,7 @@ def write_json(path: str | Path, data: Any) -> None:
 
 
 def require_regular(path: str | Path) -> None:
-    """OSError for what is no file with an end: a folder, a device, a pipe."""
+    """OSError unless the path is a regular file. A device or a pipe may have no end."""
     mode = os.stat(path).st_mode
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))

@@ -1,4 +1,4 @@
-"""What identifies the frames that results were made from: their names and contents.
+"""Names and contents of the frames that results were made from.
 
 A file is read once; afterwards its size and time tell whether it has to be read again. So a copied data set is known,
 and a re-exported one is not taken for it.
@@ -83,7 +83,7 @@ def _entry(path: Path, known: Any) -> list:
     )
     if isinstance(entry, list) and len(entry) == 3 and entry[:2] == facts and isinstance(entry[2], str):
         return entry
-    # A device or a pipe has no end; whoever reads the frame refuses it by name.
+    # A device or a pipe has no end. Reading the frame will refuse it by name.
     return [*facts, _digest(path) if path.is_file() else ""]
 
 

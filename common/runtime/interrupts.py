@@ -16,7 +16,7 @@ CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 MESSAGE = "interrupted: start again to go on where it stopped"
 
 _REPEATED = 2.0
-"""Seconds within which another signal is the same wish: Ctrl-C reaches a whole group, and torchrun passes it
+"""Signals within so many seconds count as one: Ctrl-C reaches a whole process group, and torchrun passes it
 on."""
 
 
@@ -32,7 +32,8 @@ class Interrupted(KeyboardInterrupt):
 
 
 def end_at_once() -> None:
-    """For the time of the imports, which take seconds: nothing is begun yet, so the process may just end."""
+    """Until `raise_in_work`, a signal ends the process at once. Meant for the imports, which take seconds: no
+    work has begun."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         os.write(2, f"{MESSAGE}\n".encode())
@@ -59,9 +60,9 @@ def raise_in_work() -> None:
 
 
 def restore() -> None:
-    """What was before `raise_in_work`. In a script, whose work is done, signals are ignored from now on:
-    while Python takes itself down nothing could answer them, and the process would end as if it had
-    failed."""
+    """Restore the handlers from before `raise_in_work`. A script has done its work by then and ignores
+    signals from now on: nothing could handle them while Python shuts down, and the process would end as if it
+    had failed."""
     while _before:
         number, handler = _before.popitem()
         if getattr(handler, "__module__", None) == __name__:

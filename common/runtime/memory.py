@@ -1,4 +1,4 @@
-"""Doing with less memory, and saying how much was used."""
+"""Smaller batches where memory runs out, and how much memory was used."""
 
 import errno
 import sys
@@ -30,7 +30,8 @@ _NO_MEMORY = (
     "Failed to allocate",
     "ALLOC_FAILED",
 )
-"""Words of libraries that have no error of their own for it: PyTorch's allocators, oneDNN, Python's threads,
+"""Parts of messages of libraries that have no error class for it: PyTorch's allocators, oneDNN, Python's
+threads,
 OpenCV, cuBLAS."""
 OUT_OF_MEMORY = "not enough memory; close other programs, use smaller frames or a smaller runtime.workers"
 

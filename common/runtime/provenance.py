@@ -66,8 +66,9 @@ def claim_folder(
     """Make `folder` the place for results with these `settings`, or refuse; whether it holds no results yet.
 
     A folder without results is claimed; one with results of equal settings is continued; one with results of
-    others raises UserError listing what differs, or is emptied with `overwrite`. amend: gives the recorded
-    settings as they may be read, given the results there are (`common.runtime.inputs.with_unused`). A folder
+    others raises UserError listing what differs, or is emptied with `overwrite`. amend: maps recorded
+    settings to equivalent ones, for differences without effect on the results that exist
+    (`common.runtime.inputs.with_unused`). A folder
     that another process is at work in is refused (`common.runtime.locks`: this process has it from now on).
     Claiming writes config.yaml (everything resolved; not for a script without a configuration) and run.json
     (command line, code and library versions); continuing changes no other file than settings that were
@@ -95,7 +96,7 @@ def claim_folder(
                 return False
         folder.mkdir(parents=True, exist_ok=True)
         _describe(folder, config)
-        # Last, because the others are taken to be there when this one is.
+        # Last: when this file exists, the others do too.
         write_json(stored, settings)
         return True
     except OSError as error:

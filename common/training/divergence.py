@@ -1,4 +1,4 @@
-"""A training that runs away is stopped while the last good state is still on disk."""
+"""Stop a training that diverges, while the last good state is still on disk."""
 
 import math
 from pathlib import Path
@@ -15,13 +15,13 @@ CHECK_EVERY = 50
 training."""
 
 FAR = 10.0
-"""How many times the start's loss is too much. The comparison is on one and the same batch with the same
-random numbers,
-so it is not the batch that is harder: the weights that training began from would do ten times better on it. A
-training that works is below 1 here, and one that is disturbed for a while is not near 10."""
+"""A training has diverged if its loss is so many times that of its initial weights, on the same batch with
+the same random numbers. The ratio is below 1 in a training that works, and far from 10 in one that is
+disturbed for a while."""
 
 NEGLIGIBLE = 1e-3
-"""Losses below this count as this much: near zero ratios say nothing (pairs without blur). All losses here
+"""Smaller losses count as this much, because a ratio of losses near zero means nothing (pairs without blur).
+All losses here
 are of pictures in a range of 1 or of unit noise."""
 
 

@@ -222,7 +222,7 @@ class _Run:
             network.train()
             if task.best:
                 value, best = figures[task.best], state["best"]
-                # NaN is better than nothing but than no number: comparisons with it are false both ways.
+                # A first figure of NaN counts as worst: comparisons with NaN are always false.
                 better = best is None or best != best
                 if better or (value > best if task.higher_is_better else value < best):
                     state["best"] = value
@@ -237,7 +237,7 @@ class _Run:
         if kept:
             save_checkpoint(content, self.folder / kept)
         write_text(self.folder / LOG, _as_csv(self.state["log"]))
-        # Last: a run that is killed here and started again takes the others to be there.
+        # Last: a restart relies on the other files where this one exists.
         save_checkpoint(content, self.folder / LAST)
 
 

@@ -1,5 +1,4 @@
-"""What the three trainers do alike: read the recipe, open the data, start the loop, record how it was
-made."""
+"""What the three trainers share: read the recipe, open the data, start the loop, record how it was made."""
 
 import argparse
 import math
@@ -146,7 +145,7 @@ def check_crop(setup: Setup, multiple: int, minimum: int) -> None:
 def train(
     setup: Setup, network: nn.Module, task: Task, architecture: dict, name: str, **more: str | float
 ) -> None:
-    """Run the recipe's schedule on `network` and say where the result lies. `more`: facts for its
+    """Run the recipe's schedule on `network` and say where the result lies. `more`: metadata for its
     checkpoints."""
     config, schedule = setup.config, setup.config.schedule
     if config.network.weights is not None:
@@ -193,7 +192,7 @@ class Clock:
         """The same task, its losses counted as steps and its validations timed."""
 
         def loss(network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
-            # Without gradients it is the comparison with the start, which is a small part of some steps.
+            # Without gradients it is the comparison with the initial weights, a small part of some steps.
             self.steps += torch.is_grad_enabled()
             return task.loss(network, batch)
 

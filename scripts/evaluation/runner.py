@@ -51,7 +51,7 @@ def call(command: list[str]) -> None:
             for line in said.decode(errors="replace").replace("\r", "\n").split("\n")
             if line.strip()
         ]
-        # Under torchrun the launcher's own report follows the stage's line.
+        # Under torchrun the launcher's report follows the stage's line.
         told = [line for line in lines if line.startswith("error: ")] or lines or ["no message"]
         script = next(Path(part) for part in command if part.endswith(".py") and part != str(LAUNCHER))
         raise StageFailed(

@@ -43,7 +43,7 @@ def _restored(results: Results, video: Video, position: int) -> Iterator[tuple[s
         for variant in model.variants:
             path = video.restored(model.folder / variant, position)
             if path.exists():
-                # The released choice looks at the answer, and says so wherever it is shown.
+                # The released choice uses the ground truth, and is labelled so.
                 by_answer = variant == ADAPTED and model.config.deblurring.select == "best_gt"
                 yield prefix + ROWS[ADAPTED_BEST_GT if by_answer else variant], path
 

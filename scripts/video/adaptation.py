@@ -1,4 +1,4 @@
-"""The four stages on a clip's shots, with a way out wherever adaptation has nothing to learn from or does
+"""The four stages on a clip's shots, with a fallback where adaptation has nothing to learn from or does
 harm."""
 
 from pathlib import Path
@@ -23,7 +23,7 @@ PREVIEW_FRAMES = 10
 
 def adapt_and_restore(stage: Stage, preview: bool) -> tuple[dict[str, Path], list[str]]:
     """Adapt the network to all shots, restore them, borrow from their sharp moments: (shot -> folder with its
-    restored frames, what to tell people).
+    restored frames, messages to the user).
 
     preview: restore PREVIEW_FRAMES frames only. Of the unadapted network's result, which the report compares
     with, that many are made as well.
@@ -45,7 +45,7 @@ def adapt_and_restore(stage: Stage, preview: bool) -> tuple[dict[str, Path], lis
 
 def adapted_result(stage: Stage, shown: Positions, preview: bool, notes: list[str]) -> dict[str, Path]:
     """Shot -> folder with its frames as the adapted network restores them, or the unadapted one where that
-    is sounder. What there is to tell people is added to `notes`."""
+    is sounder. Messages to the user are added to `notes`."""
     wanted = shown if preview else None
     baseline, adapted = infer(stage, BASELINE, shown), infer(stage, ADAPTED, wanted)
     found = {} if preview else sanity_problems(stage, adapted)
@@ -85,7 +85,7 @@ def with_borrowed(
 
 
 def learn(stage: Stage, restored: int) -> str | None:
-    """Stages 1 to 3 and the fine-tuning; a reason, in words, where there is nothing to learn from."""
+    """Stages 1 to 3 and the fine-tuning; the reason, as text, where there is nothing to learn from."""
     try:
         find_sharp_regions(stage)
     except NoRegion as error:
@@ -101,8 +101,7 @@ def learn(stage: Stage, restored: int) -> str | None:
 
 
 def announce(stage: Stage, regions: list[Region], restored: int) -> None:
-    """Say what is ahead, and how long it will take; a run that goes on after the fine-tuning has begun says
-    nothing."""
+    """Print the remaining steps and their estimated time; nothing where the fine-tuning had begun before."""
     if any(network_layout(stage).weights.glob(f"**/{LAST}")):
         return
     parts = seconds_left(stage, regions, restored)

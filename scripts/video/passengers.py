@@ -1,4 +1,5 @@
-"""What a video file holds besides its pictures: which of it a result can keep, and what is not kept."""
+"""What a video file holds besides its pictures (sound, subtitles, metadata): what a result keeps, and what
+not."""
 
 from contextlib import ExitStack
 from fractions import Fraction

@@ -1,4 +1,4 @@
-"""What comes with a video's pictures, sound and subtitles, taken over into the file that is written."""
+"""Streams of sound and subtitles, copied or encoded anew into the file that is written."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -21,10 +21,10 @@ def codec_name(stream: av.stream.Stream) -> str | None:
 
 
 class Rider:
-    """One stream of the source, read by itself and written in step with the pictures.
+    """One stream of sound or subtitles of the source, written in step with the pictures.
 
     number: of the stream in the source. zero: seconds of the source at which the result begins. words: how it
-    was taken over where that was not a copy, for people.
+    was converted, where it was not copied.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What stands above a table of the paper: data, settings, weights and code that it was made with."""
+"""The header of a table of the paper: data, settings, weights and code that it was made with."""
 
 from common.layout import RUN, Layout
 from common.runtime.files import read_json

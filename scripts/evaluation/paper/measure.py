@@ -1,4 +1,4 @@
-"""The four measures of a set's frames, kept on disk video by video."""
+"""The four metrics of a set's frames, kept on disk video by video."""
 
 import hashlib
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ BORDER = 2
 
 @dataclass(frozen=True)
 class Figures:
-    """Means by measure: `table` over the frames 2 .. n-3 of every video, `every` over all frames; and their
+    """Means by metric: `table` over the frames 2 .. n-3 of every video, `every` over all frames; and their
     numbers."""
 
     table: dict[str, float]

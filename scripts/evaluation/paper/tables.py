@@ -20,7 +20,8 @@ PROTOCOL = (
     'frames" hold the others too, restored with the video mirrored at its ends. Networks that read longer clips than '
     "ESTRNN's five frames are fed clips of their own length, from the first frame on.",
     '"last epoch" uses no ground truth. "epoch chosen by ground truth" is what the released code does: of the same '
-    "training, the epoch with the best PSNR (ours: standard, frames 2 .. n-3) against the answer. No fair result.",
+    "training, the epoch with the best PSNR (ours: standard, frames 2 .. n-3) against the ground truth. "
+    "For comparison only.",
     '"released code\'s PSNR" and "released code\'s SSIM" are not what these names say elsewhere: the mean over image '
     "columns of the PSNR of each column (never below the frame's PSNR), and a Gaussian over rows, columns and colours "
     "of values in [-0.5, 0.5]. They are here for comparison with published figures only.",

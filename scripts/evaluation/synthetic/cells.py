@@ -144,12 +144,12 @@ TABLE_3 = (
     _moved("moved_video", "beyond, one network a video", "deblurring.scope=video", _WITH_CHOICE),
     _moved("ratio_10", "beyond, r = 10 %", "rsdm.ratio=0.1"),
     _moved("ratio_40", "beyond, r = 40 %", "rsdm.ratio=0.4"),
-    # Is it time or pairs that the method lacks?
+    # Does the method lack training time or pairs?
     _moved("steps_1000", "beyond, 1,000 steps", "deblurring.min_steps=1000"),
     _moved("two_copies", "beyond, r = 40 %, two copies", "rsdm.ratio=0.4", "blurring.moved.copies=2"),
     Cell(METHOD.name, "the demo's settings", METHOD.settings),
 )
-# One network a clip, as for a clip of one's own: which of its states is used.
+# One network per clip, as scripts/deblur_video.py trains it: which of its states is used.
 _ALONE = "deblurring.scope=video"
 TABLE_4 = (
     Cell("scope_video", "last state", (_ALONE, _WITH_CHOICE)),
@@ -158,6 +158,6 @@ TABLE_4 = (
         "state that is best on held-out pairs",
         (_ALONE, "deblurring.select=best_pairs"),
     ),
-    Cell("scope_video", "state chosen by ground truth (no fair result)", (_ALONE, _WITH_CHOICE), BEST),
+    Cell("scope_video", "state chosen by ground truth (for comparison only)", (_ALONE, _WITH_CHOICE), BEST),
 )
 TABLES = {1: TABLE_1, 2: TABLE_2, 3: TABLE_3, 4: TABLE_4}
