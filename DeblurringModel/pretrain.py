@@ -1,4 +1,4 @@
-"""Train a deblurring network on a source domain (GoPro or rendered): blurry window -> sharp frames.
+"""Train a deblurring network on a source domain (GoPro or rendered): blurry clip -> sharp frames.
 
 Reads    data.root and data.validation: <video>/{Blur/RGB,Sharp/RGB}/<frame>.png;
          with data.render, data.content in place of data.root
@@ -78,9 +78,9 @@ def blurry_and_sharp(items: list[int], setup: Setup) -> tuple[Tensor, Tensor]:
     """Blurry and sharp clips (B, T, 3, s, s), RGB in [0, 1]."""
     blurry, sharp = [], []
     for item in items:
-        window, turn, _ = setup.draw(item)
-        blurry.append(turn.image(setup.train.images("Blur/RGB", window)))
-        sharp.append(turn.image(setup.train.images("Sharp/RGB", window)))
+        crop, augmentation, _ = setup.draw(item)
+        blurry.append(augmentation.image(setup.train.images("Blur/RGB", crop)))
+        sharp.append(augmentation.image(setup.train.images("Sharp/RGB", crop)))
     return to_tensor(np.stack(blurry)), to_tensor(np.stack(sharp))
 
 

@@ -2,12 +2,12 @@
 
 Reads    --root GOPRO_Large_all: <root>/<split>/<video>/<frame>.png, 240 sharp frames a second
 Writes   OUT/<video>/Blur/RGB/<centre>.png      mean of `--window` frames in 8-bit gamma space, truncated
-         OUT/<video>/Sharp/RGB/<centre>.png     the middle frame of the window
+         OUT/<video>/Sharp/RGB/<centre>.png     the middle frame of the exposure
          OUT/<video>/Condition/<centre>.npy     float32 (3, H, W): unit direction x, y and magnitude in pixels, from
-                                                the summed forward and backward flows of the window
+                                                the summed forward and backward flows of the exposure
 Usage    python scripts/prepare_gopro.py --root GOPRO_Large_all --split train --out data/gopro/train \
              --weights weights/RAFT/raft-sintel.pth
-         torchrun --nproc_per_node=4 scripts/prepare_gopro.py ...    (windows are divided among the processes)
+         torchrun --nproc_per_node=4 scripts/prepare_gopro.py ...    (exposures are divided among the processes)
 """
 
 import argparse
@@ -35,7 +35,7 @@ from common.videos import sorted_frames
 
 
 def main() -> None:
-    """Prepare every window that is not there yet."""
+    """Prepare every exposure that is not there yet."""
     options = parse()
     world = distributed.start(options.device)
     source = options.root / options.split
@@ -43,13 +43,13 @@ def main() -> None:
         raise UserError(
             f"{source}: no such folder; expected GOPRO_Large_all/<train|test>/<video>/<frame>.png"
         )
-    windows = [
-        (folder.name, window)
+    exposures = [
+        (folder.name, exposure)
         for folder in sorted(source.iterdir())
         if folder.is_dir()
-        for window in windows_of(sorted_frames(folder), options.window)
+        for exposure in exposures_of(sorted_frames(folder), options.window)
     ]
-    if not windows:
+    if not exposures:
         raise UserError(f"{source}: no video with {options.window} PNG frames found")
     claim_together(
         world,
@@ -64,14 +64,14 @@ def main() -> None:
         None,
     )
     missing = [
-        (video, window)
-        for video, window in world.share(windows)
-        if not (options.out / video / "Condition" / f"{centre(window).stem}.npy").exists()
+        (video, exposure)
+        for video, exposure in world.share(exposures)
+        if not (options.out / video / "Condition" / f"{centre(exposure).stem}.npy").exists()
     ]
     flow = load_flow(options.flow, options.weights, world.device, options.iterations) if missing else None
-    for video, window in tqdm(missing, desc="windows", unit="window", disable=not world.main):
-        frames = np.stack([read_image(path) for path in window])
-        folder, name = options.out / video, centre(window).stem
+    for video, exposure in tqdm(missing, desc="exposures", unit="exposure", disable=not world.main):
+        frames = np.stack([read_image(path) for path in exposure])
+        folder, name = options.out / video, centre(exposure).stem
         write_image(
             folder / "Blur" / "RGB" / f"{name}.png", frames.astype(np.float32).mean(0).astype(np.uint8)
         )
@@ -80,7 +80,7 @@ def main() -> None:
         write_array(folder / "Condition" / f"{name}.npy", exposure_condition(frames, flow))
     world.barrier()
     if world.main:
-        print(f"{len(windows)} samples in {options.out}")
+        print(f"{len(exposures)} samples in {options.out}")
 
 
 def parse() -> argparse.Namespace:
@@ -102,14 +102,14 @@ def parse() -> argparse.Namespace:
     return options
 
 
-def windows_of(frames: list[Path], size: int) -> list[list[Path]]:
+def exposures_of(frames: list[Path], size: int) -> list[list[Path]]:
     """Consecutive runs of `size` frames that do not overlap; an incomplete last one is left out."""
     return [frames[start : start + size] for start in range(0, len(frames) - size + 1, size)]
 
 
-def centre(window: list[Path]) -> Path:
+def centre(exposure: list[Path]) -> Path:
     """The middle frame, whose name the sample gets."""
-    return window[len(window) // 2]
+    return exposure[len(exposure) // 2]
 
 
 def exposure_condition(frames: np.ndarray, flow: Flow) -> np.ndarray:

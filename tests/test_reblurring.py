@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from BlurringModel.id_blau.diffusion import seeded_draws
-from BlurringModel.reblurring.crops import SNAP, Box, context_window, merge_overlapping, window_draws
+from BlurringModel.reblurring.crops import SNAP, Box, context_crop, merge_overlapping, window_draws
 from common.errors import UserError
 from common.images import write_image
 from common.regions_file import Region
@@ -152,14 +152,14 @@ def test_merged_boxes_are_disjoint_and_no_larger_than_needed():
         assert all((painted[r0:r1, c0:c1] == 1).all() for r0, c0, r1, c1 in boxes)
 
 
-def test_context_window():
+def test_context_crop():
     """A box of 100 x 130 with 8 pixels on each side, grown to 128 x 160 about the middle, moved at edges."""
-    assert context_window((100, 200, 200, 330), 8, 540, 960) == (86, 185, 214, 345)
-    assert context_window((0, 830, 100, 960), 8, 540, 960) == (0, 800, 128, 960)
-    assert context_window((10, 0, 80, 50), 500, 90, 200) == (0, 0, 90, 200)
+    assert context_crop((100, 200, 200, 330), 8, 540, 960) == (86, 185, 214, 345)
+    assert context_crop((0, 830, 100, 960), 8, 540, 960) == (0, 800, 128, 960)
+    assert context_crop((10, 0, 80, 50), 500, 90, 200) == (0, 0, 90, 200)
 
 
-def test_context_windows_lie_in_the_frame_and_hold_the_box():
+def test_context_crops_lie_in_the_frame_and_hold_the_box():
     rng = np.random.default_rng(0)
     for _ in range(500):
         height, width = (int(side) for side in rng.integers(20, 300, 2))
@@ -167,7 +167,7 @@ def test_context_windows_lie_in_the_frame_and_hold_the_box():
             sorted(rng.choice(side + 1, 2, replace=False).tolist()) for side in (height, width)
         )
         margin = int(rng.integers(0, 50))
-        top, left, bottom, right = context_window((r0, c0, r1, c1), margin, height, width)
+        top, left, bottom, right = context_crop((r0, c0, r1, c1), margin, height, width)
         for start, stop, low, high, size in ((r0, r1, top, bottom, height), (c0, c1, left, right, width)):
             assert 0 <= low <= max(0, start - margin) and min(size, stop + margin) <= high <= size
             asked = min(size, stop + margin) - max(0, start - margin)

@@ -34,7 +34,7 @@ from common.runtime.seeding import numpy_generator
 from common.training import recipe as recipes
 from common.training.augmentation import Augmentation
 from common.training.loop import Plan, Task, cosine, fit
-from common.training.source_domain import SourceDomain, Window
+from common.training.source_domain import Crop, SourceDomain
 from RSDM.bme.dataset import blur_and_magnitude
 from RSDM.bme.train import magnitude_figures
 from RSDM.magnitude import rank_correlation
@@ -615,7 +615,7 @@ def test_windows_are_drawn_evenly(data):
 
 def test_crops_show_one_place(data):
     domain = SourceDomain(data, cache_gib=0)
-    window = Window("two", ("2", "3"), 10, 20, 32)
+    window = Crop("two", ("2", "3"), 10, 20, 32)
     blurry, sharp = domain.images("Blur/RGB", window), domain.images("Sharp/RGB", window)
     assert blurry.shape == sharp.shape == (2, 32, 32, 3)
     assert np.array_equal(blurry[1], domain.frame("Blur/RGB", "two", "3")[10:42, 20:52])
@@ -632,7 +632,7 @@ def test_refused_training_data(tmp_path):
     rng = np.random.default_rng(0)
     assert "no video has 2 frames; lower schedule.frames" in _refused(domain.draw, rng, 8, 2)
     assert "frames of 8 x 8 pixels are smaller than schedule.crop_size 9" in _refused(domain.draw, rng, 9)
-    assert domain.draw(rng, 8) == Window("v", ("0",), 0, 0, 8)
+    assert domain.draw(rng, 8) == Crop("v", ("0",), 0, 0, 8)
     path = tmp_path / "v" / "Condition" / "0.npy"
     path.parent.mkdir()
     for content in (None, b"", b"damaged"):
@@ -657,8 +657,8 @@ def test_validation_frames_are_spread_evenly(data):
 
 def _whole(
     video: str, frame: str, turn: Augmentation = Augmentation()
-) -> tuple[Window, Augmentation, np.random.Generator]:
-    return Window(video, (frame,), 0, 8, 64), turn, np.random.default_rng(0)
+) -> tuple[Crop, Augmentation, np.random.Generator]:
+    return Crop(video, (frame,), 0, 8, 64), turn, np.random.default_rng(0)
 
 
 def test_samples_of_the_magnitude_estimator(data):
@@ -698,7 +698,7 @@ def test_blur_has_no_arrow_of_time(data):
     """reverse_direction turns the vectors of about half of the samples round, and changes nothing else."""
     domain = SourceDomain(data)
     samples = [
-        (Window("one", ("1",), 0, 0, 8), Augmentation(), np.random.default_rng(seed)) for seed in range(60)
+        (Crop("one", ("1",), 0, 0, 8), Augmentation(), np.random.default_rng(seed)) for seed in range(60)
     ]
     given = [
         sharp_condition_blur(list(samples), domain, DiffusionConfig(reverse_direction=flag))[1]
@@ -714,7 +714,7 @@ def test_blur_has_no_arrow_of_time(data):
 def test_strategies_change_about_half_of_the_conditions(data):
     domain = SourceDomain(data)
     samples = [
-        (Window("one", ("1",), 0, 0, 8), Augmentation(), np.random.default_rng(seed)) for seed in range(60)
+        (Crop("one", ("1",), 0, 0, 8), Augmentation(), np.random.default_rng(seed)) for seed in range(60)
     ]
     plain, changed = (
         sharp_condition_blur(list(samples), domain, DiffusionConfig(strategy=strategy))[1]

@@ -9,9 +9,9 @@ from BlurringModel.id_blau.strategies import set_condition
 from common.config import DiffusionConfig
 from common.images import to_tensor
 from common.training.augmentation import Augmentation
-from common.training.source_domain import SourceDomain, Window
+from common.training.source_domain import Crop, SourceDomain
 
-Sample = tuple[Window, Augmentation, np.random.Generator]
+Sample = tuple[Crop, Augmentation, np.random.Generator]
 
 
 def normalise_condition(condition: torch.Tensor, scale: float) -> torch.Tensor:
@@ -43,11 +43,13 @@ def crops(
     training.
     """
     blurred, sharp, conditions = [], [], []
-    for window, turn, _ in samples:
-        blurred.append(turn.image(domain.images("Blur/RGB", window)[0]))
-        sharp.append(turn.image(domain.images("Sharp/RGB", window)[0]))
-        condition = domain.condition_crop(window)
-        conditions.append(turn.condition(condition) if aligned else turn.condition_as_published(condition))
+    for crop, augmentation, _ in samples:
+        blurred.append(augmentation.image(domain.images("Blur/RGB", crop)[0]))
+        sharp.append(augmentation.image(domain.images("Sharp/RGB", crop)[0]))
+        condition = domain.condition_crop(crop)
+        conditions.append(
+            augmentation.condition(condition) if aligned else augmentation.condition_as_published(condition)
+        )
     return np.stack(blurred), np.stack(sharp), np.stack(conditions)
 
 

@@ -15,7 +15,7 @@ from common.rendering.line_blur import line_blur, turned
 from common.runtime.seeding import derive_seed, numpy_generator
 from common.training.augmentation import Augmentation
 from common.training.recipe import validation_frames
-from common.training.source_domain import SourceDomain, Window
+from common.training.source_domain import Crop, SourceDomain
 
 FRAMES = 24
 
@@ -33,10 +33,10 @@ def fixed_crops(domain: SourceDomain, size: int, every: bool = False) -> list[Sa
                 f"schedule.crop_size {size}"
             )
         rng = numpy_generator("validation", video, frame)
-        window = Window(
+        crop = Crop(
             video, (frame,), int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1)), size
         )
-        samples.append((window, Augmentation(), rng))
+        samples.append((crop, Augmentation(), rng))
     return samples
 
 

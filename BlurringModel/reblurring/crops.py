@@ -9,7 +9,7 @@ from BlurringModel.id_blau.diffusion import Draw, seeded_draws
 
 Box = tuple[int, int, int, int]
 SNAP = 32
-"""Windows grow to multiples of this, so that regions of like size share a batch."""
+"""Crops grow to multiples of this, so that regions of like size share a batch."""
 
 
 def merge_overlapping(boxes: Sequence[Box]) -> list[Box]:
@@ -29,7 +29,7 @@ def _overlap(a: Box, b: Box) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def context_window(box: Box, margin: int, height: int, width: int) -> Box:
+def context_crop(box: Box, margin: int, height: int, width: int) -> Box:
     """The box with `margin` pixels of context on each side and sides grown to multiples of SNAP, moved into a
     frame of (height, width); as large as the frame where that is smaller."""
     r0, r1 = _span(box[0] - margin, box[2] + margin, height)
@@ -44,11 +44,11 @@ def _span(start: int, stop: int, size: int) -> tuple[int, int]:
     return start, start + length
 
 
-def window_draws(seeds: Sequence[int], windows: Sequence[Box], height: int, width: int) -> Draw:
-    """Draws for a batch of windows cut from frames of (height, width), item b from a frame seeded by
+def window_draws(seeds: Sequence[int], crops: Sequence[Box], height: int, width: int) -> Draw:
+    """Draws for a batch of crops cut from frames of (height, width), item b from a frame seeded by
     seeds[b].
 
-    The noise belongs to the frame and the window only shows a part of it, so a region gets the same noise
+    The noise belongs to the frame and the crop only shows a part of it, so a region gets the same noise
     whether it is sampled alone or with the whole frame.
     """
     frames = [seeded_draws([seed]) for seed in seeds]
@@ -56,7 +56,7 @@ def window_draws(seeds: Sequence[int], windows: Sequence[Box], height: int, widt
     def draw(k: int, shape: torch.Size) -> Tensor:
         parts = [
             frame(k, torch.Size((1, shape[1], height, width)))[..., r0:r1, c0:c1]
-            for frame, (r0, c0, r1, c1) in zip(frames, windows)
+            for frame, (r0, c0, r1, c1) in zip(frames, crops)
         ]
         return torch.cat(parts).contiguous()
 

@@ -8,8 +8,8 @@ import torch
 
 from BlurringModel.reblurring.composing import crop_of
 from BlurringModel.reblurring.crops import Box
+from BlurringModel.reblurring.patches import Patch
 from BlurringModel.reblurring.sampling import Model
-from BlurringModel.reblurring.shots import Shot
 from common.rendering.line_blur import turned
 from common.runtime.seeding import derive_seed
 
@@ -43,20 +43,20 @@ class DirectionTest:
         self._model, self._seed, self._say = model, seed, say
         self._judged = False
 
-    def __call__(self, shots: Sequence[Shot]) -> None:
-        """Judge by the first of the shots that is blurred enough; nothing once that was done."""
+    def __call__(self, patches: Sequence[Patch]) -> None:
+        """Judge by the first of the patches that is blurred enough; nothing once that was done."""
         if self._judged:
             return
-        for shot in shots:
-            window = self._window(shot)
-            crop = crop_of(shot, window, self._model.multiple)
+        for patch in patches:
+            place = self._place(patch)
+            crop = crop_of(patch, place, self._model.multiple)
             if float(crop[5].mean()) >= LEAST_BLUR:
-                self._judge(crop, window)
+                self._judge(crop, place)
                 return
 
-    def _window(self, shot: Shot) -> Box:
-        """A crop in the middle of the shot's box, of sides that the model takes."""
-        r0, c0, r1, c1 = shot.box
+    def _place(self, patch: Patch) -> Box:
+        """The place of a crop in the middle of the patch's box, of sides that the model takes."""
+        r0, c0, r1, c1 = patch.box
         multiple = self._model.multiple
         sides = []
         for start, stop in ((r0, r1), (c0, c1)):
@@ -65,11 +65,11 @@ class DirectionTest:
             sides.append((first, first + side))
         return sides[0][0], sides[1][0], sides[0][1], sides[1][1]
 
-    def _judge(self, crop: torch.Tensor, window: Box) -> None:
+    def _judge(self, crop: torch.Tensor, place: Box) -> None:
         across = torch.cat([crop[:3], turned(crop[3:])])
         # One seed for both: the same noise.
         seed = derive_seed(self._seed, "direction")
-        both = self._model(torch.stack([crop, across]), [seed, seed], [window, window], window[2:])
+        both = self._model(torch.stack([crop, across]), [seed, seed], [place, place], place[2:])
         sharp = (crop[:3].permute(1, 2, 0).numpy() * 255 + 0.5).astype(np.uint8)
         answer = ignores_direction(sharp, *both)
         self._judged = answer is not None

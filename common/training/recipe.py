@@ -25,8 +25,8 @@ from common.runtime.provenance import claim_together
 from common.runtime.seeding import numpy_generator, seed_everything
 from common.training.augmentation import Augmentation
 from common.training.loop import Plan, Task, cosine, fit
-from common.training.rendered_domain import RenderedDomain, RenderedWindow
-from common.training.source_domain import SourceDomain, Window
+from common.training.rendered_domain import RenderedCrop, RenderedDomain
+from common.training.source_domain import Crop, SourceDomain
 from common.training.stages import Stages, planned
 
 HINT = "scripts/make_synthetic_dataset.py makes one"
@@ -67,15 +67,17 @@ class Setup:
 
     def draw(
         self, item: int, frames: int | None = None
-    ) -> tuple[Window | RenderedWindow, Augmentation, np.random.Generator]:
+    ) -> tuple[Crop | RenderedCrop, Augmentation, np.random.Generator]:
         """Crop, flips and the rest of the random stream of sample number `item` of the whole training;
         `frames` successive frames, None for as many as its stage says."""
         rng = numpy_generator(self.config.runtime.seed, "sample", item)
         stage = self.stages.at_item(item)
-        window = self.train.draw(rng, stage.crop_size, frames or stage.frames)
+        crop = self.train.draw(rng, stage.crop_size, frames or stage.frames)
         augment = self.config.data.augment
-        turn = Augmentation() if augment == "none" else Augmentation.draw(rng, augment == "flip_rotate")
-        return window, turn, rng
+        augmentation = (
+            Augmentation() if augment == "none" else Augmentation.draw(rng, augment == "flip_rotate")
+        )
+        return crop, augmentation, rng
 
 
 def open_recipe(description: str) -> Setup:

@@ -15,8 +15,8 @@ from common.rendering.real import Clip, render_real
 
 
 @dataclass(frozen=True, eq=False)
-class RenderedWindow:
-    """A rendered crop of successive frames; what `common.training.source_domain.Window` is on disk."""
+class RenderedCrop:
+    """A rendered crop of successive frames; what `common.training.source_domain.Crop` is on disk."""
 
     clip: Clip
 
@@ -36,23 +36,23 @@ class RenderedDomain:
     def __len__(self) -> int:
         raise UserError("schedule.epochs: rendered data have no end; set schedule.steps")
 
-    def draw(self, rng: np.random.Generator, size: int, frames: int = 1) -> RenderedWindow:
+    def draw(self, rng: np.random.Generator, size: int, frames: int = 1) -> RenderedCrop:
         """A crop of `size` x `size` pixels and `frames` successive frames; `rng` alone decides what is in
         it."""
         if size % 2:
             raise UserError(f"schedule.crop_size: rendered crops need an even size, found {size}")
         start = time.thread_time()
         stream = np.random.default_rng(int(rng.integers(2**63)))
-        window = RenderedWindow(render_real(self._pictures, frames, size, size, stream))
+        crop = RenderedCrop(render_real(self._pictures, frames, size, size, stream))
         with self._lock:
             self.seconds += time.thread_time() - start
-        return window
+        return crop
 
-    def images(self, kind: str, window: RenderedWindow) -> np.ndarray:
-        """The window's crops, uint8 RGB (T, size, size, 3); `kind` is "Blur/RGB" or "Sharp/RGB"."""
-        return window.clip.blurry if kind == "Blur/RGB" else window.clip.sharp
+    def images(self, kind: str, crop: RenderedCrop) -> np.ndarray:
+        """The crop's pictures, uint8 RGB (T, size, size, 3); `kind` is "Blur/RGB" or "Sharp/RGB"."""
+        return crop.clip.blurry if kind == "Blur/RGB" else crop.clip.sharp
 
-    def condition_crop(self, window: RenderedWindow, index: int = 0) -> np.ndarray:
-        """(3, size, size) float32 of the window's frame number `index`: unit direction x, y and magnitude in
+    def condition_crop(self, crop: RenderedCrop, index: int = 0) -> np.ndarray:
+        """(3, size, size) float32 of the crop's frame number `index`: unit direction x, y and magnitude in
         pixels."""
-        return window.clip.condition(index)
+        return crop.clip.condition(index)

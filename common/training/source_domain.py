@@ -15,7 +15,7 @@ HINT = "scripts/make_synthetic_dataset.py or scripts/prepare_gopro.py makes the 
 
 
 @dataclass(frozen=True)
-class Window:
+class Crop:
     """A crop of successive frames: `frames` are file stems of `video`; rows and columns from (top, left)."""
 
     video: str
@@ -45,8 +45,8 @@ class SourceDomain:
     def __len__(self) -> int:
         return sum(map(len, self.videos.values()))
 
-    def draw(self, rng: np.random.Generator, size: int, frames: int = 1) -> Window:
-        """A random crop of `frames` successive frames: every window of every video is equally likely."""
+    def draw(self, rng: np.random.Generator, size: int, frames: int = 1) -> Crop:
+        """A random crop of `frames` successive frames: all runs of frames are equally likely."""
         names = list(self.videos)
         counts = np.array([max(0, len(self.videos[name]) - frames + 1) for name in names])
         if not counts.any():
@@ -62,7 +62,7 @@ class SourceDomain:
                 f"{self.root / video}: frames of {width} x {height} pixels are smaller than "
                 f"schedule.crop_size {size}"
             )
-        return Window(
+        return Crop(
             video, chosen, int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1)), size
         )
 
@@ -70,22 +70,20 @@ class SourceDomain:
         """One whole frame, uint8 RGB (H, W, 3); `kind` is "Blur/RGB" or "Sharp/RGB"."""
         return self._frames(frame_file(self.root / video / kind, frame))
 
-    def images(self, kind: str, window: Window) -> np.ndarray:
-        """The window's crops, uint8 RGB (T, size, size, 3). UserError where a frame has not the size of the
+    def images(self, kind: str, crop: Crop) -> np.ndarray:
+        """The crop's pictures, uint8 RGB (T, size, size, 3). UserError where a frame has not the size of the
         first blurry one."""
-        expected, crops = self.frame("Blur/RGB", window.video, window.frames[0]).shape, []
-        for frame in window.frames:
-            whole = self.frame(kind, window.video, frame)
+        expected, pictures = self.frame("Blur/RGB", crop.video, crop.frames[0]).shape, []
+        for frame in crop.frames:
+            whole = self.frame(kind, crop.video, frame)
             if whole.shape != expected:
                 raise UserError(
-                    f"{self.root / window.video / kind / frame}.png: is {whole.shape[1]} x {whole.shape[0]} "
-                    f"pixels, {window.frames[0]} is {expected[1]} x {expected[0]}; all frames of a video "
+                    f"{self.root / crop.video / kind / frame}.png: is {whole.shape[1]} x {whole.shape[0]} "
+                    f"pixels, {crop.frames[0]} is {expected[1]} x {expected[0]}; all frames of a video "
                     "need one size"
                 )
-            crops.append(
-                whole[window.top : window.top + window.size, window.left : window.left + window.size]
-            )
-        return np.stack(crops)
+            pictures.append(whole[crop.top : crop.top + crop.size, crop.left : crop.left + crop.size])
+        return np.stack(pictures)
 
     def condition(self, video: str, frame: str) -> np.ndarray:
         """The whole condition (3, H, W) float32: unit direction x, y and magnitude in pixels.
@@ -95,12 +93,12 @@ class SourceDomain:
         """
         return self._finite(self._mapped(video, frame), video, frame)
 
-    def condition_crop(self, window: Window, index: int = 0) -> np.ndarray:
-        """The crop (3, size, size) of the condition of the window's frame number `index`; no more is read of
+    def condition_crop(self, crop: Crop, index: int = 0) -> np.ndarray:
+        """The part (3, size, size) of the condition of the crop's frame number `index`; no more is read of
         the file, or checked."""
-        video, frame = window.video, window.frames[index]
+        video, frame = crop.video, crop.frames[index]
         whole = self._mapped(video, frame)
-        rows, columns = (slice(start, start + window.size) for start in (window.top, window.left))
+        rows, columns = (slice(start, start + crop.size) for start in (crop.top, crop.left))
         return self._finite(whole[:, rows, columns], video, frame)
 
     def _condition_path(self, video: str, frame: str) -> Path:

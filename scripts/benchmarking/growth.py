@@ -15,12 +15,12 @@ def growth(given: Given) -> Iterator[tuple[str, str, float]]:
     for key, name in (
         ("bme:ours", "BME, a frame"),
         ("raft:ours", "RAFT, a pair"),
-        ("unet:ours", "UNet, a step of a window"),
+        ("unet:ours", "UNet, a step of a crop"),
         ("window:ours", "ESTRNN, a window"),
     ):
         for setting in (small, given):
             side = (
-                (setting.workload.window,) * 2
+                (setting.workload.context,) * 2
                 if key == "unet:ours"
                 else (setting.workload.width, setting.workload.height)
             )

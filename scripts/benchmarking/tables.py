@@ -8,7 +8,7 @@ from scripts.benchmarking.workload import Workload
 UNITS = {
     "bme": "BME, one frame",
     "raft": "RAFT, one pair, {updates} updates",
-    "unet": "ID-Blau UNet, one step: whole frame; window {window} x {window}",
+    "unet": "ID-Blau UNet, one step: whole frame; crop {context} x {context}",
     "step": "ESTRNN fine-tuning step, {windows} windows 5 x {crop} x {crop}",
     "window": "ESTRNN, one restored frame",
 }
@@ -37,7 +37,7 @@ def units(figures: dict[str, Any], workload: Workload) -> str:
         released, ours, half = (figures["units"][f"{key}:{form}"] for form in ("released", "ours", "bf16"))
         rows.append(
             [
-                title.format(**workload.as_dict(), window=workload.window),
+                title.format(**workload.as_dict(), context=workload.context),
                 f"{released['seconds']:.3f}",
                 f"{ours['seconds']:.3f}",
                 f"{half['seconds']:.3f}",
@@ -98,7 +98,7 @@ def stage_totals(figures: dict[str, Any], workload: Workload) -> list[dict[str, 
             regions * workload.steps * cost["unet:released"],
             regions * workload.steps * cost["unet:ours"],
             regions * workload.steps * cost["unet:bf16"],
-            f"UNet: {regions} x {workload.steps} whole frames; windows {workload.window} x {workload.window}",
+            f"UNet: {regions} x {workload.steps} whole frames; crops {workload.context} x {workload.context}",
         ),
         row(
             "stage 4, fine-tuning",
@@ -192,7 +192,7 @@ def compile(figures: dict[str, Any], workload: Workload) -> str:
             for form in ("ours", "compiled")
         ]
         first = [f"{row[precision]['compiled']['first']:.0f}" for precision in ("fp32", "bf16")]
-        title = UNITS[key].format(**workload.as_dict(), window=workload.window)
+        title = UNITS[key].format(**workload.as_dict(), context=workload.context)
         rows.append([title.replace("whole frame; ", ""), *cells, " and ".join(first)])
     return table(["unit", "float32, s", "compiled", "bf16, s", "compiled", "first run, compiled, s"], rows)
 

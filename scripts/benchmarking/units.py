@@ -157,7 +157,7 @@ def unet_ours(given: Given) -> Run:
     workload, device, precision = given.workload, given.device, given.precision
     network, batch, steps = place(content.diffusion(workload), device), Config().blurring.batch_size, 2
     compiled(network.model, given.compile)
-    side = workload.window
+    side = workload.context
     condition, noise = (
         torch.rand(batch, 6, side, side, device=device),
         torch.rand(batch, 3, side, side, device=device),

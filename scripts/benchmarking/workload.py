@@ -39,8 +39,8 @@ class Workload:
     estrnn: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def window(self) -> int:
-        """Side of the window that is sampled for a region."""
+    def context(self) -> int:
+        """Side of the crop that is sampled for a region."""
         return min(self.box + 2 * self.margin, self.height, self.width)
 
     @property

@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import torch
 
-from BlurringModel.reblurring.crops import context_window
+from BlurringModel.reblurring.crops import context_crop
 from BlurringModel.reblurring.moments import REACH
+from BlurringModel.reblurring.patches import frames_to_blur
 from BlurringModel.reblurring.sampling import LineModel, Model, load_model
-from BlurringModel.reblurring.shots import frames_to_blur
 from common.flow import load_flow
 from common.images import read_image
 from common.regions_file import Region
@@ -67,7 +67,7 @@ def conditions_seconds(stage: Stage, regions: list[Region]) -> float:
 
 
 def reblurring_seconds(stage: Stage, regions: list[Region]) -> float:
-    """Stage 3: one window blurred once, times windows and steps."""
+    """Stage 3: one crop blurred once, times crops and steps."""
     config, runtime = stage.config.blurring, stage.config.runtime
     frames = frames_to_blur(regions)
     model = load_model(config, stage.world, runtime.precision, runtime.compile)
@@ -75,11 +75,11 @@ def reblurring_seconds(stage: Stage, regions: list[Region]) -> float:
         config.window
     ]
     if config.area == "frame":
-        windows = [read_image(frame.video.frames[0]).shape[:2] for frame in frames]
+        crops = [read_image(frame.video.frames[0]).shape[:2] for frame in frames]
     else:
-        windows = [_span(box, config.margin) for frame in frames for box in frame.boxes]
-    height, width = (-(-side // model.multiple) * model.multiple for side in windows[0])
-    area = sum(rows * columns for rows, columns in windows) / (height * width)
+        crops = [_span(box, config.margin) for frame in frames for box in frame.boxes]
+    height, width = (-(-side // model.multiple) * model.multiple for side in crops[0])
+    area = sum(rows * columns for rows, columns in crops) / (height * width)
     return measured(one_blur(stage, model, height, width)) * area * pictures * evaluations(stage, model)
 
 
@@ -92,7 +92,7 @@ def evaluations(stage: Stage, model: Model) -> int:
 
 
 def one_blur(stage: Stage, model: Model, height: int, width: int) -> Callable[[], object]:
-    """One evaluation of the model on one window: a pass of the U-Net, or the blur along lines of 10
+    """One evaluation of the model on one crop: a pass of the U-Net, or the blur along lines of 10
     pixels."""
     if isinstance(model, LineModel):
         crop = torch.rand(1, 6, height, width)
@@ -115,8 +115,8 @@ def one_blur(stage: Stage, model: Model, height: int, width: int) -> Callable[[]
 
 
 def _span(box: tuple[int, int, int, int], margin: int) -> tuple[int, int]:
-    window = context_window(box, margin, box[2] + margin, box[3] + margin)
-    return window[2] - window[0], window[3] - window[1]
+    crop = context_crop(box, margin, box[2] + margin, box[3] + margin)
+    return crop[2] - crop[0], crop[3] - crop[1]
 
 
 def fine_tuning_seconds(stage: Stage, regions: list[Region]) -> float:
