@@ -9,14 +9,14 @@ from BlurringModel.reblurring.conditions import Conditions
 from BlurringModel.reblurring.crops import Box
 from BlurringModel.reblurring.moments import REACH, moved, moving_condition, patch_motion, poses
 from BlurringModel.reblurring.noise import without_noise
-from BlurringModel.reblurring.patches import Frame, Patch, measured_noise
+from BlurringModel.reblurring.shots import Frame, Shot, measured_noise
 from common.config import BlurringConfig
 from common.images import read_image
 from common.runtime.seeding import numpy_generator
 from common.videos import Video
 
 
-def moved_patches(
+def moved_shots(
     frame: Frame,
     original: np.ndarray,
     boxes: Sequence[Box],
@@ -24,7 +24,7 @@ def moved_patches(
     conditions: Conditions,
     config: BlurringConfig,
     seed: int,
-) -> list[Patch]:
+) -> list[Shot]:
     """Windows number `copies` of the frame's sharp content as it would look at other moments of the video,
     drawn by seed.
 
@@ -36,7 +36,7 @@ def moved_patches(
     # All windows, not only those of `copies`: the content's noise level is estimated from all of them.
     fields, noise = motion_and_noise(frame, boxes, windows, conditions, config, size)
     present = conditions.read("condition", video, frame.position, (3, *size))[2]
-    patches = []
+    shots = []
     for box in boxes:
         own = float(present[box[0] : box[2], box[1] : box[3]].mean())
         content = without_noise(original, min(noise[box].values()))
@@ -44,8 +44,8 @@ def moved_patches(
             placed = poses([fields[box][position] for position in windows[copy]])
             for index, (position, pose) in enumerate(zip(windows[copy], placed)):
                 field = fields[box][position]
-                patches.append(
-                    Patch(
+                shots.append(
+                    Shot(
                         frame,
                         copy,
                         index,
@@ -57,7 +57,7 @@ def moved_patches(
                         content if config.moved.denoise_target else None,
                     )
                 )
-    return patches
+    return shots
 
 
 def drawn_moments(frame: Frame, conditions: Conditions, copies: int, seed: int) -> list[range]:

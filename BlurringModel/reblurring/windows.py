@@ -10,8 +10,8 @@ import numpy as np
 
 from BlurringModel.reblurring.conditions import Conditions
 from BlurringModel.reblurring.moments import REACH
-from BlurringModel.reblurring.moved import moved_patches
-from BlurringModel.reblurring.patches import Frame, Patch, own_patches
+from BlurringModel.reblurring.moved import moved_shots
+from BlurringModel.reblurring.shots import Frame, Shot, own_shots
 from common.config import BlurringConfig
 from common.errors import UserError
 from common.images import read_image
@@ -27,7 +27,7 @@ class Portion:
     """Shots that are in memory together, and the frames' pictures as they are."""
 
     originals: dict[Frame, np.ndarray]
-    patches: list[Patch]
+    shots: list[Shot]
 
 
 def check_window(
@@ -88,9 +88,9 @@ def portion(
     regions: Path,
     seed: int,
 ) -> Portion:
-    """Read the frames and make the patches of their windows number `copies`."""
+    """Read the frames and make the shots of their windows number `copies`."""
     originals = {frame: read_image(frame.video.frames[frame.position]) for frame in frames}
-    patches = []
+    shots = []
     for frame, original in originals.items():
         height, width = original.shape[:2]
         if any(box[2] > height or box[3] > width for box in frame.boxes):
@@ -100,7 +100,7 @@ def portion(
             )
         boxes = ((0, 0, height, width),) if config.area == "frame" else frame.boxes
         if config.window == "moved":
-            patches += moved_patches(frame, original, boxes, copies, conditions, config, seed)
+            shots += moved_shots(frame, original, boxes, copies, conditions, config, seed)
         else:
-            patches += own_patches(frame, original, boxes, conditions, config)
-    return Portion(originals, patches)
+            shots += own_shots(frame, original, boxes, conditions, config)
+    return Portion(originals, shots)

@@ -36,7 +36,7 @@ class Frame:
 
 
 @dataclass(frozen=True, eq=False)
-class Patch:
+class Shot:
     """One box of one picture to be blurred.
 
     frame, copy, index: picture number `index` (0 .. 4, the middle one is 2) of the frame's window number `copy`.
@@ -60,7 +60,7 @@ class Patch:
 
     @property
     def identity(self) -> tuple[str | int, ...]:
-        """What the patch's random numbers depend on, beside the seed."""
+        """What the shot's random numbers depend on, beside the seed."""
         own = self.frame.key
         return own if (self.copy, self.index) == (0, REACH) else (*own, self.copy, self.index)
 
@@ -73,19 +73,19 @@ def frames_to_blur(regions: Sequence[Region]) -> list[Frame]:
     ]
 
 
-def own_patches(
+def own_shots(
     frame: Frame,
     original: np.ndarray,
     boxes: Sequence[Box],
     conditions: Conditions,
     config: BlurringConfig,
-) -> list[Patch]:
+) -> list[Shot]:
     """The frame's boxes with its own condition; with blurring.window all also those of its four neighbours.
 
     original: uint8 RGB (H, W, 3), the frame. Raises UserError where a condition is missing.
     """
     steps = range(-REACH, REACH + 1) if config.window == "all" else (0,)
-    patches = []
+    shots = []
     for step in steps:
         position = frame.position + step
         image = original if step == 0 else read_image(frame.video.frames[position])
@@ -93,8 +93,8 @@ def own_patches(
         given = partial(np.asarray, condition)
         for box in boxes:
             noise = measured_noise(config, image, box)
-            patches.append(Patch(frame, 0, REACH + step, box, image, given, noise))
-    return patches
+            shots.append(Shot(frame, 0, REACH + step, box, image, given, noise))
+    return shots
 
 
 def measured_noise(config: BlurringConfig, image: np.ndarray | None, box: Box) -> float:
