@@ -1,7 +1,6 @@
 """Optical flow: RAFT (torchvision's network, princeton-vl's or torchvision's weights) or OpenCV's DIS."""
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -10,10 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.optical_flow import raft_large, raft_small
+from torchvision.models.optical_flow import (
+    raft_large,
+    raft_small,
+)
 
 from common.checkpoints import load_state, load_state_into
 from common.errors import UserError
+from common.formats.raft_weights import princeton_to_torchvision, weights_file
 from common.formats.weights_keys import bare
 from common.runtime.plugins import is_own, load
 
@@ -44,34 +47,14 @@ RAFT_MULTIPLE = 8
 RAFT_MIN_SIDE = 128  # below it the coarsest correlation level is one cell and the lookup divides by zero
 DIS_MIN_SIDE = 16  # below it OpenCV's medium preset fails, or crashes the process
 
-PRINCETON_RULES = tuple(
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        (r"^fnet\.", "feature_encoder."),
-        (r"^cnet\.", "context_encoder."),
-        (r"^(feature_encoder|context_encoder)\.conv1\.", r"\1.convnormrelu.0."),
-        (r"^(feature_encoder|context_encoder)\.norm1\.", r"\1.convnormrelu.1."),
-        (r"^(feature_encoder|context_encoder)\.conv2\.", r"\1.conv."),
-        (r"\.(layer\d\.\d)\.conv(\d)\.", r".\1.convnormrelu\2.0."),
-        (r"\.(layer\d\.\d)\.norm(\d)\.", r".\1.convnormrelu\2.1."),
-        (r"^update_block\.encoder\.convc(\d)\.", r"update_block.motion_encoder.convcorr\1.0."),
-        (r"^update_block\.encoder\.convf(\d)\.", r"update_block.motion_encoder.convflow\1.0."),
-        (r"^update_block\.encoder\.conv\.", "update_block.motion_encoder.conv.0."),
-        (r"^update_block\.gru\.conv([zrq])(\d)\.", r"update_block.recurrent_block.convgru\2.conv\1."),
-        (r"^update_block\.gru\.conv([zrq])\.", r"update_block.recurrent_block.convgru1.conv\1."),
-        (r"^update_block\.mask\.0\.", "mask_predictor.convrelu.0."),
-        (r"^update_block\.mask\.2\.", "mask_predictor.conv."),
-    )
-)
-
 
 def load_flow(
     name: str, weights: str | Path | None = None, device: str | torch.device = "cpu", iterations: int = 20
 ) -> Flow:
     """The flow estimator `name`: raft_large, raft_small, dis, or one of your own (see `OwnFlow`).
 
-    `weights` is a file in the format of princeton-vl (raft-things.pth) or torchvision and is required for
-    RAFT; `device` and the number of updates, `iterations`, concern RAFT alone. Raises UserError for an
+    `weights` is a file in the format of princeton-vl (raft-things.pth) or torchvision, or `TORCHVISION`, and is
+    required for RAFT; `device` and the number of updates, `iterations`, concern RAFT alone. Raises UserError for an
     unknown name, missing or superfluous weights, a file that does not fit, or fewer than one iteration.
     """
     if is_own(name):
@@ -90,33 +73,16 @@ def load_flow(
     if weights is None:
         published = "raft-things.pth" if name == "raft_large" else "raft-small.pth"
         raise UserError(
-            f"dbcgm.weights: {name} needs a weights file ({published} of princeton-vl/RAFT); "
-            f"set its path, or set dbcgm.flow: dis, which needs none"
+            f"dbcgm.weights: {name} needs a weights file ({published} of princeton-vl/RAFT); set its path, or the "
+            "word torchvision, which downloads it, or set dbcgm.flow: dis, which needs none"
         )
+    weights = weights_file(name, Path(weights))
     state = bare(load_state(weights))
     if any(key.startswith(("fnet.", "cnet.")) for key in state):
         state = princeton_to_torchvision(state, small=name == "raft_small")
     network = RAFT[name](weights=None)
     load_state_into(network, state, source=str(weights))
     return RaftFlow(network.to(device), iterations)
-
-
-def princeton_to_torchvision(state: Mapping[str, Tensor], small: bool) -> dict[str, Tensor]:
-    """A princeton-vl RAFT state dict, with or without the leading `module.`, under torchvision's keys.
-
-    The large model's files hold the normalisation of a shortcut twice; the copies are dropped. (In the small
-    model the copies would be `norm4`, while `norm3` is a normalisation of its own.)
-    """
-    duplicate = re.compile(rf"^(fnet|cnet)\.layer\d\.\d\.norm{4 if small else 3}\.")
-    converted = {}
-    for key, value in state.items():
-        key = key.removeprefix("module.")
-        if duplicate.match(key):
-            continue
-        for pattern, replacement in PRINCETON_RULES:
-            key = pattern.sub(replacement, key)
-        converted[key] = value
-    return converted
 
 
 class RaftFlow:

@@ -11,6 +11,7 @@ import torch
 from common.config import Config
 from common.errors import UserError
 from common.flow import RAFT
+from common.formats.raft_weights import TORCHVISION
 from common.runtime.precision import computes_bf16
 from common.runtime.provenance import library_versions
 from common.videos import find_videos
@@ -64,7 +65,9 @@ class Need:
 def needs(config: Config) -> list[Need]:
     """What the configuration's four stages read from outside: weights and the videos."""
     files = {"rsdm.weights": config.rsdm.weights, "deblurring.weights": config.deblurring.weights}
-    if config.dbcgm.flow in RAFT and config.dbcgm.condition != "random":
+    flow = config.dbcgm
+    # torchvision's file is downloaded by the stage that needs it.
+    if flow.flow in RAFT and flow.weights != TORCHVISION and flow.condition != "random":
         files["dbcgm.weights"] = config.dbcgm.weights
     if config.blurring.model == "id_blau":
         files["blurring.weights"] = config.blurring.weights

@@ -9,6 +9,7 @@ from common.config import Config, as_dict
 from common.config_loader import load_config
 from common.errors import UserError
 from common.flow import RAFT
+from common.formats.raft_weights import TORCHVISION
 from common.layout import Layout
 from common.runtime.plugins import is_own
 from common.runtime.provenance import differences
@@ -163,7 +164,7 @@ def absent(case: Case) -> str:
     }
     if is_own(config.rsdm.estimator) and config.rsdm.weights is None:
         del needed["rsdm.weights"]
-    if config.dbcgm.flow in RAFT and case.condition != "random":
+    if config.dbcgm.flow in RAFT and config.dbcgm.weights != TORCHVISION and case.condition != "random":
         needed["dbcgm.weights"] = config.dbcgm.weights
     for key, path in needed.items():
         if path is None:

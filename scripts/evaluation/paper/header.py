@@ -1,5 +1,6 @@
 """The header of a table of the paper: data, settings, weights and code that it was made with."""
 
+from common.formats.raft_weights import weights_file
 from common.layout import RUN, Layout
 from common.runtime.files import read_json
 from common.stage import weights_record
@@ -41,7 +42,8 @@ def describe_weights(cases: list[Case]) -> list[str]:
     files = {}
     for case in cases:
         config = case.config
-        flow = config.dbcgm.weights if config.dbcgm.flow != "dis" else None
+        dbcgm = config.dbcgm
+        flow = weights_file(dbcgm.flow, dbcgm.weights) if dbcgm.flow != "dis" else None
         for use, path in (
             ("BME", config.rsdm.weights),
             ("flow", flow),
