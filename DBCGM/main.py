@@ -38,7 +38,7 @@ from common.runtime.background import Writer, prefetch
 from common.runtime.entry import run
 from common.runtime.seeding import numpy_generator
 from common.stage import Stage, open_stage, section_settings, unfinished
-from common.videos import Video
+from common.videos import Video, check_size
 from DBCGM.ablation import flow_condition, random_condition
 from DBCGM.adaptation import adapt_magnitude, clamp_magnitude, condition
 from DBCGM.boe import central_motion, five_frame_motion, five_frame_trajectory, orientation
@@ -158,11 +158,7 @@ def read_frames(stage: Stage, video: Video, position: int) -> torch.Tensor:
     paths = video.frames[position - reach : position + reach + 1]
     images = [read_image(path) for path in paths]
     for path, image in zip(paths, images):
-        if image.shape != images[0].shape:
-            raise UserError(
-                f"{path}: is {image.shape[1]} x {image.shape[0]} pixels, {paths[0].name} is "
-                f"{images[0].shape[1]} x {images[0].shape[0]}; all frames of a video need one size"
-            )
+        check_size(path, image.shape, paths[0].name, images[0].shape)
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
 
 

@@ -20,10 +20,9 @@ from common.images import read_image, write_image
 from common.layout import ALIGNED, FUSED, PICTURE, SETTINGS, SOURCE, WEIGHT
 from common.runtime.background import Writer
 from common.stage import Stage
-from common.videos import Video
+from common.videos import Video, VideoFrames
 from DeblurringModel.aligned import fusion, targets
 from DeblurringModel.aligned.warping import Borrowed
-from DeblurringModel.restoring import Frames
 from DeblurringModel.variants import network_layout, work_name
 
 THIS_FRAME = 128
@@ -59,7 +58,7 @@ def borrow(stage: Stage, only: Wanted = None) -> Path:
 def _borrowed(
     stage: Stage, video: Video, positions: Collection[int]
 ) -> Iterator[tuple[int, np.ndarray, Borrowed]]:
-    frames = Frames(video)
+    frames = VideoFrames(video)
     reach, workers = stage.config.deblurring.aligned.reach, stage.config.runtime.workers
     for position, borrowed in targets.borrow(
         frames.read, len(video.frames), positions, reach, workers=workers

@@ -1,18 +1,17 @@
 """Restore a video clip by clip, in tiles where frames are large for the memory."""
 
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
-from common.images import pad_to_multiple, read_image, to_image, to_tensor
+from common.images import pad_to_multiple, to_image, to_tensor
 from common.runtime.distributed import mixed_precision
 from common.runtime.memory import halving
 from common.stage import Stage
-from common.videos import Video
+from common.videos import Video, VideoFrames
 from DeblurringModel import models
 from DeblurringModel.tiles import Tile, blend, tiles
 from DeblurringModel.windows import Clip, cut
@@ -37,31 +36,10 @@ def restored_frames(
     Tiles as deblurring.tile says, smaller ones from where memory does not suffice. Raises UserError for
     frames of different sizes, and where the network returns values that are not finite.
     """
-    frames = Frames(video)
-    restorer = Restorer(network, spec, stage, frames.read)
+    restorer = Restorer(network, spec, stage, VideoFrames(video).read)
     for clip in clips:
         pictures = restorer.restore(clip)
         yield from ((position, pictures[index]) for index, position in clip.outputs)
-
-
-class Frames:
-    """A video's frames, all of the size of the first that was read."""
-
-    def __init__(self, video: Video) -> None:
-        self._video = video
-        self._first: tuple[Path, tuple[int, int]] | None = None
-
-    def read(self, position: int) -> np.ndarray:
-        """The frame uint8 RGB (H, W, 3)."""
-        path = self._video.frames[position]
-        image = read_image(path)
-        first, size = self._first = self._first or (path, image.shape[:2])
-        if image.shape[:2] != size:
-            raise UserError(
-                f"{path}: is {image.shape[1]} x {image.shape[0]} pixels, {first.name} {size[1]} x {size[0]}; "
-                "all frames of a video need one size"
-            )
-        return image
 
 
 class Restorer:

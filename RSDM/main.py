@@ -26,7 +26,7 @@ import torch
 
 from common.config import RsdmConfig
 from common.errors import UserError
-from common.images import open_array, read_image, write_array, write_image
+from common.images import open_array, write_array, write_image
 from common.layout import Layout
 from common.runtime.background import Writer, prefetch
 from common.runtime.distributed import compiled, place
@@ -36,7 +36,7 @@ from common.runtime.inputs import with_unused
 from common.runtime.memory import Splitter
 from common.runtime.seeding import derive_seed
 from common.stage import Stage, autocast, groups, open_stage, section_settings, unfinished
-from common.videos import Video
+from common.videos import Video, VideoFrames
 from RSDM.ablation import random_regions
 from RSDM.estimators import check_weights, load_estimator, load_score, scored
 from RSDM.magnitude import estimate, with_moving_neighbours
@@ -108,12 +108,12 @@ def estimate_magnitudes(stage: Stage) -> None:
     units = [
         (video, batch)
         for video in stage.videos
-        for batch in groups(list(video.frames), stage.config.rsdm.batch_size)
+        for batch in groups(list(range(len(video.frames))), stage.config.rsdm.batch_size)
     ]
     layout = stage.layout
     missing = unfinished(
         units,
-        lambda unit: all(layout.magnitude(unit[0].name, frame.stem).exists() for frame in unit[1]),
+        lambda unit: all(layout.magnitude(*unit[0].at(position)).exists() for position in unit[1]),
         stage.world,
     )
     if not missing:
@@ -122,16 +122,21 @@ def estimate_magnitudes(stage: Stage) -> None:
     network, score = load_estimator(config), load_score(config)
     network = compiled(place(network, stage.world.device).eval(), runtime.compile)
 
-    def write(video: Video, batch: list[Path], frames: np.ndarray, maps: np.ndarray) -> None:
-        for path, frame, magnitude in zip(batch, frames, maps):
+    def write(video: Video, batch: list[int], frames: np.ndarray, maps: np.ndarray) -> None:
+        for position, frame, magnitude in zip(batch, frames, maps):
             if has_own_score(config):
                 own = scored(score, config.score, frame, magnitude)
-                write_array(layout.score(video.name, path.stem), own)
+                write_array(layout.score(*video.at(position)), own)
             # Last, because a frame counts as done when this one exists.
-            write_array(layout.magnitude(video.name, path.stem), magnitude)
+            write_array(layout.magnitude(*video.at(position)), magnitude)
 
+    videos = {video.name: VideoFrames(video) for video in stage.videos}
     read, split = (
-        prefetch(lambda unit: read_frames(*unit), missing, runtime.workers),
+        prefetch(
+            lambda unit: np.stack([videos[unit[0].name].read(position) for position in unit[1]]),
+            missing,
+            runtime.workers,
+        ),
         Splitter("rsdm.batch_size", stage.say),
     )
     with Writer(runtime.workers) as writer:
@@ -141,19 +146,6 @@ def estimate_magnitudes(stage: Stage) -> None:
             with torch.inference_mode(), autocast(stage.world, runtime.precision):
                 maps = split(lambda part: estimate(network, part, stage.world.device), frames)
             writer(write, video, batch, frames, maps)
-
-
-def read_frames(video: Video, batch: list[Path]) -> np.ndarray:
-    """Frames uint8 RGB (B, H, W, 3); UserError where the size differs from that of the video's first
-    frame."""
-    first, frames = read_image(video.frames[0]), [read_image(path) for path in batch]
-    for path, frame in zip(batch, frames):
-        if frame.shape != first.shape:
-            raise UserError(
-                f"{path}: is {frame.shape[1]} x {frame.shape[0]} pixels, {video.frames[0].name} is "
-                f"{first.shape[1]} x {first.shape[0]}; all frames of a video need one size"
-            )
-    return np.stack(frames)
 
 
 def has_own_score(config: RsdmConfig) -> bool:

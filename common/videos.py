@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
+
 from common.errors import UserError
+from common.images import read_image
 from common.layout import restored_file
 
 FRAME_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -42,6 +45,38 @@ class Video:
     def restored(self, folder: Path, position: int) -> Path:
         """A frame of the result in the folder of a variant; see `common.layout.restored_file`."""
         return restored_file(folder, *self.at(position))
+
+
+class VideoFrames:
+    """Reads a video's frames, which all have the size of the first one. Threads may share it."""
+
+    def __init__(self, video: Video) -> None:
+        self._paths = video.frames
+        self._shape: tuple[int, ...] | None = None
+
+    def read(self, position: int) -> np.ndarray:
+        """The frame uint8 RGB (H, W, 3); UserError where it has another size than the video's first frame."""
+        image, first = read_image(self._paths[position]), self._paths[0]
+        if self._shape is None:
+            self._shape = image.shape if position == 0 else read_image(first).shape
+        check_size(self._paths[position], image.shape, first.name, self._shape)
+        return image
+
+
+def check_size(
+    path: Path,
+    shape: tuple[int, ...],
+    first: str,
+    expected: tuple[int, ...],
+    whole: str = "video",
+) -> None:
+    """UserError where a frame of `shape` (H, W, 3), read from `path`, has not the shape of the frame named
+    `first`. whole: what the frames belong to, for the message."""
+    if shape != expected:
+        raise UserError(
+            f"{path}: is {shape[1]} x {shape[0]} pixels, {first} is {expected[1]} x {expected[0]}; "
+            f"all frames of a {whole} need one size"
+        )
 
 
 def sorted_frames(folder: Path) -> list[Path]:

@@ -16,9 +16,9 @@ from common.config import Config, DeblurringConfig
 from common.images import read_image, to_tensor
 from common.runtime.distributed import World, place
 from common.stage import Stage
-from common.videos import Video, sorted_frames
+from common.videos import Video, VideoFrames, sorted_frames
 from DeblurringModel import models
-from DeblurringModel.restoring import Frames, Restorer, clips_of
+from DeblurringModel.restoring import Restorer, clips_of
 
 TOLERANCE = {"rtol": 0, "atol": 1e-5}
 GAIN = {"DSTNet": 0.5, "Shift_Net": 0.5}
@@ -55,6 +55,6 @@ def test_batched_cached_and_one_at_a_time_agree(name: str, video: Video, tmp_pat
         tmp_path,
         argparse.Namespace(),
     )
-    restorer = Restorer(place(plain, device), facts, stage, Frames(video).read)
+    restorer = Restorer(place(plain, device), facts, stage, VideoFrames(video).read)
     cached = torch.stack([restorer.restored(clip) for clip in clips])
     torch.testing.assert_close(cached / scale, one / scale, **TOLERANCE)

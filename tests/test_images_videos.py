@@ -29,7 +29,7 @@ from common.images import (
 )
 from common.regions_file import by_frame, read_regions
 from common.training.frame_cache import FrameCache
-from common.videos import Video, find_videos, frame_file, sorted_frames
+from common.videos import Video, VideoFrames, find_videos, frame_file, sorted_frames
 
 
 def _noise(*shape: int) -> np.ndarray:
@@ -411,6 +411,17 @@ class TestKindsOfImages:
 
 
 NAMES = [f"{number}.png" for number in (2, 3, 5, 10, 11)]
+
+
+def test_frames_of_a_video_have_the_size_of_its_first(tmp_path):
+    paths = tuple(tmp_path / f"{number}.png" for number in range(4))
+    for path, width in zip(paths, (6, 6, 7, 6)):
+        write_image(path, np.full((5, width, 3), int(path.stem), np.uint8))
+    frames = VideoFrames(Video("v", paths, ()))
+    # The first frame counts, whichever was read before.
+    with pytest.raises(UserError, match=r"2.png: is 7 x 5 pixels, 0.png is 6 x 5; all frames of a video"):
+        frames.read(2)
+    assert [int(frames.read(position)[0, 0, 0]) for position in (3, 0, 1)] == [3, 0, 1]
 
 
 def test_videos(tmp_path):

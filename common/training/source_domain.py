@@ -9,7 +9,7 @@ import numpy as np
 from common.errors import UserError
 from common.images import open_array
 from common.training.frame_cache import FrameCache
-from common.videos import check_name, frame_file, sorted_frames
+from common.videos import check_name, check_size, frame_file, sorted_frames
 
 HINT = "scripts/make_synthetic_dataset.py or scripts/prepare_gopro.py makes the layout"
 
@@ -76,12 +76,8 @@ class SourceDomain:
         expected, pictures = self.frame("Blur/RGB", crop.video, crop.frames[0]).shape, []
         for frame in crop.frames:
             whole = self.frame(kind, crop.video, frame)
-            if whole.shape != expected:
-                raise UserError(
-                    f"{self.root / crop.video / kind / frame}.png: is {whole.shape[1]} x {whole.shape[0]} "
-                    f"pixels, {crop.frames[0]} is {expected[1]} x {expected[0]}; all frames of a video "
-                    "need one size"
-                )
+            path = self.root / crop.video / kind / f"{frame}.png"
+            check_size(path, whole.shape, crop.frames[0], expected)
             pictures.append(whole[crop.top : crop.top + crop.size, crop.left : crop.left + crop.size])
         return np.stack(pictures)
 

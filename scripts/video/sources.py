@@ -11,7 +11,7 @@ import numpy as np
 from common.checkpoints import sha256
 from common.errors import UserError
 from common.images import read_with_changes
-from common.videos import FRAME_SUFFIXES, check_link, check_name, in_order, is_frame
+from common.videos import FRAME_SUFFIXES, check_link, check_name, check_size, in_order, is_frame
 from scripts.video.colour import BT709, Colour
 from scripts.video.containers import KINDS
 from scripts.video.film import Film
@@ -74,12 +74,8 @@ class Source:
         self.names = [path.stem for path in paths]
         for path in paths:
             image, changes = read_with_changes(path)
-            first = first or (path, image.shape)
-            if image.shape != first[1]:
-                raise UserError(
-                    f"{path}: is {image.shape[1]} x {image.shape[0]} pixels, {first[0].name} is "
-                    f"{first[1][1]} x {first[1][0]}; all frames of a clip need one size"
-                )
+            first = first or (path.name, image.shape)
+            check_size(path, image.shape, *first, "clip")
             for kind in changes:
                 kinds[kind] = kinds.get(kind, 0) + 1
             yield image
