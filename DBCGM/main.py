@@ -100,7 +100,7 @@ def make_conditions(stage: Stage) -> None:
     if (missing or unfitted) and config.condition != "random":
         flow = load_flow(config.flow, config.weights, stage.world.device, config.iterations)
     with stage.timed(WORK) if missing or unfitted else nullcontext():
-        fit_exposures(stage, flow, unfitted)
+        fit_exposures(layout, unfitted, flow, stage.world.device)
         stage.world.barrier()
         if missing:
             write_conditions(stage, missing, flow)
@@ -116,7 +116,7 @@ def write_conditions(stage: Stage, frames: list[tuple[Video, int]], flow: Flow |
     exposures = {}
     if uses_shutter(config):
         exposures = {video.name: read_fit(layout.shutter(video.name)).tau for video, _ in frames}
-    read = prefetch(lambda frame: read_frames(stage, *frame), frames, workers)
+    read = prefetch(lambda frame: read_frames(config, *frame), frames, workers)
     with Writer(workers) as writer:
         for (video, position), images in stage.progress(
             zip(frames, read), "stage 2, blur conditions", "frame", len(frames)
@@ -143,17 +143,16 @@ def write(
     write_array(layout.condition(*frame), result)
 
 
-def read_frames(stage: Stage, video: Video, position: int) -> torch.Tensor:
+def read_frames(config: DbcgmConfig, video: Video, position: int) -> torch.Tensor:
     """The frames uint8 (N, 3, H, W) that the condition of one frame is made of: itself alone where it is
     random, three around it with dbcgm.trajectory central, five with five_frame."""
-    trajectory = stage.config.dbcgm.trajectory
-    reach = 1 if trajectory == "central" else 2
-    if stage.config.dbcgm.condition == "random":
+    reach = 1 if config.trajectory == "central" else 2
+    if config.condition == "random":
         reach = 0
     if not reach <= position < len(video.frames) - reach:
         raise UserError(
             f"{video.frames[position]}: has no {reach} neighbours on both sides, which "
-            f"dbcgm.trajectory {trajectory} needs; {HINT}"
+            f"dbcgm.trajectory {config.trajectory} needs; {HINT}"
         )
     paths = video.frames[position - reach : position + reach + 1]
     images = [read_image(path) for path in paths]
@@ -214,14 +213,12 @@ def uses_shutter(config: DbcgmConfig) -> bool:
     return config.magnitude == "shutter" and config.condition == "dbcgm"
 
 
-def fit_exposures(stage: Stage, flow: Flow | None, videos: list[Video]) -> None:
+def fit_exposures(layout: Layout, videos: list[Video], flow: Flow, device: torch.device) -> None:
     """Fit the exposure of each video, print it, and keep it in a file."""
     for video in videos:
-        blur = [
-            float(magnitude(stage.layout, video, position).mean()) for position in range(len(video.frames))
-        ]
-        fit = fit_video(video, blur, flow, stage.world.device)
-        write_fit(stage.layout.shutter(video.name), fit)
+        blur = [float(magnitude(layout, video, position).mean()) for position in range(len(video.frames))]
+        fit = fit_video(video, blur, flow, device)
+        write_fit(layout.shutter(video.name), fit)
         print(f"stage 2: {video.name} {in_words(fit)}", flush=True)
 
 

@@ -44,7 +44,7 @@ def measure(stage: Stage, folders: dict[str, Path | None], path: Path, made_from
     work = [
         (kind, video, position)
         for video in videos
-        for position in restored_positions(stage, video, folders)
+        for position in restored_positions(video, folders)
         for kind in folders
     ]
     rows = []
@@ -96,7 +96,7 @@ def sanity_problems(stage: Stage, folder: Path) -> dict[str, list[str]]:
     return {name: problems for part in stage.world.gather(found) for name, problems in part if problems}
 
 
-def restored_positions(stage: Stage, video: Video, folders: dict[str, Path | None]) -> list[int]:
+def restored_positions(video: Video, folders: dict[str, Path | None]) -> list[int]:
     """Positions of the frames that exist in every folder."""
     return [
         position

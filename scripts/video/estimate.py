@@ -63,7 +63,7 @@ def conditions_seconds(stage: Stage, regions: list[Region]) -> float:
         return 0.0
     flow = load_flow(config.flow, config.weights, stage.world.device, config.iterations)
     place = region.video, region.position
-    return count * measured(lambda: frame_condition(stage, flow, *place, read_frames(stage, *place)))
+    return count * measured(lambda: frame_condition(stage, flow, *place, read_frames(config, *place)))
 
 
 def reblurring_seconds(stage: Stage, regions: list[Region]) -> float:
