@@ -15,7 +15,9 @@ def clamp_magnitude(raw: np.ndarray, scale: float = MAGNITUDE_SCALE) -> np.ndarr
 
 
 def adapt_magnitude(
-    current: np.ndarray, neighbours: Sequence[np.ndarray] | None, offset: float
+    current: np.ndarray,
+    neighbours: Sequence[np.ndarray] | None,
+    offset: float,
 ) -> np.ndarray:
     """Blur length that frame t would have if it moved like its neighbours, float32 (H, W), pixels.
 

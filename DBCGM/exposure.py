@@ -60,7 +60,10 @@ def _median_motion(video: Video, position: int, flow: Flow, device: torch.device
 
 
 def _flows(
-    images: Sequence[np.ndarray], pairs: Sequence[tuple[int, int]], flow: Flow, device: torch.device
+    images: Sequence[np.ndarray],
+    pairs: Sequence[tuple[int, int]],
+    flow: Flow,
+    device: torch.device,
 ) -> np.ndarray:
     """Flows (P, 2, H, W) in pixels between uint8 pictures (H, W, 3)."""
     stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)

@@ -132,7 +132,12 @@ def write_conditions(stage: Stage, frames: list[tuple[Video, int]], flow: Flow |
 
 
 def write(
-    layout: Layout, with_motion: bool, video: Video, position: int, result: np.ndarray, motion: np.ndarray
+    layout: Layout,
+    with_motion: bool,
+    video: Video,
+    position: int,
+    result: np.ndarray,
+    motion: np.ndarray,
 ) -> None:
     """Write a frame's files."""
     frame = video.at(position)

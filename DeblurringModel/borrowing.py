@@ -56,7 +56,9 @@ def borrow(stage: Stage, only: Wanted = None) -> Path:
 
 
 def _borrowed(
-    stage: Stage, video: Video, positions: Collection[int]
+    stage: Stage,
+    video: Video,
+    positions: Collection[int],
 ) -> Iterator[tuple[int, np.ndarray, Borrowed]]:
     frames = VideoFrames(video)
     reach, workers = stage.config.deblurring.aligned.reach, stage.config.runtime.workers

@@ -28,7 +28,11 @@ def clips_of(video: Video, spec: models.Spec, length: int, overlap: int, borders
 
 
 def restored_frames(
-    network: nn.Module, spec: models.Spec, video: Video, clips: Iterable[Clip], stage: Stage
+    network: nn.Module,
+    spec: models.Spec,
+    video: Video,
+    clips: Iterable[Clip],
+    stage: Stage,
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Restore the clips one after the other: (position in the video, picture uint8 RGB (H, W, 3)) of their
     frames.
@@ -47,7 +51,11 @@ class Restorer:
     clip."""
 
     def __init__(
-        self, network: nn.Module, spec: models.Spec, stage: Stage, read: Callable[[int], np.ndarray]
+        self,
+        network: nn.Module,
+        spec: models.Spec,
+        stage: Stage,
+        read: Callable[[int], np.ndarray],
     ) -> None:
         self._network, self._spec, self._stage, self._read = network, spec, stage, read
         self._side = stage.config.deblurring.tile

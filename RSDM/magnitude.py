@@ -39,7 +39,9 @@ def estimate(network: nn.Module, frames: np.ndarray, device: torch.device) -> np
 
 
 def with_moving_neighbours(
-    magnitudes: Sequence[np.ndarray], positions: Sequence[int], minimum: float
+    magnitudes: Sequence[np.ndarray],
+    positions: Sequence[int],
+    minimum: float,
 ) -> list[int]:
     """Those of `positions` whose previous and next frame both have a mean magnitude of at least `minimum`
     pixels; all of them where none has.

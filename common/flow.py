@@ -49,7 +49,10 @@ DIS_MIN_SIDE = 16  # below it OpenCV's medium preset fails, or crashes the proce
 
 
 def load_flow(
-    name: str, weights: str | Path | None = None, device: str | torch.device = "cpu", iterations: int = 20
+    name: str,
+    weights: str | Path | None = None,
+    device: str | torch.device = "cpu",
+    iterations: int = 20,
 ) -> Flow:
     """The flow estimator `name`: raft_large, raft_small, dis, or one of your own (see `OwnFlow`).
 

@@ -122,7 +122,8 @@ def stored_architecture(path: Path) -> dict[str, Any]:
 
 
 def candidates(
-    state: dict[str, Tensor], architecture: dict[str, Any]
+    state: dict[str, Tensor],
+    architecture: dict[str, Any],
 ) -> Iterator[tuple[str, Callable[[], nn.Module]]]:
     """Every network the state might belong to, with a function that builds it."""
     if "betas" in state:

@@ -172,7 +172,10 @@ def announce(unavailable: dict[Case, str], options: argparse.Namespace) -> None:
 
 
 def run_cases(
-    baselines: list[Case], cells: list[Case], unavailable: dict[Case, str], processes: int
+    baselines: list[Case],
+    cells: list[Case],
+    unavailable: dict[Case, str],
+    processes: int,
 ) -> Outcome:
     """Everything that can be run, network after network; a failure leaves its own figures out and nothing
     else."""

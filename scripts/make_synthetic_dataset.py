@@ -195,7 +195,10 @@ Frames = Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
 def preset_frames(
-    source: Path, sources: list[Path], options: argparse.Namespace, rng: np.random.Generator
+    source: Path,
+    sources: list[Path],
+    options: argparse.Namespace,
+    rng: np.random.Generator,
 ) -> Frames:
     """A clip of one of PRESETS: blurry and sharp uint8 (H, W, 3) and condition (3, H, W) of each frame."""
     preset = PRESETS[options.preset]
@@ -212,7 +215,10 @@ def preset_frames(
 
 
 def real_frames(
-    source: Path, sources: list[Path], options: argparse.Namespace, rng: np.random.Generator
+    source: Path,
+    sources: list[Path],
+    options: argparse.Namespace,
+    rng: np.random.Generator,
 ) -> Frames:
     """As `preset_frames`, of the preset `real`."""
     width, height = options.size

@@ -71,7 +71,9 @@ def parse() -> argparse.Namespace:
 
 
 def find_videos(
-    source: Path, blur: tuple[str, ...], sharp: tuple[str, ...]
+    source: Path,
+    blur: tuple[str, ...],
+    sharp: tuple[str, ...],
 ) -> dict[str, tuple[Path, Path | None]]:
     """Video -> folder of its blurry frames, and of its ground truth where there is one."""
     folders = [path for path in sorted(source.iterdir()) if path.is_dir()]

@@ -35,7 +35,9 @@ def encode_direction(condition: torch.Tensor, direction: str) -> torch.Tensor:
 
 
 def crops(
-    samples: list[Sample], domain: SourceDomain, aligned: bool
+    samples: list[Sample],
+    domain: SourceDomain,
+    aligned: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Blurred and sharp crops (B, s, s, 3) uint8 and conditions (B, 3, s, s) in pixels, augmented.
 
@@ -54,7 +56,9 @@ def crops(
 
 
 def sharp_condition_blur(
-    samples: list[Sample], domain: SourceDomain, recipe: DiffusionConfig
+    samples: list[Sample],
+    domain: SourceDomain,
+    recipe: DiffusionConfig,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Blurred crops (B, 3, s, s) in [-0.5, 0.5], and what the network is given (B, 6, s, s): the sharp crop
     in the same range and the condition.

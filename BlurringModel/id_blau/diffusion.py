@@ -178,7 +178,10 @@ class GaussianDiffusion(nn.Module):
 
     @torch.no_grad()
     def ddpm_sample(
-        self, condition: Tensor, noise: Tensor, generator: torch.Generator | Draw | None = None
+        self,
+        condition: Tensor,
+        noise: Tensor,
+        generator: torch.Generator | Draw | None = None,
     ) -> Tensor:
         """Blurred images (B, 3, H, W) for conditions (B, 6, H, W) by ancestral sampling over all T steps.
 

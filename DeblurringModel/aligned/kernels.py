@@ -96,7 +96,9 @@ def spectra(grey: np.ndarray, seen: np.ndarray | None = None) -> tuple[np.ndarra
 
 
 def measure(
-    sharp: tuple[np.ndarray, np.ndarray], blurry: tuple[np.ndarray, np.ndarray], noise: float
+    sharp: tuple[np.ndarray, np.ndarray],
+    blurry: tuple[np.ndarray, np.ndarray],
+    noise: float,
 ) -> Kernels:
     """The kernels that turn one picture into another that shows the same scene at the same places.
 

@@ -10,7 +10,8 @@ from common.training.source_domain import Crop, SourceDomain
 
 
 def blur_and_magnitude(
-    samples: list[tuple[Crop, Augmentation, np.random.Generator]], domain: SourceDomain
+    samples: list[tuple[Crop, Augmentation, np.random.Generator]],
+    domain: SourceDomain,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Blurry crops (B, 3, s, s), BGR in [0, 1], and their magnitudes (B, 1, s, s) in units of 205 pixels."""
     images = np.stack(

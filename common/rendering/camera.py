@@ -74,7 +74,10 @@ class Path:
 
     @staticmethod
     def _velocity(
-        frequency: tuple[float, float], rng: np.random.Generator, times: np.ndarray, waves: int
+        frequency: tuple[float, float],
+        rng: np.random.Generator,
+        times: np.ndarray,
+        waves: int,
     ) -> np.ndarray:
         total = np.zeros_like(times)
         for weight in 1 / np.arange(1, waves + 1):

@@ -41,7 +41,11 @@ class Layer:
 
 
 def warp(
-    layer: Layer, to_frame: np.ndarray, height: int, width: int, interpolation: int = cv2.INTER_LINEAR
+    layer: Layer,
+    to_frame: np.ndarray,
+    height: int,
+    width: int,
+    interpolation: int = cv2.INTER_LINEAR,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """The layer as seen with the content-to-frame matrix `to_frame`: colour (H, W, 3) and alpha (H, W) or
     None."""

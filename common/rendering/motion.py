@@ -108,7 +108,11 @@ class Motion:
 
 
 def draw_motion(
-    rng: np.random.Generator, lengths: np.ndarray, open_share: float, turning: float, zooming: float
+    rng: np.random.Generator,
+    lengths: np.ndarray,
+    open_share: float,
+    turning: float,
+    zooming: float,
 ) -> Motion:
     """A motion whose exposures have these path lengths, along one of the two kinds of curve.
 

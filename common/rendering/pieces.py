@@ -100,7 +100,11 @@ def view_of(
 
 
 def piece_of(
-    picture: Picture, motion: Motion, camera: Motion, size: tuple[int, int], rng: np.random.Generator
+    picture: Picture,
+    motion: Motion,
+    camera: Motion,
+    size: tuple[int, int],
+    rng: np.random.Generator,
 ) -> Piece:
     """An object: a part of the picture with a soft irregular outline, somewhere in the frame."""
     side = rng.uniform(0.25, 0.6) * min(size)

@@ -194,7 +194,10 @@ def average(moments: list[list[Place]], pieces: list[Piece], size: tuple[int, in
 
 
 def composed(
-    moment: list[Place], pieces: list[Piece], size: tuple[int, int], interpolation: int
+    moment: list[Place],
+    pieces: list[Piece],
+    size: tuple[int, int],
+    interpolation: int,
 ) -> np.ndarray:
     """The picture at one moment, light (H, W, 3)."""
     flags = interpolation | cv2.WARP_INVERSE_MAP

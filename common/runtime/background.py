@@ -12,7 +12,10 @@ Result = TypeVar("Result")
 
 
 def prefetch(
-    make: Callable[[Item], Result], items: Iterable[Item], workers: int, waiting: int = 2
+    make: Callable[[Item], Result],
+    items: Iterable[Item],
+    workers: int,
+    waiting: int = 2,
 ) -> Iterator[Result]:
     """`make(item)` for every item, in order, made by `workers` threads while the results before are in use.
 

@@ -75,7 +75,10 @@ def payload(
 
 
 def resume(
-    network: nn.Module, average: WeightAverage | None, optimizer: torch.optim.Optimizer, path: Path
+    network: nn.Module,
+    average: WeightAverage | None,
+    optimizer: torch.optim.Optimizer,
+    path: Path,
 ) -> dict[str, Any]:
     """Load `path` where it exists and return the progress: step, best, log, losses. UserError for a file that
     this training did not write."""

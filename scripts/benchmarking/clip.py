@@ -68,7 +68,12 @@ def write_case(folder: Path, workload: Workload, videos: int, frames: int) -> Pa
 
 
 def stages(
-    config: Path, processes: int, threads: int, device: str, output: Path, said: Said
+    config: Path,
+    processes: int,
+    threads: int,
+    device: str,
+    output: Path,
+    said: Said,
 ) -> dict[str, dict[str, float]]:
     """All stages in order; seconds and GiB of each."""
     results = {}

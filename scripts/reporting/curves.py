@@ -93,7 +93,12 @@ def _spread(values: list[float]) -> Point:
 
 
 def _axes(
-    x_ticks: list[float], y_ticks: list[float], x_range: Point, y_range: Point, x_label: str, y_label: str
+    x_ticks: list[float],
+    y_ticks: list[float],
+    x_range: Point,
+    y_range: Point,
+    x_label: str,
+    y_label: str,
 ) -> list[str]:
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
     parts = []

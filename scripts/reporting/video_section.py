@@ -77,7 +77,11 @@ def _magnitude(
 
 
 def _magnitude_legend(
-    results: Results, video: Video, means: dict[int, float], chosen: list[int], largest: float
+    results: Results,
+    video: Video,
+    means: dict[int, float],
+    chosen: list[int],
+    largest: float,
 ) -> str:
     """The colour bar, what is shown, and the frames' means as a curve."""
     bar = pictures.colour_bar()
@@ -124,7 +128,11 @@ CONDITIONS = {
 
 
 def _direction(
-    results: Results, video: Video, shown: dict[int, str], regions: list[Region], budget: Budget
+    results: Results,
+    video: Video,
+    shown: dict[int, str],
+    regions: list[Region],
+    budget: Budget,
 ) -> str:
     title, width, output = "<h3>Blur direction</h3>", min(budget.width, 640), results.output
     layout = Layout(output)

@@ -34,7 +34,12 @@ class Passengers:
     """
 
     def __init__(
-        self, source: Path, file: av.container.OutputContainer, kind: Kind, zero: Fraction, held: ExitStack
+        self,
+        source: Path,
+        file: av.container.OutputContainer,
+        kind: Kind,
+        zero: Fraction,
+        held: ExitStack,
     ) -> None:
         self.kept: list[str] = []
         self.lost: list[str] = []
@@ -102,7 +107,12 @@ class Passengers:
             self._file.set_chapters(chapters)
 
     def _ride(
-        self, source: Path, stream: av.stream.Stream, kind: Kind, zero: Fraction, held: ExitStack
+        self,
+        source: Path,
+        stream: av.stream.Stream,
+        kind: Kind,
+        zero: Fraction,
+        held: ExitStack,
     ) -> None:
         name, what = codec_name(stream), "sound" if stream.type == "audio" else "subtitles"
         words = f"{what} in {stream.metadata['language']}" if _language(stream) else what

@@ -163,7 +163,9 @@ class _Decoder:
             stream.codec_context.options = _DECODING
 
     def frames(
-        self, container: av.container.InputContainer, most_errors: float = np.inf
+        self,
+        container: av.container.InputContainer,
+        most_errors: float = np.inf,
     ) -> Iterator[av.VideoFrame]:
         """All frames that decode; none after so many errors."""
         started = not len(self._found.keys)

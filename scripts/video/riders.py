@@ -126,7 +126,9 @@ def _demuxed(container: av.container.InputContainer, stream: av.stream.Stream) -
 
 
 def _words_stream(
-    file: av.container.OutputContainer, stream: av.stream.Stream, encoder: str
+    file: av.container.OutputContainer,
+    stream: av.stream.Stream,
+    encoder: str,
 ) -> av.stream.Stream:
     made = file.add_stream(encoder)
     made.time_base = made.codec_context.time_base = Fraction(1, 1000)
@@ -136,7 +138,9 @@ def _words_stream(
 
 
 def _encoded_words(
-    container: av.container.InputContainer, stream: av.stream.Stream, made: av.stream.Stream
+    container: av.container.InputContainer,
+    stream: av.stream.Stream,
+    made: av.stream.Stream,
 ) -> Packets:
     for packet in _demuxed(container, stream):
         try:
@@ -153,7 +157,9 @@ def _encoded_words(
 
 
 def _sound_stream(
-    file: av.container.OutputContainer, stream: av.AudioStream, encoder: tuple[str, int]
+    file: av.container.OutputContainer,
+    stream: av.AudioStream,
+    encoder: tuple[str, int],
 ) -> av.AudioStream:
     name, bits = encoder
     codec, context = av.Codec(name, "w"), stream.codec_context
@@ -179,7 +185,9 @@ def _takes(name: str, like: av.AudioCodecContext, layout: str) -> bool:
 
 
 def _encoded_sound(
-    container: av.container.InputContainer, stream: av.AudioStream, made: av.AudioStream
+    container: av.container.InputContainer,
+    stream: av.AudioStream,
+    made: av.AudioStream,
 ) -> Packets:
     for packet in _demuxed(container, stream):
         try:

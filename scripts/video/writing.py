@@ -89,7 +89,12 @@ def _rate(film: Film) -> Fraction:
 
 
 def _write(
-    path: Path, frames: Frames, film: Film, kind: Kind, source: Path | None, zero: Fraction
+    path: Path,
+    frames: Frames,
+    film: Film,
+    kind: Kind,
+    source: Path | None,
+    zero: Fraction,
 ) -> tuple[Passengers | None, list[str]]:
     height, width = next(iter(frames())).shape[:2]
     said: list[str] = []
@@ -124,7 +129,11 @@ def _settings(kind: Kind, source: Path | None) -> dict[str, str]:
 
 
 def _picture_stream(
-    file: av.container.OutputContainer, film: Film, kind: Kind, width: int, height: int
+    file: av.container.OutputContainer,
+    film: Film,
+    kind: Kind,
+    width: int,
+    height: int,
 ) -> av.VideoStream:
     stream = file.add_stream(kind.encoder, rate=_rate(film), options=dict(kind.options))
     context, colour = stream.codec_context, written_colour(film.colour)
