@@ -101,7 +101,7 @@ def identify(path: Path) -> str | None:
 
 
 def judged(path: Path, data: SourceDomain, unsaid: dict[str, Any]) -> str:
-    """An ID-Blau's figures on a data set, in words. unsaid: settings for what the file does not say."""
+    """An ID-Blau's figures on a data set, as text. unsaid: settings for what the file does not say."""
     stored = {name: stored_entry(path, name) for name in ("prediction", "direction", "magnitude_scale")}
     known = unsaid | {name: fact for name, fact in stored.items() if fact}
     config = BlurringConfig(weights=path, architecture=stored_architecture(path), **known)

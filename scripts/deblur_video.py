@@ -1,8 +1,8 @@
 """Deblur your own clip: adapt the network to it and restore all of its frames.
 
 CLIP is a video file or a folder of images, or several of either, to which one network is adapted together.
-What is made of `clip.mp4` lies in the folder `clip_deblurred` below the current one: clip.mp4, or for images
-the folder restored/clip, and everything on the way, with report.html to look at. A run that was stopped goes
+The results of `clip.mp4` are written to the folder `clip_deblurred` below the current one: clip.mp4 (for
+images the folder restored/clip), all intermediate results, and report.html. A run that was stopped goes
 on with the same command.
 
 Reads    the clips; a configuration (default configs/video.yaml: the bundled small networks)

@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def figures(output: Path, config_path: Path, domain: str) -> dict[str, str]:
-    """What is to be told of a domain, as text by what it is."""
+    """The findings in a domain, as text by their names."""
     root, runs = output / "data" / domain, output / "runs" / domain
     seed = load_config(Config, config_path).runtime.seed
     folder, random = runs / f"{METHOD.name}_{seed}", runs / f"random_dbcgm_{seed}"

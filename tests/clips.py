@@ -1,5 +1,5 @@
 """Small video files for tests, made with PyAV: any codec, container, time stamps, colour, sound and
-passengers."""
+extras."""
 
 from collections.abc import Sequence
 from fractions import Fraction

@@ -639,7 +639,7 @@ class TestNames:
             Place(tmp_path / name, [open_source(path)])
 
 
-class TestPassengers:
+class TestExtras:
     def test_many_channels(self, tmp_path):
         """What an encoder takes of them, or stereo."""
         path, layouts = tmp_path / "a.mkv", ("5.1", "5.1(side)", "quad", "mono")

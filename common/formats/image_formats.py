@@ -43,7 +43,8 @@ def decoded(data: bytes) -> tuple[np.ndarray, tuple[str, ...]]:
     """An image file's content as uint8 RGB (H, W, 3), upright, and what was changed for that.
 
     Grey is repeated to three channels, alpha is dropped, of 16 bits the upper 8 are kept. Raises
-    ValueError, in words for a user, for content that is no PNG, JPEG, TIFF, WebP or BMP image, is damaged
+    ValueError, with a message for the user, for content that is no PNG, JPEG, TIFF, WebP or BMP image, is
+    damaged
     or cut off, holds several pictures, stores its colours in another way than grey or RGB, or has more than
     MOST_PIXELS.
     """

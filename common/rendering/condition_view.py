@@ -1,4 +1,4 @@
-"""Pictures of blur conditions for people: colour wheel for direction, brightness for magnitude."""
+"""Blur conditions as pictures: colour wheel for direction, brightness for magnitude."""
 
 import numpy as np
 import torch

@@ -72,5 +72,5 @@ def _write(output: Path, times: dict[str, float]) -> None:
     try:
         write_json(Layout(output).times, times)
     except (OSError, UserError):
-        # The results themselves cannot be written either then, and that is what the user is told.
+        # The results cannot be written either then, and the user gets that error.
         pass

@@ -1,4 +1,4 @@
-"""What a machine has, and what a configuration needs of files, in words."""
+"""What a machine has, and which files a configuration needs, as text."""
 
 import os
 import platform

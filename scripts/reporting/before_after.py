@@ -1,4 +1,4 @@
-"""Before and after: a video's telling frames in all versions, and one place of them pixel by pixel."""
+"""Before and after: selected frames of a video in all versions, and one crop of them pixel by pixel."""
 
 from collections.abc import Iterator
 from html import escape

@@ -113,7 +113,7 @@ def announce(stage: Stage, regions: list[Region], restored: int) -> None:
 
 
 def duration(seconds: float) -> str:
-    """Seconds, minutes or hours in words, as exactly as an estimate is."""
+    """Seconds, minutes or hours as text, as precise as the estimate is."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

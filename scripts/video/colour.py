@@ -46,17 +46,17 @@ class Colour:
         return self.primaries in _WIDE or self.transfer in _BRIGHT
 
     def lost(self) -> list[str]:
-        """What becomes of wide and bright colours, in words."""
+        """How wide and bright colours are converted, as text."""
         bright = [f"{_BRIGHT[self.transfer]}'s high dynamic range"] if self.transfer in _BRIGHT else []
         wide = [f"{_WIDE[self.primaries]}'s colours"] if self.primaries in _WIDE else []
         return [f"{what} become{'s' * (what in bright)} BT.709's" for what in bright + wide]
 
 
 def matrix_name(colour: Colour, width: int, height: int) -> str:
-    """The matrix of a picture by the name of FFmpeg's scale filter; of one that is not stated, what players
-    take: that of the primaries, otherwise BT.709 for high definition and BT.601 below.
+    """The matrix of a picture by the name of FFmpeg's scale filter; where it is not stated, the one that
+    players assume: that of the primaries, otherwise BT.709 for high definition and BT.601 below.
 
-    Raises ValueError, in words for a user, for matrices that are not read.
+    Raises ValueError, with a message for the user, for matrices that are not read.
     """
     if colour.matrix in MATRICES:
         return MATRICES[colour.matrix]

@@ -10,7 +10,7 @@ LEAST_AGREEMENT, LEAST_NEW_COLOUR, LEAST_STEP = 0.8, 0.12, 8.0
 
 
 class CutDetector:
-    """Told of a video's frames one after the other, says which are the first of a new shot.
+    """Given a video's frames one after the other, finds the first ones of new shots.
 
     Within a shot one frame, moved along the optical flow, looks like the next, however fast the camera moves;
     across a cut no motion explains the change, and the colours change as well.

@@ -27,7 +27,7 @@ def gaps(times: np.ndarray, interval: float) -> list[tuple[int, int]]:
 
 
 def filled(times: np.ndarray, interval: float, end: float | None) -> np.ndarray:
-    """The times with those that lack between them, and up to `end`, the end of the last frame."""
+    """The times, and the missing ones between them and up to `end`, the end of the last frame."""
     parts = [times]
     for start, stop in gaps(times, interval):
         count = round((stop - start) / interval)
@@ -60,7 +60,7 @@ def after_losses(times: np.ndarray, lost: np.ndarray, keys: np.ndarray) -> int:
 
 
 def told(lost: np.ndarray, expected: int, damaged: int, base: Fraction, first: int, interval: float) -> str:
-    """In words: how many of the expected frames are lost, where, and how many others are shown damaged.
+    """How many of the expected frames are lost, where, and how many others are shown damaged, as text.
 
     lost: their times, int64, ascending, in units of `base`; first: time of the file's first frame; interval:
     usual distance of two frames.

@@ -13,7 +13,7 @@ from scripts.video.writing import write_video
 
 
 def deliver(clip: Clip, restored: Mapping[str, Path], target: Path, folder: Path) -> list[str]:
-    """Write the clip's result to `target`, a video file or a folder for images; returns what there is to say.
+    """Write the clip's result to `target`, a video file or a folder for images; returns messages to the user.
 
     restored: shot -> folder with its restored frames. folder: an existing place for unfinished files.
     """

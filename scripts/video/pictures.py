@@ -31,9 +31,10 @@ class Layout:
 
 
 class Pictures:
-    """Told of a file's decoded frames one after the other, gives its pictures, each with its time stamp.
+    """Turns a file's decoded frames, given one after the other, into pictures with time stamps.
 
-    All have the size of the first. `notes`: what was changed or lost, in words, complete after the last one.
+    All have the size of the first. `notes`: messages on what was changed or lost, complete after the last
+    one.
     """
 
     def __init__(self, path: Path) -> None:
@@ -63,7 +64,7 @@ class Pictures:
         return before + self._pull()
 
     def finish(self) -> list[tuple[np.ndarray, int]]:
-        """What is left when there are no more frames, or when frames of another kind follow."""
+        """The remaining pictures, when no more frames follow, or frames of another kind."""
         if self._graph is None:
             return []
         self._graph.push(None)
@@ -152,7 +153,7 @@ class Pictures:
 
 
 def _lost_samples(kind: av.VideoFormat) -> list[str]:
-    """What 8 bits and 4:2:0 cannot hold of a pixel format, in words."""
+    """What is lost of a pixel format in 8 bits and 4:2:0, as text."""
     bits = max(component.bits for component in kind.components)
     lost = [f"{bits} bits a channel become 8"] * (bits > 8)
     if not kind.is_rgb and len(kind.components) > 2 and kind.chroma_height(2) == 2:

@@ -1,4 +1,4 @@
-"""Where a run writes: its folder, and the results that people want."""
+"""Where a run writes: its folder, and the delivered results."""
 
 import shutil
 from pathlib import Path
@@ -124,7 +124,8 @@ class Place:
 
 
 def _own_folder(parent: Path, name: str, sources: list[Source]) -> Path:
-    """The first folder of this name that no other clips have; by its place or its content a clip is known."""
+    """The first folder of this name that no other clips have. A clip is recognised by its place or its
+    content."""
     folder, number = parent / name, 1
     while (clips := recorded_sources(Layout(folder).clip)) and not _same(clips, sources):
         number += 1

@@ -35,7 +35,7 @@ class Shot:
 @dataclass(frozen=True)
 class Clip:
     """One clip as it was read. `names` are those of its images, empty for a video file; `film` is how its
-    frames are shown, `missing` which frames of a damaged file are lost, in words."""
+    frames are shown, `missing` which frames of a damaged file are lost, as text."""
 
     name: str
     source: str
@@ -139,7 +139,7 @@ def _remove_empty(folder: Path, created: Path | None) -> None:
 
 
 def _names(sources: list[Source]) -> list[str]:
-    """Names for the clips, those of the files; a number is added where two are alike."""
+    """Names for the clips: those of the files, with a number where two are the same."""
     names: list[str] = []
     for source in sources:
         name = stem = source.name
@@ -196,8 +196,7 @@ def _free(folder: Path, name: str, number: int) -> str:
 
 
 def _known(record: Path, sources: list[Source]) -> list[Clip]:
-    """The clips of an earlier run, which have to be these; none where it did not come to the end of reading
-    them."""
+    """The clips of an earlier run, which have to be these; none where it was stopped before all were read."""
     try:
         clips = [
             Clip(**{**clip, "shots": [Shot(**shot) for shot in clip["shots"]], "film": film_of(clip["film"])})

@@ -17,9 +17,9 @@ from scripts.video.pictures import Pictures
 from scripts.video.scan import Scan, scan
 
 _DECODING = {"err_detect": "explode"}
-"""Broken frames are refused; without it the decoder would make up what is missing."""
+"""Broken frames are refused. Without it the decoder would conceal missing parts."""
 _PATIENCE = 25
-"""Packets that all fail at the beginning of a file whose encoder, not its copy, is at fault."""
+"""If so many packets at the beginning of a file all fail, its encoder is at fault, not its copy."""
 _MOST_WITHOUT = 0.1
 """Share of a healthy file's packets that may hold no picture of their own (hidden reference frames)."""
 
@@ -28,8 +28,8 @@ class VideoReader:
     """Reads a video file from start to end.
 
     Complete when all pictures are read: `times`, a time stamp for each in units of `base` seconds, counted
-    as in the file; `end`, that of the last one's end; `rate`, frames a second on average; `notes`, what
-    there is to say about it; `colour`, what the file says of its colours; `aspect`, width of an upright
+    as in the file; `end`, that of the last one's end; `rate`, frames a second on average; `notes`, messages
+    to the user; `colour`, what the file says of its colours; `aspect`, width of an upright
     pixel by its height; `missing`, which frames of a damaged file are lost, empty otherwise.
     """
 

@@ -1,4 +1,4 @@
-"""Clips as people have them, video files and folders of images, read frame by frame."""
+"""Clips, that is video files and folders of images, read frame by frame."""
 
 import hashlib
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ _OF_IMAGES = Colour(BT709, BT709, BT709)
 
 @dataclass
 class Source:
-    """A clip. `notes` (what was converted or is unusual, in words), `film` and `fps` are complete when all
+    """A clip. `notes` (messages on what was converted or is unusual), `film` and `fps` are complete when all
     frames are read. keep_going: whether a damaged video file is read as far as it goes."""
 
     path: Path
@@ -37,7 +37,7 @@ class Source:
     film: Film | None = None
     """How the frames are shown."""
     missing: str = ""
-    """Which frames of a damaged file are lost, in words."""
+    """Which frames of a damaged file are lost, as text."""
 
     @property
     def is_video(self) -> bool:
@@ -46,7 +46,7 @@ class Source:
 
     @property
     def name(self) -> str:
-        """The name people gave it, of a link its own, without a file's ending."""
+        """Its name without a file's ending; of a link the link's own."""
         path = self.path.absolute()
         return path.stem if self.is_video else path.name or path.resolve().name
 

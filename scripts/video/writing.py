@@ -14,20 +14,20 @@ import numpy as np
 from common.errors import UserError
 from scripts.video.colour import matrix_name, written_colour
 from scripts.video.containers import KINDS, Kind
+from scripts.video.extras import Extras, entries_of
 from scripts.video.film import Film
 from scripts.video.media import opened, picture_stream
-from scripts.video.passengers import Passengers, entries_of
 from scripts.video.pictures import EXACT
 
 Frames = Callable[[], Iterable[np.ndarray]]
-"""Gives the pictures of a video, uint8 RGB (H, W, 3) of one size, anew each time it is called."""
+"""Gives the pictures of a video, uint8 RGB (H, W, 3) of one size, from the start each time it is called."""
 _OWN_ZERO = {"mov", "matroska"}
 """Containers whose time begins at zero, so that a later start means something."""
 _LIMITED = 1
 
 
 def write_video(path: Path, frames: Frames, film: Film, source: Path | None, folder: Path) -> list[str]:
-    """Write `path`, whole or not at all; returns what there is to say about it.
+    """Write `path`, whole or not at all; returns messages to the user.
 
     source: the video that the pictures come from, whose sounds, subtitles, chapters and entries are taken
     over; None where there is none. folder: an existing place for the unfinished file, on the same disk.
@@ -39,10 +39,10 @@ def write_video(path: Path, frames: Frames, film: Film, source: Path | None, fol
         zero = _zero(source, film, kind)
         equal = not kind.times and _varies(film)
         film = _moved(film, zero, kind)
-        passengers, said = _write(unfinished, frames, film, kind, source, zero)
+        extras, said = _write(unfinished, frames, film, kind, source, zero)
         _check(unfinished, film, kind)
         said += [f"a {path.suffix} file holds no time stamps: its frames have equal distances"] * equal
-        said += passengers.look_back(unfinished) if passengers is not None else []
+        said += extras.look_back(unfinished) if extras is not None else []
         path.parent.mkdir(parents=True, exist_ok=True)
         os.replace(unfinished, path)
     except (av.FFmpegError, OSError) as error:
@@ -95,7 +95,7 @@ def _write(
     kind: Kind,
     source: Path | None,
     zero: Fraction,
-) -> tuple[Passengers | None, list[str]]:
+) -> tuple[Extras | None, list[str]]:
     height, width = next(iter(frames())).shape[:2]
     said: list[str] = []
     with ExitStack() as held:
@@ -108,14 +108,14 @@ def _write(
                 "the size is odd, so the video has full colour resolution (yuv444p), which some "
                 "players do not show"
             )
-        passengers = None if source is None else Passengers(source, file, kind, zero, held)
+        extras = None if source is None else Extras(source, file, kind, zero, held)
         for packet in _encoded(stream, frames, film):
-            if passengers is not None:
-                passengers.write_until(packet.dts * packet.time_base)
+            if extras is not None:
+                extras.write_until(packet.dts * packet.time_base)
             file.mux(packet)
-        if passengers is not None:
-            passengers.write_until(None)
-    return passengers, said
+        if extras is not None:
+            extras.write_until(None)
+    return extras, said
 
 
 def _settings(kind: Kind, source: Path | None) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What stages 1 to 3 find in rendered clips, against what the renderer knows of them."""
+"""What stages 1 to 3 find in rendered clips, compared with the rendered truth."""
 
 from collections.abc import Sequence
 

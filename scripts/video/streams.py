@@ -12,7 +12,7 @@ from scripts.video.media import opened
 
 Packets = Iterator[av.Packet]
 _USUAL = {1: "mono", 2: "stereo", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
-"""Arrangements of channels where a file only tells their number."""
+"""Usual layouts of channels, for files that only state their number."""
 
 
 def codec_name(stream: av.stream.Stream) -> str | None:
@@ -20,7 +20,7 @@ def codec_name(stream: av.stream.Stream) -> str | None:
     return None if stream.codec_context is None else stream.codec_context.codec.canonical_name
 
 
-class Rider:
+class SideStream:
     """One stream of sound or subtitles of the source, written in step with the pictures.
 
     number: of the stream in the source. zero: seconds of the source at which the result begins. words: how it
@@ -174,7 +174,7 @@ def _sound_stream(
 
 
 def _takes(name: str, like: av.AudioCodecContext, layout: str) -> bool:
-    """Whether an encoder takes this arrangement of channels."""
+    """Whether an encoder takes this layout of channels."""
     trial = av.CodecContext.create(name, "w")
     trial.sample_rate, trial.format, trial.layout = like.sample_rate, like.format, layout
     try:

@@ -9,7 +9,7 @@ import av
 
 from scripts.video.containers import TEXT, Kind
 from scripts.video.media import is_cover, opened, picture_stream
-from scripts.video.riders import Rider, codec_name
+from scripts.video.streams import SideStream, codec_name
 
 _OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "software"}
 """Entries that describe the source file itself, not the video."""
@@ -26,10 +26,10 @@ def entries_of(container: av.container.InputContainer) -> dict[str, str]:
     return {key: value for key, value in container.metadata.items() if key.lower() not in _OF_THE_FILE}
 
 
-class Passengers:
+class Extras:
     """The sounds, subtitles, covers, chapters and entries of `source`, added to `file` before its pictures.
 
-    zero: seconds of the source at which the result begins. `said`: what there is to say, complete when all is
+    zero: seconds of the source at which the result begins. `said`: messages to the user, complete when all is
     written and `look_back` was called.
     """
 
@@ -44,7 +44,7 @@ class Passengers:
         self.kept: list[str] = []
         self.lost: list[str] = []
         self.said: list[str] = []
-        self._riders: list[Rider] = []
+        self._streams: list[SideStream] = []
         self._covers: list[tuple[av.stream.Stream, bytes]] = []
         self._file = file
         container = held.enter_context(opened(source))
@@ -73,11 +73,11 @@ class Passengers:
             packet.is_keyframe = True
             self._file.mux(packet)
         self._covers = []
-        for rider in self._riders:
-            rider.write_until(seconds)
+        for side in self._streams:
+            side.write_until(seconds)
 
     def look_back(self, path: Path) -> list[str]:
-        """What was kept and what was not, in words, by looking at the file that was written."""
+        """What was kept and what was not, as text, found by reading the file that was written."""
         with opened(path) as written:
             there = {key.lower(): value for key, value in written.metadata.items()}
             chapters = len(written.chapters())
@@ -120,14 +120,14 @@ class Passengers:
             self.lost.append(words if name is None else f"{words} ({name})")
             return
         try:
-            rider = Rider(source, stream.index, self._file, kind, zero, held)
+            side = SideStream(source, stream.index, self._file, kind, zero, held)
         except (ValueError, av.FFmpegError):
             self.lost.append(f"{words} ({name})")
             return
-        self._riders.append(rider)
+        self._streams.append(side)
         self.kept.append(words)
-        if rider.words is not None:
-            self.said.append(rider.words)
+        if side.words is not None:
+            self.said.append(side.words)
 
     def _cover(self, source: Path, stream: av.stream.Stream, kind: Kind) -> None:
         name = codec_name(stream)
