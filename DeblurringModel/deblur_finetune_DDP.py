@@ -2,6 +2,7 @@
 
 Reads    <output>/rsdm/sharp_regions.json, <output>/blurring/<video>/reblur, <dataset.root>, deblurring.weights
 Writes   <output>/deblurring/<model>/weights/{last,best,epoch_N}.pth and log.csv (below <video>/ with scope video)
+         <output>/deblurring/<model>/aligned   what is borrowed (deblurring.pairs aligned, both)
          <output>/deblurring/<model>/rehearsal/<video>/<frame>.png   chosen frames, unadapted (deblurring.rehearsal)
 Usage    python DeblurringModel/deblur_finetune_DDP.py --config configs/demo.yaml
          torchrun --nproc_per_node=2 DeblurringModel/deblur_finetune_DDP.py --config configs/demo.yaml
@@ -28,6 +29,7 @@ from common.stage import Stage, open_stage, section_settings
 from common.training.loop import Plan, Task, cosine, fit
 from common.videos import Video
 from DeblurringModel import models
+from DeblurringModel.borrowing import borrow
 from DeblurringModel.deblur_inference import infer
 from DeblurringModel.fine_tuning import (
     chosen_loss,
@@ -36,7 +38,9 @@ from DeblurringModel.fine_tuning import (
     interval,
     pairs_psnr,
 )
-from DeblurringModel.pairs import HINT, Pair, Pairs, hold_out, reblurred_pairs, rehearsal_pairs, true_pairs
+from DeblurringModel.losses import weighted
+from DeblurringModel.pair_sources import BORROWED, TRUE, chosen_pairs, require_aligned
+from DeblurringModel.pairs import HINT, Pair, Pairs, hold_out, rehearsal_pairs
 from DeblurringModel.variants import (
     REHEARSAL,
     load_network,
@@ -49,7 +53,15 @@ from DeblurringModel.variants import (
 BY_GROUND_TRUTH = ("best_gt", "both")
 INFERENCE_KEYS = ("borders", "clip_length", "clip_overlap", "tile", "tile_overlap")
 FUSION_KEYS = ("fusion", "aligned")
-"""Settings of what is done with the result: no training depends on them."""
+"""Settings of what is done with the result, and of borrowing, whose own record is what a training with aligned
+pairs is made from."""
+NOTHING = {
+    "reblurred": "no sharp region",
+    "ground_truth": "no sharp region",
+    "aligned": "no aligned pair",
+    "both": "no sharp region and no aligned pair",
+}
+"""Why a video has nothing to learn from, by deblurring.pairs."""
 
 
 def main() -> None:
@@ -63,9 +75,11 @@ def finetune(stage: Stage) -> None:
     """Fine-tune as configured; a finished training is left alone, an interrupted one goes on."""
     config = stage.config.deblurring
     regions_path = stage.output / "rsdm" / "sharp_regions.json"
-    regions = read_regions(regions_path, stage.videos)
+    rehearses = config.pairs != TRUE and config.rehearsal > 0
+    of_regions = config.pairs != "aligned" or rehearses
+    regions = read_regions(regions_path, stage.videos) if of_regions else []
     blurring = stage.output / "blurring"
-    if not (blurring / "settings.json").exists():
+    if config.pairs != "aligned" and not (blurring / "settings.json").exists():
         raise UserError(f"{blurring}: no reblurred frames; {HINT}")
     if config.batch_size % stage.world.size:
         raise UserError(
@@ -82,15 +96,21 @@ def finetune(stage: Stage) -> None:
             f"deblurring.select: {config.select} needs ground truth for every video (dataset.sharp); use last "
             "or best_pairs"
         )
-    rehearses = config.pairs == "reblurred" and config.rehearsal > 0
+    made_from = {}
+    if config.pairs in BORROWED:
+        made_from["aligned"] = sha256(borrow(stage) / "settings.json")
+        require_aligned(stage)
+    if config.pairs != "aligned":
+        made_from["blurring"] = sha256(blurring / "settings.json")
+    if of_regions:
+        made_from["sharp_regions"] = sha256(regions_path)
     stage.claim(
         model_folder(stage) / "weights",
         {
             "deblurring": section_settings(
                 config, without=FUSION_KEYS if rehearses else (*FUSION_KEYS, *INFERENCE_KEYS)
             ),
-            "blurring": sha256(blurring / "settings.json"),
-            "sharp_regions": sha256(regions_path),
+            **made_from,
             "precision": stage.precision,
             "seed": stage.config.runtime.seed,
         },
@@ -110,30 +130,26 @@ def finetune(stage: Stage) -> None:
         return
     for video in stage.videos:
         own = [region for region in regions if region.video.name == video.name]
-        if own:
+        if chosen_pairs(stage, own, [video]):
             finetune_on(
                 stage, own, [video], weights_folder(stage, video), f"stage 4, fine-tuning {video.name}"
             )
         else:
-            stage.say(f"{video.name}: no sharp region, restored with the unadapted network")
+            stage.say(f"{video.name}: {NOTHING[config.pairs]}, restored with the unadapted network")
 
 
 def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder: Path, label: str) -> None:
     """Fine-tune one network on the given regions."""
     config, runtime, spec = stage.config.deblurring, stage.config.runtime, model_spec(stage.config)
-    made = (
-        true_pairs(regions)
-        if config.pairs == "ground_truth"
-        else reblurred_pairs(regions, stage.output / "blurring")
-    )
+    made = chosen_pairs(stage, regions, videos)
     held_out: list[Pair] = []
     if config.select == "best_pairs":
         made, held_out = hold_out(made, runtime.seed)
-    if config.pairs == "reblurred":
+    if config.pairs != TRUE:
         # None of a patch that is held out: they would show it.
-        learned = {(pair.name, pair.box) for pair in made}
+        shown = {pair.source or (pair.name, pair.box) for pair in held_out}
         rehearsed = rehearsal_pairs(regions, model_folder(stage) / REHEARSAL, config.rehearsal)
-        made = made + [pair for pair in rehearsed if (pair.name, pair.box) in learned]
+        made = made + [pair for pair in rehearsed if not shown & {pair.name, (pair.name, pair.box)}]
     pairs = Pairs(made, config.crop_size, runtime.seed, runtime.cache_gib)
     epochs, per_epoch = epochs_and_steps(config, len(pairs))
     steps = epochs * per_epoch
@@ -145,10 +161,10 @@ def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder
     distance = chosen_loss(config.loss, spec)
 
     def loss(net: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
-        windows, sharp = (models.to_range(part, spec, config.channel_order) for part in batch)
+        windows, sharp = (models.to_range(part, spec, config.channel_order) for part in batch[:2])
         restored = models.checked(net(windows), windows, spec)
         middle = windows.shape[1] // 2 - spec.past
-        return distance(restored[:, middle : middle + 1], sharp)
+        return distance(weighted(restored[:, middle : middle + 1], sharp, *batch[2:]), sharp)
 
     def keep(step: int) -> str | None:
         epoch, rest = divmod(step, per_epoch)

@@ -27,11 +27,11 @@ from common.images import write_image
 from common.runtime.entry import run
 from common.stage import Stage, open_stage, section_settings, weights_record
 from common.videos import Video
+from DeblurringModel.adapted import adapted_weights
 from DeblurringModel.restoring import clips_of, restored_frames
 from DeblurringModel.variants import (
     REHEARSAL,
     adapted_variants,
-    adapted_weights,
     load_network,
     model_folder,
     model_spec,

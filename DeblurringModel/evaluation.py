@@ -10,7 +10,7 @@ from common.metrics import SSIM_WINDOW, psnr, ssim
 from common.runtime.files import read_json, remove_leftovers, write_json
 from common.stage import Stage
 from common.videos import Video
-from DeblurringModel.borrowing import ALIGNED, PICTURE
+from DeblurringModel.aligned.places import ALIGNED, PICTURE
 from DeblurringModel.health import health
 
 ROWS = {

@@ -13,6 +13,7 @@ from common.stage import Stage
 from common.videos import Video
 from DeblurringModel import models
 from DeblurringModel.evaluation import ground_truth
+from DeblurringModel.losses import weighted
 from DeblurringModel.pairs import Pairs
 from DeblurringModel.restoring import clips_of, restored_frames
 
@@ -40,16 +41,25 @@ def interval(per_epoch: int) -> int:
 
 
 def pairs_psnr(network: nn.Module, spec: models.Spec, pairs: Pairs, stage: Stage) -> float:
-    """Mean PSNR over the pairs of the restored middle frame against the sharp patch, centre crops."""
+    """Mean PSNR over the pairs of the restored middle frame against the sharp patch, `Pairs.centre` crops."""
     values = []
     for index in range(len(pairs)):
-        windows, sharp = pairs.centre(index)
+        windows, sharp, *weight = pairs.centre(index)
         restored = models.restore(
             network, spec, windows.to(stage.world.device), stage.config.deblurring.channel_order
         )
         middle = windows.shape[1] // 2 - spec.past
-        values.append(psnr(to_image(restored[0, middle]), to_image(sharp[0, 0])))
+        values.append(weighted_psnr(restored[0, middle].cpu(), sharp[0, 0], *(part[0, 0] for part in weight)))
     return sum(values) / len(values)
+
+
+def weighted_psnr(restored: Tensor, sharp: Tensor, weight: Tensor | None = None) -> float:
+    """PSNR in dB of (3, H, W) in [0, 1], as 8-bit pictures, of which each error counts with its weight in
+    [0, 1] (as a square)."""
+    if weight is None:
+        return psnr(to_image(restored), to_image(sharp))
+    counted = weighted(restored.clamp(0, 1), sharp, weight)
+    return psnr(to_image(counted), to_image(sharp)) + 10 * math.log10(float(weight.square().mean()))
 
 
 def ground_truth_psnr(network: nn.Module, spec: models.Spec, videos: list[Video], stage: Stage) -> float:

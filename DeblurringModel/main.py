@@ -25,19 +25,12 @@ from common.checkpoints import sha256
 from common.runtime.entry import run
 from common.runtime.inputs import summary
 from common.stage import open_stage
-from DeblurringModel.borrowing import ALIGNED, FUSED, borrow, fuse
+from DeblurringModel.aligned.places import ALIGNED, FUSED
+from DeblurringModel.borrowing import borrow, fuse
 from DeblurringModel.deblur_finetune_DDP import finetune
 from DeblurringModel.deblur_inference import infer
 from DeblurringModel.evaluation import measure, sanity_problems, table
-from DeblurringModel.variants import adapted_variants, model_folder
-
-CHOICES = {
-    "last": "last epoch, label-free",
-    "best_pairs": "best on held-out pairs, label-free",
-    "best_gt": "epoch chosen by ground truth",
-    "both": "last epoch, label-free",
-}
-"""How the weights of the variant `adapted` are chosen, by deblurring.select."""
+from DeblurringModel.variants import adapted_variants, how_adapted, model_folder
 
 
 def main() -> None:
@@ -70,7 +63,7 @@ def main() -> None:
             table(
                 figures,
                 f"{model_folder(stage).name} on {stage.config.dataset.root.name}",
-                CHOICES[stage.config.deblurring.select],
+                how_adapted(stage.config.deblurring),
             )
         )
     stage.say(f"before: {baseline}\nafter:  {', '.join(map(str, list(results.values())[1:]))}")

@@ -24,7 +24,7 @@ from common.images import read_image, write_image
 from common.runtime.entry import run
 from common.stage import Stage, open_stage
 from common.videos import Video
-from DeblurringModel.borrowing import FUSED
+from DeblurringModel.aligned.places import FUSED
 from DeblurringModel.variants import model_folder
 
 MOST_VIDEOS = 4

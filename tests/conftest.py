@@ -22,6 +22,7 @@ SLOW = {
     "test_mmp_rnn_network",
     "test_models",
     "test_moments",
+    "test_pair_sources",
     "test_pipeline",
     "test_rehearsal",
     "test_report",

@@ -8,7 +8,7 @@ import numpy as np
 
 from common.images import read_image
 from common.videos import Video
-from DeblurringModel.borrowing import ALIGNED, SOURCE, THIS_FRAME, WEIGHT
+from DeblurringModel.aligned.places import ALIGNED, SOURCE, THIS_FRAME, WEIGHT
 from scripts.reporting import pictures
 from scripts.reporting.collect import Results
 from scripts.reporting.maps import Budget

@@ -19,6 +19,7 @@ from DeblurringModel import models
 from DeblurringModel.aligned import targets
 from DeblurringModel.aligned.warping import offer, prepared
 from DeblurringModel.fine_tuning import epochs_and_steps
+from DeblurringModel.pair_sources import BORROWED
 from DeblurringModel.restoring import clips_of, restored_frames
 from DeblurringModel.variants import load_network, model_spec
 
@@ -32,13 +33,15 @@ def seconds_left(stage: Stage, regions: list[Region], restored: int) -> dict[str
     regions: what stage 1 found; restored: number of frames that will be restored. Nothing is written.
     """
     rehearsed = len(frames_to_blur(regions)) if stage.config.deblurring.rehearsal else 0
-    borrows = stage.config.deblurring.fusion == "aligned"
+    config, frames = stage.config.deblurring, sum(len(video.frames) for video in stage.videos)
+    # Pairs are borrowed for in all frames, whatever is restored.
+    borrows = frames if config.pairs in BORROWED else restored if config.fusion == "aligned" else 0
     return {
         "blur conditions": conditions_seconds(stage, regions),
         "reblurring": reblurring_seconds(stage, regions),
         "fine-tuning": fine_tuning_seconds(stage, regions),
         "restoring": restoring_seconds(stage, regions, restored + rehearsed),
-    } | ({"borrowing": borrowing_seconds(stage, restored)} if borrows else {})
+    } | ({"borrowing": borrowing_seconds(stage, borrows)} if borrows else {})
 
 
 def measured(work: Callable[[], object]) -> float:
@@ -122,8 +125,10 @@ def _span(box: tuple[int, int, int, int], margin: int) -> tuple[int, int]:
 def fine_tuning_seconds(stage: Stage, regions: list[Region]) -> float:
     """Stage 4: one step on noise, times the steps."""
     config, spec = stage.config.deblurring, model_spec(stage.config)
-    copies = stage.config.blurring.moved.copies
-    epochs, per_epoch = epochs_and_steps(config, len(regions) * (copies + config.rehearsal))
+    copies = 0 if config.pairs == "aligned" else stage.config.blurring.moved.copies
+    # At most: how many frames borrow enough for a pair is not known before.
+    borrowed = sum(len(video.frames) for video in stage.videos) if config.pairs in BORROWED else 0
+    epochs, per_epoch = epochs_and_steps(config, len(regions) * (copies + config.rehearsal) + borrowed)
     network = load_network(stage, config.weights).train()
     size = (config.batch_size, 2 * REACH + 1, 3, config.crop_size, config.crop_size)
     windows = models.to_range(torch.rand(size, device=stage.world.device), spec)
