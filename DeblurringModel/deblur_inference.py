@@ -1,10 +1,12 @@
 """Stage 4, second half: restore whole videos with the network before (baseline) or after adaptation
 (adapted).
 
-With deblurring.select both there are two adapted results, `adapted` and `adapted_best_gt`.
+With deblurring.select both there are two adapted results, `adapted` and `adapted_best_gt`. `aligned` is no
+network's result: what frames borrow from the video's own sharp moments; `fused` puts it over `adapted`.
 
 Reads    <dataset.root>/<video>/Blur/RGB/<frame>.png, and for `adapted` <output>/deblurring/<model>/weights
-Writes   <output>/deblurring/<model>/<baseline|adapted|adapted_best_gt>/<video>/<frame>.png
+Writes   <output>/deblurring/<model>/<baseline|adapted|adapted_best_gt|fused>/<video>/<frame>.png
+         <output>/deblurring/<model>/aligned/<video>/{picture,weight,source}/<frame>.png
 Usage    python DeblurringModel/deblur_inference.py --config configs/demo.yaml --variant adapted
          torchrun --nproc_per_node=2 DeblurringModel/deblur_inference.py --config configs/demo.yaml
 """
@@ -28,6 +30,8 @@ from common.runtime.entry import run
 from common.stage import Stage, open_stage, section_settings, weights_record
 from common.videos import Video
 from DeblurringModel.adapted import adapted_weights
+from DeblurringModel.aligned.places import ALIGNED, FUSED
+from DeblurringModel.borrowing import borrow, fuse
 from DeblurringModel.restoring import clips_of, restored_frames
 from DeblurringModel.variants import (
     REHEARSAL,
@@ -65,18 +69,23 @@ def main() -> None:
     """Restore all videos with one or both sets of weights."""
     stage = open_stage(__doc__.splitlines()[0], _arguments)
     adapted = adapted_variants(stage.config.deblurring)
-    variants = {"baseline": ("baseline",), "adapted": adapted, "both": ("baseline", *adapted)}
-    for variant in variants[stage.options.variant]:
-        infer(stage, variant)
+    wanted = stage.options.variant
+    variants = {"baseline": ("baseline",), "both": ("baseline", *adapted), ALIGNED: ()}
+    results = {variant: infer(stage, variant) for variant in variants.get(wanted, adapted)}
+    if wanted in (ALIGNED, FUSED):
+        borrow(stage)
+    if wanted == FUSED:
+        fuse(stage, {video.name: results["adapted"] / video.name for video in stage.videos})
     stage.say_report()
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--variant",
-        choices=("baseline", "adapted", "both"),
+        choices=("baseline", "adapted", "both", ALIGNED, FUSED),
         default="adapted",
-        help="weights from before or after adaptation",
+        help="with the weights from before or after adaptation, or both; aligned: what is borrowed, without a "
+        "network; fused: the adapted result with it",
     )
 
 
