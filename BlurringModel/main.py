@@ -5,6 +5,8 @@ Reads    <dataset.root>/<video>/Blur/RGB/<frame>.png, <output>/rsdm/sharp_region
 Writes   <output>/blurring/<video>/ori/<frame>.png      the frame as it is
          <output>/blurring/<video>/reblur/<frame>.png   its regions (or all of it) blurred
          <output>/blurring/<video>/flow/<frame>.png     the condition as a colour wheel
+         <output>/blurring/<video>/kernels/<frame>.npy  the frame's own blur, measured: (R, C, 31, 31)
+                                                        (blurring.model measured)
          <output>/blurring/<video>/window/<frame>/<copy>/<0..4>.png
                                                         all five frames of a window (blurring.window all,
                                                         moved)
@@ -30,6 +32,8 @@ from typing import Any
 from BlurringModel.reblurring.composing import blurred_pictures, picture, write_portion
 from BlurringModel.reblurring.conditions import HINT, Conditions
 from BlurringModel.reblurring.direction import DirectionTest
+from BlurringModel.reblurring.measured import Measured
+from BlurringModel.reblurring.measuring import measure_kernels
 from BlurringModel.reblurring.sampling import load_model
 from BlurringModel.reblurring.shots import Frame, frames_to_blur
 from BlurringModel.reblurring.windows import check_window, portions
@@ -53,7 +57,7 @@ ONLY_ID_BLAU = (
     "direction",
     "magnitude_scale",
 )
-"""Settings that a line blur does not read."""
+"""Settings that the other models do not read."""
 
 
 def main() -> None:
@@ -82,9 +86,10 @@ def reblur_regions(stage: Stage) -> None:
         lambda unit: all(picture(folder, "reblur", frame).exists() for frame in unit),
         stage.world,
     )
+    measured = measure_kernels(stage, folder, WORK) if config.model == "measured" else None
     if units:
         with stage.timed(WORK):
-            reblur(stage, units, conditions, regions_path, folder)
+            reblur(stage, units, conditions, regions_path, folder, measured)
     stage.world.barrier()
     stage.say(f"stage 3: {len(frames)} frames reblurred -> {folder}")
 
@@ -93,7 +98,9 @@ def depends_on(stage: Stage, regions_path: Path, conditions: Conditions) -> dict
     """What the results depend on."""
     config = stage.config.blurring
     return {
-        "blurring": section_settings(config, without=ONLY_ID_BLAU if config.model == "line" else ("gamma",)),
+        "blurring": section_settings(
+            config, without=("gamma",) if config.model == "id_blau" else ONLY_ID_BLAU
+        ),
         "sharp_regions": sha256(regions_path),
         "dbcgm": sha256(conditions.folder / "settings.json"),
         "seed": stage.config.runtime.seed,
@@ -102,14 +109,23 @@ def depends_on(stage: Stage, regions_path: Path, conditions: Conditions) -> dict
 
 
 def reblur(
-    stage: Stage, units: list[list[Frame]], conditions: Conditions, regions_path: Path, folder: Path
+    stage: Stage,
+    units: list[list[Frame]],
+    conditions: Conditions,
+    regions_path: Path,
+    folder: Path,
+    measured: Measured | None,
 ) -> None:
     """Blur the units' frames and write the pictures."""
     config, runtime = stage.config.blurring, stage.config.runtime
     model = load_model(config, stage.world, runtime.precision, runtime.compile)
     test = DirectionTest(model, runtime.seed, stage.say) if config.model == "id_blau" else None
     split = Splitter("blurring.batch_size", stage.say)
-    work = [part for unit in units for part in portions(unit, config, conditions, regions_path, runtime.seed)]
+    work = [
+        part
+        for unit in units
+        for part in portions(unit, config, conditions, regions_path, runtime.seed, measured)
+    ]
     # One thread each: portions made side by side would all be in memory, and files have to appear in order.
     threads = min(1, runtime.workers)
     made = prefetch(lambda part: part(), work, threads, waiting=1)

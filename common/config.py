@@ -87,7 +87,7 @@ class MovedConfig:
 
 @dataclass(frozen=True)
 class BlurringConfig:
-    model: str = key("id_blau", choices=("id_blau", "line"))
+    model: str = key("id_blau", choices=("id_blau", "line", "measured"))
     gamma: float = key(1.0, low=0.1, high=10.0)
     weights: Path | None = key(None, path=True)
     architecture: dict = key({})

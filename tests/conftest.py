@@ -20,6 +20,7 @@ SLOW = {
     "test_evaluation",
     "test_id_blau_network",
     "test_mmp_rnn_network",
+    "test_measured",
     "test_models",
     "test_moments",
     "test_pair_sources",

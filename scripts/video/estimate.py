@@ -6,18 +6,19 @@ from collections.abc import Callable
 import torch
 
 from BlurringModel.reblurring.crops import context_window
+from BlurringModel.reblurring.measured import TRIED
 from BlurringModel.reblurring.moments import REACH
 from BlurringModel.reblurring.sampling import LineModel, Model, load_model
 from BlurringModel.reblurring.shots import frames_to_blur
 from common.flow import load_flow
 from common.images import read_image
 from common.regions_file import Region
+from common.rendering.alignment import align, prepared
+from common.rendering.neighbours import LEAST_SIDE, MOST_NEIGHBOURS
 from common.runtime.distributed import mixed_precision
 from common.stage import Stage
 from DBCGM.main import frame_condition, read_frames
 from DeblurringModel import models
-from DeblurringModel.aligned import targets
-from DeblurringModel.aligned.warping import offer, prepared
 from DeblurringModel.fine_tuning import epochs_and_steps
 from DeblurringModel.pair_sources import BORROWED
 from DeblurringModel.restoring import clips_of, restored_frames
@@ -83,7 +84,11 @@ def reblurring_seconds(stage: Stage, regions: list[Region]) -> float:
         windows = [_span(box, config.margin) for frame in frames for box in frame.boxes]
     height, width = (-(-side // model.multiple) * model.multiple for side in windows[0])
     area = sum(rows * columns for rows, columns in windows) / (height * width)
-    return measured(one_blur(stage, model, height, width)) * area * pictures * evaluations(stage, model)
+    seconds = measured(one_blur(stage, model, height, width)) * area * pictures * evaluations(stage, model)
+    if config.model == "measured":
+        every = sum(len(video.frames) for video in stage.videos)
+        seconds += every * TRIED * alignment_seconds(stage)
+    return seconds
 
 
 def evaluations(stage: Stage, model: Model) -> int:
@@ -154,7 +159,12 @@ def restoring_seconds(stage: Stage, regions: list[Region], restored: int) -> flo
 
 def borrowing_seconds(stage: Stage, restored: int) -> float:
     """Stage 4: one neighbour laid over a frame, times the neighbours tried and the frames."""
+    return restored * MOST_NEIGHBOURS * alignment_seconds(stage)
+
+
+def alignment_seconds(stage: Stage) -> float:
+    """One frame laid over another, and the blur between the two."""
     frame, neighbour = (read_image(path) for path in stage.videos[0].frames[:2])
-    if min(frame.shape[:2]) < targets.LEAST_SIDE:
+    if min(frame.shape[:2]) < LEAST_SIDE:
         return 0.0
-    return restored * targets.MOST_NEIGHBOURS * measured(lambda: offer(prepared(frame), neighbour))
+    return measured(lambda: align(prepared(frame), neighbour))
