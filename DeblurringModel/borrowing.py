@@ -17,22 +17,24 @@ from common.checkpoints import sha256
 from common.config import as_dict
 from common.errors import UserError
 from common.images import read_image, write_image
+from common.layout import ALIGNED, FUSED, PICTURE, SETTINGS, SOURCE, WEIGHT
 from common.runtime.background import Writer
 from common.stage import Stage
 from common.videos import Video
 from DeblurringModel.aligned import fusion, targets
-from DeblurringModel.aligned.places import ALIGNED, FUSED, PICTURE, SOURCE, THIS_FRAME, WEIGHT, place
 from DeblurringModel.aligned.warping import Borrowed
 from DeblurringModel.restoring import Frames
-from DeblurringModel.variants import model_folder, work_name
+from DeblurringModel.variants import network_layout, work_name
 
+THIS_FRAME = 128
+"""What a source picture holds for the frame itself, were it borrowed from."""
 Wanted = Mapping[str, Collection[int]] | None
 """Video name -> positions of the frames wanted; None: all frames of all videos."""
 
 
 def borrow(stage: Stage, only: Wanted = None) -> Path:
     """Borrow for the wanted frames of every video; returns the folder. What exists is not made again."""
-    folder = model_folder(stage) / ALIGNED
+    folder = network_layout(stage).variant(ALIGNED)
     work = work_name(stage, "borrowing")
     stage.claim(
         folder,
@@ -41,7 +43,7 @@ def borrow(stage: Stage, only: Wanted = None) -> Path:
     )
     for video in stage.videos:
         wanted = _wanted(video, only)
-        missing = [at for at in _share(stage, wanted) if not (folder / place(video, WEIGHT, at)).exists()]
+        missing = [at for at in _share(stage, wanted) if not (folder / _file(video, WEIGHT, at)).exists()]
         if not missing:
             continue
         with stage.timed(work), Writer(stage.config.runtime.workers) as write:
@@ -68,10 +70,10 @@ def _borrowed(
 def _write(folder: Path, video: Video, position: int, frame: np.ndarray, borrowed: Borrowed) -> None:
     offset = np.where(borrowed.source < 0, 0, THIS_FRAME + borrowed.source - position)
     weight = (borrowed.weight * 255 + 0.5).astype(np.uint8)
-    write_image(folder / place(video, PICTURE, position), fusion.laid_over(frame, borrowed))
-    write_image(folder / place(video, SOURCE, position), offset.astype(np.uint8))
+    write_image(folder / _file(video, PICTURE, position), fusion.laid_over(frame, borrowed))
+    write_image(folder / _file(video, SOURCE, position), offset.astype(np.uint8))
     # The weight comes last: where it is, the frame is complete.
-    write_image(folder / place(video, WEIGHT, position), weight)
+    write_image(folder / _file(video, WEIGHT, position), weight)
 
 
 def fuse(stage: Stage, restored: Mapping[str, Path], only: Wanted = None) -> Path:
@@ -80,10 +82,10 @@ def fuse(stage: Stage, restored: Mapping[str, Path], only: Wanted = None) -> Pat
 
     restored: video name -> folder with its restored frames, one level below the folder of a variant.
     """
-    aligned, folder = model_folder(stage) / ALIGNED, model_folder(stage) / FUSED
+    aligned, folder = network_layout(stage).variant(ALIGNED), network_layout(stage).variant(FUSED)
     work = work_name(stage, FUSED)
-    made_from = {name: sha256(path.parent / "settings.json") for name, path in restored.items()}
-    stage.claim(folder, {ALIGNED: sha256(aligned / "settings.json"), "restored": made_from}, work)
+    made_from = {name: sha256(path.parent / SETTINGS) for name, path in restored.items()}
+    stage.claim(folder, {ALIGNED: sha256(aligned / SETTINGS), "restored": made_from}, work)
     for video in stage.videos:
         places = [video.restored(folder, position) for position in range(len(video.frames))]
         missing = [at for at in _share(stage, _wanted(video, only)) if not places[at].exists()]
@@ -101,7 +103,7 @@ def fuse(stage: Stage, restored: Mapping[str, Path], only: Wanted = None) -> Pat
 
 
 def _fused(video: Video, position: int, aligned: Path, restored: Path) -> np.ndarray:
-    over, weight = (aligned / place(video, kind, position) for kind in (PICTURE, WEIGHT))
+    over, weight = (aligned / _file(video, kind, position) for kind in (PICTURE, WEIGHT))
     try:
         return fusion.fuse(
             read_image(video.frames[position]),
@@ -121,3 +123,7 @@ def _share(stage: Stage, positions: list[int]) -> list[int]:
     # A run of frames for each process: neighbours in time read the same frames.
     rank, size = stage.world.rank, stage.world.size
     return positions[len(positions) * rank // size : len(positions) * (rank + 1) // size]
+
+
+def _file(video: Video, kind: str, position: int) -> Path:
+    return Path(video.name) / kind / f"{video.names[position]}.png"

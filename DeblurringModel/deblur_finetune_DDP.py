@@ -9,6 +9,7 @@ Usage    python DeblurringModel/deblur_finetune_DDP.py --config configs/demo.yam
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -19,33 +20,32 @@ if __name__ == "__main__":
     environment.require()
     interrupts.end_at_once()
 
-from torch import Tensor, nn
-
 from common.checkpoints import load_checkpoint, sha256
+from common.config import DeblurringConfig
 from common.errors import UserError
+from common.layout import BEST, LAST, REHEARSAL, SETTINGS
 from common.regions_file import Region, read_regions
 from common.runtime.entry import run
 from common.stage import Stage, open_stage, section_settings
-from common.training.loop import Plan, Task, cosine, fit
+from common.training.loop import Task, fit
 from common.videos import Video
 from DeblurringModel import models
 from DeblurringModel.borrowing import borrow
 from DeblurringModel.deblur_inference import infer
 from DeblurringModel.fine_tuning import (
-    chosen_loss,
+    chosen_pairs,
     epochs_and_steps,
     ground_truth_psnr,
-    interval,
+    middle_loss,
     pairs_psnr,
+    plan_of,
 )
-from DeblurringModel.losses import weighted
-from DeblurringModel.pair_sources import BORROWED, TRUE, chosen_pairs, require_aligned
-from DeblurringModel.pairs import HINT, Pair, Pairs, hold_out, rehearsal_pairs
+from DeblurringModel.pair_sources import BORROWED, TRUE, pairs_of, require_aligned
+from DeblurringModel.pairs import HINT, Pairs
 from DeblurringModel.variants import (
-    REHEARSAL,
     load_network,
-    model_folder,
     model_spec,
+    network_layout,
     weights_folder,
     work_name,
 )
@@ -73,43 +73,27 @@ def main() -> None:
 
 def finetune(stage: Stage) -> None:
     """Fine-tune as configured; a finished training is left alone, an interrupted one goes on."""
-    config = stage.config.deblurring
-    regions_path = stage.output / "rsdm" / "sharp_regions.json"
+    config, layout = stage.config.deblurring, stage.layout
     rehearses = config.pairs != TRUE and config.rehearsal > 0
     of_regions = config.pairs != "aligned" or rehearses
-    regions = read_regions(regions_path, stage.videos) if of_regions else []
-    blurring = stage.output / "blurring"
-    if config.pairs != "aligned" and not (blurring / "settings.json").exists():
-        raise UserError(f"{blurring}: no reblurred frames; {HINT}")
-    if config.batch_size % stage.world.size:
-        raise UserError(
-            f"deblurring.batch_size: {config.batch_size} cannot be divided among {stage.world.size} processes"
-        )
-    spec = model_spec(stage.config)
-    if config.crop_size % spec.multiple or config.crop_size < spec.minimum:
-        raise UserError(
-            f"deblurring.crop_size: {config.model} needs a multiple of {spec.multiple} of at least "
-            f"{spec.minimum}, found {config.crop_size}"
-        )
-    if config.select in BY_GROUND_TRUTH and not all(video.sharp for video in stage.videos):
-        raise UserError(
-            f"deblurring.select: {config.select} needs ground truth for every video (dataset.sharp); use last "
-            "or best_pairs"
-        )
+    regions = read_regions(layout.sharp_regions, stage.videos) if of_regions else []
+    reblurred = layout.blurring / SETTINGS
+    if config.pairs != "aligned" and not reblurred.exists():
+        raise UserError(f"{layout.blurring}: no reblurred frames; {HINT}")
+    check_settings(config, model_spec(stage.config), stage.world.size, stage.videos)
     made_from = {}
     if config.pairs in BORROWED:
-        made_from["aligned"] = sha256(borrow(stage) / "settings.json")
+        made_from["aligned"] = sha256(borrow(stage) / SETTINGS)
         require_aligned(stage)
     if config.pairs != "aligned":
-        made_from["blurring"] = sha256(blurring / "settings.json")
+        made_from["blurring"] = sha256(reblurred)
     if of_regions:
-        made_from["sharp_regions"] = sha256(regions_path)
+        made_from["sharp_regions"] = sha256(layout.sharp_regions)
+    left_out = FUSION_KEYS if rehearses else (*FUSION_KEYS, *INFERENCE_KEYS)
     stage.claim(
-        model_folder(stage) / "weights",
+        network_layout(stage).weights,
         {
-            "deblurring": section_settings(
-                config, without=FUSION_KEYS if rehearses else (*FUSION_KEYS, *INFERENCE_KEYS)
-            ),
+            "deblurring": section_settings(config, without=left_out),
             **made_from,
             "precision": stage.precision,
             "seed": stage.config.runtime.seed,
@@ -117,104 +101,78 @@ def finetune(stage: Stage) -> None:
         work_name(stage, "fine-tuning"),
     )
     if rehearses:
-        infer(
-            stage,
-            REHEARSAL,
-            {
-                video.name: [region.position for region in regions if region.video.name == video.name]
-                for video in stage.videos
-            },
-        )
+        chosen = {
+            video.name: [region.position for region in regions if region.video.name == video.name]
+            for video in stage.videos
+        }
+        infer(stage, REHEARSAL, chosen)
     if config.scope == "dataset":
         finetune_on(stage, regions, stage.videos, weights_folder(stage, None), "stage 4, fine-tuning")
         return
     for video in stage.videos:
         own = [region for region in regions if region.video.name == video.name]
-        if chosen_pairs(stage, own, [video]):
-            finetune_on(
-                stage, own, [video], weights_folder(stage, video), f"stage 4, fine-tuning {video.name}"
-            )
+        if pairs_of(stage, own, [video]):
+            label = f"stage 4, fine-tuning {video.name}"
+            finetune_on(stage, own, [video], weights_folder(stage, video), label)
         else:
             stage.say(f"{video.name}: {NOTHING[config.pairs]}, restored with the unadapted network")
+
+
+def check_settings(config: DeblurringConfig, spec: models.Spec, processes: int, videos: list[Video]) -> None:
+    """UserError for settings with which the network cannot be fine-tuned on the videos."""
+    if config.batch_size % processes:
+        raise UserError(
+            f"deblurring.batch_size: {config.batch_size} cannot be divided among {processes} processes"
+        )
+    if config.crop_size % spec.multiple or config.crop_size < spec.minimum:
+        raise UserError(
+            f"deblurring.crop_size: {config.model} needs a multiple of {spec.multiple} of at least "
+            f"{spec.minimum}, found {config.crop_size}"
+        )
+    if config.select in BY_GROUND_TRUTH and not all(video.sharp for video in videos):
+        raise UserError(
+            f"deblurring.select: {config.select} needs ground truth for every video (dataset.sharp); use last "
+            "or best_pairs"
+        )
 
 
 def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder: Path, label: str) -> None:
     """Fine-tune one network on the given regions."""
     config, runtime, spec = stage.config.deblurring, stage.config.runtime, model_spec(stage.config)
-    made = chosen_pairs(stage, regions, videos)
-    held_out: list[Pair] = []
-    if config.select == "best_pairs":
-        made, held_out = hold_out(made, runtime.seed)
-    if config.pairs != TRUE:
-        # None of a patch that is held out: they would show it.
-        shown = {pair.source or (pair.name, pair.box) for pair in held_out}
-        rehearsed = rehearsal_pairs(regions, model_folder(stage) / REHEARSAL, config.rehearsal)
-        made = made + [pair for pair in rehearsed if not shown & {pair.name, (pair.name, pair.box)}]
-    pairs = Pairs(made, config.crop_size, runtime.seed, runtime.cache_gib)
+    learned, held_out = chosen_pairs(
+        config,
+        regions,
+        pairs_of(stage, regions, videos),
+        network_layout(stage).variant(REHEARSAL),
+        runtime.seed,
+    )
+    pairs = Pairs(learned, config.crop_size, runtime.seed, runtime.cache_gib)
     epochs, per_epoch = epochs_and_steps(config, len(pairs))
     steps = epochs * per_epoch
-    last = folder / "last.pth"
+    last = folder / LAST
     if last.exists() and load_checkpoint(last).get("step", 0) >= steps:
         return
     network = load_network(stage, config.weights)
-
-    distance = chosen_loss(config.loss, spec)
-
-    def loss(net: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
-        windows, sharp = (models.to_range(part, spec, config.channel_order) for part in batch[:2])
-        restored = models.checked(net(windows), windows, spec)
-        middle = windows.shape[1] // 2 - spec.past
-        return distance(weighted(restored[:, middle : middle + 1], sharp, *batch[2:]), sharp)
-
-    def keep(step: int) -> str | None:
-        epoch, rest = divmod(step, per_epoch)
-        return (
-            f"epoch_{epoch}.pth" if config.keep_every and not rest and not epoch % config.keep_every else None
-        )
-
     validate, best = None, ""
     if config.select in BY_GROUND_TRUTH:
         validate, best = lambda net: {best: ground_truth_psnr(net, spec, videos, stage)}, "psnr_ground_truth"
     elif held_out:
         held = Pairs(held_out, config.crop_size, runtime.seed, runtime.cache_gib)
         validate, best = lambda net: {best: pairs_psnr(net, spec, held, stage)}, "psnr_held_out"
-    task = Task(lambda items: pairs.batch(items, config.batch_size), loss, validate, best=best)
-    rate = spec.learning_rate if config.learning_rate is None else config.learning_rate
-    clip = spec.gradient_clip if config.gradient_clip is None else config.gradient_clip
-    plan = Plan(
-        steps,
-        config.batch_size,
-        lambda step: cosine(step // per_epoch, epochs, rate, config.min_learning_rate),
-        clip,
-        runtime.precision,
-        runtime.seed,
-        runtime.workers,
-        validate_every=per_epoch if epochs == config.epochs else interval(per_epoch),
-        save_every=interval(per_epoch),
-        validate_first=bool(held_out),
-        keep=keep,
-        label=label,
-        section="deblurring",
-        compile=runtime.compile,
-        optimizer=config.optimizer or "adam",
-        weight_decay=config.weight_decay,
+    task = Task(
+        lambda items: pairs.batch(items, config.batch_size), middle_loss(config, spec), validate, best=best
     )
+    plan = plan_of(config, runtime, spec, epochs, per_epoch, label)
+    metadata = {
+        "network": config.model,
+        "architecture": dict(config.architecture),
+        "epochs": epochs,
+        "steps_per_epoch": per_epoch,
+    }
     with stage.timed(work_name(stage, "fine-tuning")):
-        fit(
-            network,
-            task,
-            plan,
-            folder,
-            stage.world,
-            {
-                "network": config.model,
-                "architecture": dict(config.architecture),
-                "epochs": epochs,
-                "steps_per_epoch": per_epoch,
-            },
-        )
+        fit(network, task, replace(plan, validate_first=bool(held_out)), folder, stage.world, metadata)
     stage.say(f"stage 4: {steps} steps ({epochs} epochs of {len(pairs)} pairs) -> {folder}")
-    if held_out and load_checkpoint(folder / "best.pth")["step"] == 0:
+    if held_out and load_checkpoint(folder / BEST)["step"] == 0:
         stage.say(
             f"stage 4: no state was better on the {len(held_out)} held-out pairs than the unadapted network, which is "
             "what is used"

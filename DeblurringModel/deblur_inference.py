@@ -1,12 +1,10 @@
 """Stage 4, second half: restore whole videos with the network before (baseline) or after adaptation
 (adapted).
 
-With deblurring.select both there are two adapted results, `adapted` and `adapted_best_gt`. `aligned` is no
-network's result: what frames borrow from the video's own sharp moments; `fused` puts it over `adapted`.
+With deblurring.select both there are two adapted results, `adapted` and `adapted_best_gt`.
 
 Reads    <dataset.root>/<video>/Blur/RGB/<frame>.png, and for `adapted` <output>/deblurring/<model>/weights
-Writes   <output>/deblurring/<model>/<baseline|adapted|adapted_best_gt|fused>/<video>/<frame>.png
-         <output>/deblurring/<model>/aligned/<video>/{picture,weight,source}/<frame>.png
+Writes   <output>/deblurring/<model>/<baseline|adapted|adapted_best_gt>/<video>/<frame>.png
 Usage    python DeblurringModel/deblur_inference.py --config configs/demo.yaml --variant adapted
          torchrun --nproc_per_node=2 DeblurringModel/deblur_inference.py --config configs/demo.yaml
 """
@@ -26,19 +24,18 @@ if __name__ == "__main__":
 
 from common.checkpoints import sha256
 from common.images import write_image
+from common.layout import ADAPTED, ALIGNED, BASELINE, FUSED, REHEARSAL
 from common.runtime.entry import run
 from common.stage import Stage, open_stage, section_settings, weights_record
 from common.videos import Video
 from DeblurringModel.adapted import adapted_weights
-from DeblurringModel.aligned.places import ALIGNED, FUSED
 from DeblurringModel.borrowing import borrow, fuse
 from DeblurringModel.restoring import clips_of, restored_frames
 from DeblurringModel.variants import (
-    REHEARSAL,
     adapted_variants,
     load_network,
-    model_folder,
     model_spec,
+    network_layout,
     work_name,
 )
 from DeblurringModel.windows import Clip
@@ -70,12 +67,12 @@ def main() -> None:
     stage = open_stage(__doc__.splitlines()[0], _arguments)
     adapted = adapted_variants(stage.config.deblurring)
     wanted = stage.options.variant
-    variants = {"baseline": ("baseline",), "both": ("baseline", *adapted), ALIGNED: ()}
+    variants = {BASELINE: (BASELINE,), "both": (BASELINE, *adapted), ALIGNED: ()}
     results = {variant: infer(stage, variant) for variant in variants.get(wanted, adapted)}
     if wanted in (ALIGNED, FUSED):
         borrow(stage)
     if wanted == FUSED:
-        fuse(stage, {video.name: results["adapted"] / video.name for video in stage.videos})
+        fuse(stage, {video.name: results[ADAPTED] / video.name for video in stage.videos})
     stage.say_report()
 
 
@@ -97,8 +94,8 @@ def infer(stage: Stage, variant: str, only: Mapping[str, Collection[int]] | None
     config = stage.config.deblurring
     # An impossible interface is told before anything else.
     model_spec(stage.config)
-    folder = model_folder(stage) / variant
-    if variant not in ("baseline", REHEARSAL):
+    folder = network_layout(stage).variant(variant)
+    if variant not in (BASELINE, REHEARSAL):
         sources = {video.name: adapted_weights(stage, video, variant) for video in stage.videos}
         weights = {name: sha256(path) for name, path in sources.items()}
     else:

@@ -2,28 +2,62 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 from torch import Tensor, nn
 
-from common.config import DeblurringConfig
+from common.config import DeblurringConfig, RuntimeConfig
 from common.errors import UserError
 from common.images import to_image
 from common.metrics import psnr
+from common.regions_file import Region
 from common.stage import Stage
+from common.training.loop import Plan, cosine
 from common.videos import Video
 from DeblurringModel import models
 from DeblurringModel.evaluation import ground_truth
 from DeblurringModel.losses import weighted
-from DeblurringModel.pairs import Pairs
+from DeblurringModel.pair_sources import TRUE
+from DeblurringModel.pairs import Pair, Pairs, hold_out, rehearsal_pairs
 from DeblurringModel.restoring import clips_of, restored_frames
 
 
-def chosen_loss(name: str | None, spec: models.Spec) -> Callable[[Tensor, Tensor], Tensor]:
-    """The loss that deblurring.loss names; UserError where it cannot be loaded."""
+def chosen_pairs(
+    config: DeblurringConfig, regions: list[Region], made: list[Pair], rehearsal: Path, seed: int
+) -> tuple[list[Pair], list[Pair]]:
+    """(the pairs to learn from, those held out to judge by), as deblurring.select and rehearsal say.
+
+    made: the pairs that deblurring.pairs asks for. rehearsal: folder of the unadapted results on the frames with
+    `regions`.
+    """
+    held_out: list[Pair] = []
+    if config.select == "best_pairs":
+        made, held_out = hold_out(made, seed)
+    if config.pairs != TRUE:
+        # None of a patch that is held out: they would show it.
+        shown = {pair.source or (pair.name, pair.box) for pair in held_out}
+        rehearsed = rehearsal_pairs(regions, rehearsal, config.rehearsal)
+        made = made + [pair for pair in rehearsed if not shown & {pair.name, (pair.name, pair.box)}]
+    return made, held_out
+
+
+def middle_loss(
+    config: DeblurringConfig, spec: models.Spec
+) -> Callable[[nn.Module, tuple[Tensor, ...]], Tensor]:
+    """The training's loss: of (network, what `Pairs.batch` gives), the distance between
+    the restored middle frames and the sharp ones. UserError where deblurring.loss cannot be loaded."""
     try:
-        return models.adaptation_loss(name, spec)
+        distance = models.adaptation_loss(config.loss, spec)
     except ValueError as error:
         raise UserError(str(error)) from None
+
+    def loss(network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+        windows, sharp = (models.to_range(part, spec, config.channel_order) for part in batch[:2])
+        restored = models.checked(network(windows), windows, spec)
+        middle = windows.shape[1] // 2 - spec.past
+        return distance(weighted(restored[:, middle : middle + 1], sharp, *batch[2:]), sharp)
+
+    return loss
 
 
 def epochs_and_steps(config: DeblurringConfig, pairs: int) -> tuple[int, int]:
@@ -38,6 +72,42 @@ def interval(per_epoch: int) -> int:
     Between looks at the ground truth too (deblurring.select) where deblurring.min_steps has multiplied the
     epochs."""
     return per_epoch * max(1, 50 // per_epoch)
+
+
+def plan_of(
+    config: DeblurringConfig,
+    runtime: RuntimeConfig,
+    spec: models.Spec,
+    epochs: int,
+    per_epoch: int,
+    label: str,
+) -> Plan:
+    """The training's schedule, of so many epochs of `per_epoch` steps. label: what the progress bar says."""
+    rate = spec.learning_rate if config.learning_rate is None else config.learning_rate
+    clip = spec.gradient_clip if config.gradient_clip is None else config.gradient_clip
+
+    def keep(step: int) -> str | None:
+        epoch, rest = divmod(step, per_epoch)
+        kept = config.keep_every and not rest and not epoch % config.keep_every
+        return f"epoch_{epoch}.pth" if kept else None
+
+    return Plan(
+        epochs * per_epoch,
+        config.batch_size,
+        lambda step: cosine(step // per_epoch, epochs, rate, config.min_learning_rate),
+        clip,
+        runtime.precision,
+        runtime.seed,
+        runtime.workers,
+        validate_every=per_epoch if epochs == config.epochs else interval(per_epoch),
+        save_every=interval(per_epoch),
+        keep=keep,
+        label=label,
+        section="deblurring",
+        compile=runtime.compile,
+        optimizer=config.optimizer or "adam",
+        weight_decay=config.weight_decay,
+    )
 
 
 def pairs_psnr(network: nn.Module, spec: models.Spec, pairs: Pairs, stage: Stage) -> float:

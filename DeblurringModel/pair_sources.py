@@ -7,10 +7,11 @@ import numpy as np
 
 from common.errors import UserError
 from common.images import read_image
+from common.layout import ALIGNED, PICTURE, SOURCE, WEIGHT, borrowed_file
 from common.regions_file import Region
 from common.stage import Stage
 from common.videos import Video
-from DeblurringModel.aligned.places import ALIGNED, PICTURE, SOURCE, THIS_FRAME, WEIGHT, place
+from DeblurringModel.borrowing import THIS_FRAME
 from DeblurringModel.pairs import (
     LEAST_WEIGHT,
     REACH,
@@ -21,7 +22,7 @@ from DeblurringModel.pairs import (
     reblurred_pairs,
     true_pairs,
 )
-from DeblurringModel.variants import model_folder
+from DeblurringModel.variants import network_layout
 
 BORROWED, REBLURRED, TRUE = ("aligned", "both"), ("reblurred", "both"), "ground_truth"
 """Values of deblurring.pairs, by what they take."""
@@ -36,7 +37,7 @@ def aligned_pairs(video: Video, aligned: Path, crop_size: int) -> list[Pair]:
     pairs = []
     for position in range(REACH, len(video.frames) - REACH):
         target, weight, source = (
-            aligned / place(video, kind, position) for kind in (PICTURE, WEIGHT, SOURCE)
+            borrowed_file(aligned, kind, *video.at(position)) for kind in (PICTURE, WEIGHT, SOURCE)
         )
         if not weight.exists():
             raise UserError(f"{weight}: missing; run python DeblurringModel/deblur_finetune_DDP.py first")
@@ -46,7 +47,7 @@ def aligned_pairs(video: Video, aligned: Path, crop_size: int) -> list[Pair]:
             continue
         sharp = position + main_offset(read_image(source)[..., 0], trust)
         if not 0 <= sharp < len(video.frames):
-            raise UserError(f"{aligned / source}: names no frame; run the stage again with --overwrite")
+            raise UserError(f"{source}: names no frame; run the stage again with --overwrite")
         pairs.append(
             Pair(
                 frames_around(video, position),
@@ -66,23 +67,25 @@ def main_offset(source: np.ndarray, weight: np.ndarray) -> int:
     return int(np.bincount(source[source > 0], weight[source > 0], 256).argmax()) - THIS_FRAME
 
 
-def chosen_pairs(stage: Stage, regions: list[Region], videos: list[Video]) -> list[Pair]:
+def pairs_of(stage: Stage, regions: list[Region], videos: list[Video]) -> list[Pair]:
     """The pairs that the configuration asks for, of the given regions and videos; may be empty."""
     kind, pairs = stage.config.deblurring.pairs, []
     if kind == TRUE:
         return true_pairs(regions)
     if kind in REBLURRED:
-        pairs += reblurred_pairs(regions, stage.output / "blurring")
+        pairs += reblurred_pairs(regions, stage.layout.blurring)
     if kind in BORROWED:
         for video in videos:
-            pairs += aligned_pairs(video, model_folder(stage) / ALIGNED, stage.config.deblurring.crop_size)
+            pairs += aligned_pairs(
+                video, network_layout(stage).variant(ALIGNED), stage.config.deblurring.crop_size
+            )
     return pairs
 
 
 def require_aligned(stage: Stage) -> None:
     """Say which videos yield no aligned pair. Raises NothingToLearn where none does and there are no others
     (deblurring.pairs aligned)."""
-    config, folder = stage.config.deblurring, model_folder(stage) / ALIGNED
+    config, folder = stage.config.deblurring, network_layout(stage).variant(ALIGNED)
     without = [video.name for video in stage.videos if not aligned_pairs(video, folder, config.crop_size)]
     reason = f"no frame borrows enough for a crop of {config.crop_size} pixels"
     if config.pairs == "aligned" and len(without) == len(stage.videos):

@@ -7,12 +7,12 @@ from torch import nn
 from common.checkpoints import load_into
 from common.config import Config, DeblurringConfig, require
 from common.errors import UserError
+from common.layout import ADAPTED, ADAPTED_BEST_GT, NetworkLayout
 from common.runtime.distributed import place
 from common.stage import Stage
 from common.videos import Video
 from DeblurringModel import models
 
-BEST_VARIANT = "adapted_best_gt"
 CHOICES = {
     "last": "last epoch, label-free",
     "best_pairs": "best on held-out pairs, label-free",
@@ -27,8 +27,6 @@ SOURCES = {
     "ground_truth": "; learned from the ground truth",
 }
 """What they learned from where that is not the paper's pairs, by deblurring.pairs."""
-REHEARSAL = "rehearsal"
-"""The unadapted result on the frames with regions, which fine-tuning rehearses (deblurring.rehearsal)."""
 
 
 def model_spec(config: Config) -> models.Spec:
@@ -39,14 +37,14 @@ def model_spec(config: Config) -> models.Spec:
         raise UserError(str(error)) from None
 
 
-def model_folder(stage: Stage) -> Path:
-    """<output>/deblurring/<model>; an own network's folder has the name of its class."""
-    return stage.output / "deblurring" / stage.config.deblurring.model.rpartition(":")[2]
+def network_layout(stage: Stage) -> NetworkLayout:
+    """Where the configured network's files are."""
+    return stage.layout.network(stage.config.deblurring.model)
 
 
 def work_name(stage: Stage, part: str) -> str:
     """What the time of one part of stage 4 is counted under (`common.stage.Stage.timed`)."""
-    return f"stage 4, {part} {model_folder(stage).name}"
+    return f"stage 4, {part} {network_layout(stage).name}"
 
 
 def load_network(stage: Stage, weights: Path | None) -> nn.Module:
@@ -68,14 +66,14 @@ def load_network(stage: Stage, weights: Path | None) -> nn.Module:
 
 def weights_folder(stage: Stage, video: Video | None) -> Path:
     """Where fine-tuning keeps its checkpoints: one folder, or one per video (deblurring.scope video)."""
-    folder = model_folder(stage) / "weights"
+    folder = network_layout(stage).weights
     return folder / video.name if stage.config.deblurring.scope == "video" and video is not None else folder
 
 
 def adapted_variants(config: DeblurringConfig) -> tuple[str, ...]:
     """The adapted results that deblurring.select asks for: the first is `adapted`; with `both`, that one is
     the last epoch's and `adapted_best_gt` that of the epoch chosen by ground truth, of the same training."""
-    return ("adapted", BEST_VARIANT) if config.select == "both" else ("adapted",)
+    return (ADAPTED, ADAPTED_BEST_GT) if config.select == "both" else (ADAPTED,)
 
 
 def how_adapted(config: DeblurringConfig) -> str:

@@ -10,6 +10,7 @@ from BlurringModel.id_blau.diffusion import GaussianDiffusion, linear_betas
 from BlurringModel.reblurring.conditions import Conditions
 from common.config import BlurringConfig
 from common.images import read_image, write_array, write_image
+from common.layout import Layout
 from common.metrics import psnr
 from common.regions_file import Region
 from common.training.source_domain import SourceDomain
@@ -111,6 +112,6 @@ def test_the_own_blur_is_judged_where_it_is_measured(tmp_path):
         write_array(tmp_path / "dbcgm" / "condition" / "a" / f"{index}.npy", condition)
     (video,) = find_videos(tmp_path / "data")
     truth = {("a", name): np.full((3, 1, 1), 0 if name == "2" else 9) for name in video.names}
-    found = own_blur([video], Conditions(tmp_path / "dbcgm"), truth)
+    found = own_blur([video], Conditions(Layout(tmp_path)), truth)
     assert 0 < found["frames"] <= 4 and found["measured"] > found["line"] + 2 > found["sharp"] + 2
-    assert np.isnan(own_blur([video], Conditions(tmp_path / "none"), truth)["line"])
+    assert np.isnan(own_blur([video], Conditions(Layout(tmp_path / "none")), truth)["line"])

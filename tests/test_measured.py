@@ -15,6 +15,7 @@ from tiny import one_thread  # noqa: F401, a fixture
 from BlurringModel.reblurring import measured
 from BlurringModel.reblurring.measured import Measured
 from common.images import write_array
+from common.layout import Layout
 from common.metrics import psnr
 from common.rendering import kernels
 from common.videos import Video
@@ -76,7 +77,7 @@ def test_a_box_is_blurred_as_in_the_whole_picture() -> None:
 def kept(tmp_path: Path) -> tuple[Measured, Video]:
     """Six frames of 160 x 208: kernels everywhere in 2 and 4, in the left third in 5, none elsewhere."""
     video = Video("a", tuple(tmp_path / f"{index}.png" for index in range(6)), ())
-    found = Measured(tmp_path / "blurring")
+    found = Measured(Layout(tmp_path))
     for position in range(6):
         values = np.zeros((*kernels.shape(160, 208), kernels.KERNEL, kernels.KERNEL), np.float32)
         if position in (2, 4):

@@ -13,13 +13,13 @@ import numpy as np
 
 from BlurringModel.reblurring.crops import Box
 from common.images import open_array
+from common.layout import Layout
 from common.rendering import alignment, kernels
 from common.rendering.alignment import Frame
 from common.rendering.neighbours import LEAST_SIDE, candidates, edge_energy
 from common.runtime.seeding import numpy_generator
 from common.videos import Video
 
-KERNELS = "kernels"
 HINT = "run python BlurringModel/main.py again with --overwrite"
 REACH = 6
 """Frames before and after among which the sharper ones are looked for."""
@@ -77,13 +77,13 @@ def measured_blocks(frame: Frame, neighbour: np.ndarray) -> tuple[np.ndarray, np
 
 @dataclass(frozen=True)
 class Measured:
-    """The kernels on disk, below `<output>/blurring`."""
+    """The kernels on disk."""
 
-    folder: Path
+    layout: Layout
 
     def path(self, video: Video, position: int) -> Path:
         """Where the kernels of a frame lie."""
-        return self.folder / video.name / KERNELS / f"{video.names[position]}.npy"
+        return self.layout.kernels(*video.at(position))
 
     def at(self, video: Video, position: int, box: Box) -> Callable[[], np.ndarray] | None:
         """What reads the kernels with which the frame at `position` is blurred inside `box`; None where too few

@@ -1,16 +1,15 @@
 """Walks over the videos and measures their own blur (blurring.model measured)."""
 
-from pathlib import Path
-
 from BlurringModel.reblurring.measured import Measured, measure
 from common.images import read_image, write_array
+from common.layout import Layout
 from common.stage import Stage
 
 
-def measure_kernels(stage: Stage, folder: Path, work: str) -> Measured:
-    """Measure the blur of every frame of the videos, where that is not done yet, and write it below `folder`;
+def measure_kernels(stage: Stage, layout: Layout, work: str) -> Measured:
+    """Measure the blur of every frame of the videos, where that is not done yet, and write it;
     the time counts as that of `work`."""
-    measured = Measured(folder)
+    measured = Measured(layout)
     for video in stage.videos:
         wanted = stage.world.share(range(len(video.frames)))
         missing = [position for position in wanted if not measured.path(video, position).exists()]

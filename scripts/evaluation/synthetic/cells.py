@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass, replace
 
+from common import layout
 from common.config_loader import preset_overrides
+from common.layout import ADAPTED, ADAPTED_BEST_GT
 from scripts.evaluation import ablation
 from scripts.evaluation.runner import ROOT
 
 DOMAINS = ("short", "mid", "long")
 CLIPS, FRAMES, SIZE, DATA_SEED = 4, 24, (384, 288), 5
-LAST, BEST, ALONE, FUSED = "adapted", "adapted_best_gt", "aligned", "fused"
+LAST, BEST, ALONE, FUSED = ADAPTED, ADAPTED_BEST_GT, layout.ALIGNED, layout.FUSED
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common import layout
 from common.checkpoints import load_checkpoint
 from common.config import Config, as_dict
 from common.config_loader import load_config
@@ -17,7 +18,6 @@ from common.metrics import psnr
 from common.runtime.files import read_json, write_json
 from common.stage import weights_record
 from common.videos import find_videos
-from DeblurringModel.evaluation import result_file
 from DeblurringModel.pair_sources import BORROWED
 from scripts.evaluation.runner import FINE_TUNING, INFERENCE, ROOT, assign, call, share
 from scripts.evaluation.synthetic.cells import (
@@ -33,7 +33,7 @@ from scripts.evaluation.synthetic.cells import (
     Cell,
 )
 
-INPUT, BASELINE = Cell("input", "blurry input"), Cell("baseline", "before adaptation")
+INPUT, BASELINE = Cell("input", "blurry input"), Cell(layout.BASELINE, "before adaptation")
 QUICK_FRAMES, QUICK_STEPS = 8, 50
 
 
@@ -132,7 +132,7 @@ class Benchmark:
             folder = self._run(domain, cell, seed)
             known[key] = {
                 "identity": identity,
-                "frames": self._psnr(folder, domain, variant),
+                "frames": self._psnr(folder, domain, cell, variant),
                 "steps": {} if untrained else self._steps(folder, domain, cell, seed),
             }
             write_json(kept, known)
@@ -160,8 +160,8 @@ class Benchmark:
             return None
         runs = self.output / "runs" / domain
         if cell is BASELINE:
-            folder = runs / "baseline"
-            self._stage(INFERENCE, domain, cell, seed, folder, "--variant", "baseline")
+            folder = runs / cell.name
+            self._stage(INFERENCE, domain, cell, seed, folder, "--variant", layout.BASELINE)
             return folder
         folder = runs / f"{cell.name}_{seed}"
         if cell.variant in (ALONE, FUSED) or self.config(domain, cell, seed)[0].deblurring.pairs in BORROWED:
@@ -170,7 +170,7 @@ class Benchmark:
             return folder
         self._linked(folder, self._pairs(domain, cell, seed))
         self._stage(FINE_TUNING, domain, cell, seed, folder)
-        variant = FUSED if cell.variant == FUSED else "adapted"
+        variant = FUSED if cell.variant == FUSED else layout.ADAPTED
         self._stage(INFERENCE, domain, cell, seed, folder, "--variant", variant)
         return folder
 
@@ -179,7 +179,7 @@ class Benchmark:
         reach = self.config(domain, cell, seed)[0].deblurring.aligned.reach
         shared = self.output / "runs" / domain / f"borrowed_{reach}"
         self._stage(INFERENCE, domain, cell, seed, shared, "--variant", ALONE)
-        made = next(shared.glob(f"deblurring/*/{ALONE}"))
+        made = self._network(shared, domain, cell).variant(ALONE)
         share(made, folder / made.relative_to(shared))
 
     def _pairs(self, domain: str, cell: Cell, seed: int) -> list[Path]:
@@ -234,22 +234,29 @@ class Benchmark:
             for video in find_videos(root)
         }
 
-    def _psnr(self, folder: Path | None, domain: str, variant: str) -> dict[str, list[float]]:
+    def _psnr(self, folder: Path | None, domain: str, cell: Cell, variant: str) -> dict[str, list[float]]:
         values = {}
         for video in find_videos(self.output / "data" / domain):
             restored = video.frames
             if folder is not None:
-                pictures = next(folder.glob(f"deblurring/*/{variant}"))
-                restored = [result_file(pictures, video, position) for position in range(len(video.frames))]
+                pictures = self._network(folder, domain, cell).variant(variant)
+                restored = [
+                    layout.restored_file(pictures, video, position) for position in range(len(video.frames))
+                ]
             values[video.name] = [
                 psnr(read_image(picture), read_image(truth)) for picture, truth in zip(restored, video.sharp)
             ]
         return values
 
+    def _network(self, folder: Path, domain: str, cell: Cell) -> layout.NetworkLayout:
+        model = self.config(domain, cell, self.first_seed)[0].deblurring.model
+        return layout.Layout(folder).network(model)
+
     def _steps(self, folder: Path, domain: str, cell: Cell, seed: int) -> dict[str, int]:
         config = self.config(domain, cell, seed)[0].deblurring
-        name = "best.pth" if cell.variant == BEST or config.select == "best_pairs" else "last.pth"
-        weights = next(folder.glob("deblurring/*/weights"))
+        best = cell.variant == BEST or config.select == "best_pairs"
+        name = layout.BEST if best else layout.LAST
+        weights = self._network(folder, domain, cell).weights
         places = {
             video.name: weights / video.name if config.scope == "video" else weights
             for video in find_videos(self.output / "data" / domain)
