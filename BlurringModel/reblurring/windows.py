@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from BlurringModel.reblurring.conditions import Conditions
+from BlurringModel.reblurring.measured import Measured
 from BlurringModel.reblurring.moments import REACH
 from BlurringModel.reblurring.moved import moved_shots
 from BlurringModel.reblurring.shots import Frame, Shot, own_shots
@@ -63,14 +64,22 @@ def check_neighbours(frame: Frame, conditions: Conditions) -> None:
 
 
 def portions(
-    unit: Sequence[Frame], config: BlurringConfig, conditions: Conditions, regions: Path, seed: int
+    unit: Sequence[Frame],
+    config: BlurringConfig,
+    conditions: Conditions,
+    regions: Path,
+    seed: int,
+    measured: Measured | None = None,
 ) -> list[Callable[[], Portion]]:
     """What makes the portions of a unit, in order.
 
     Windows that are made up are many pictures: each frame alone then, and only so many of its windows
     together, so that memory does not grow with blurring.moved.copies. regions: stage 1's file, for messages.
+    measured: where kernels lie (blurring.model measured).
     """
-    make = partial(portion, config=config, conditions=conditions, regions=regions, seed=seed)
+    make = partial(
+        portion, config=config, conditions=conditions, regions=regions, seed=seed, measured=measured
+    )
     if config.window != "moved":
         return [partial(make, unit, range(1))]
     together = config.batch_size * max(1, COPIES_TOGETHER // config.batch_size)
@@ -86,6 +95,7 @@ def portion(
     conditions: Conditions,
     regions: Path,
     seed: int,
+    measured: Measured | None = None,
 ) -> Portion:
     """Read the frames and make the shots of their windows number `copies`."""
     originals = {frame: read_image(frame.video.frames[frame.position]) for frame in frames}
@@ -99,7 +109,7 @@ def portion(
             )
         boxes = ((0, 0, height, width),) if config.area == "frame" else frame.boxes
         if config.window == "moved":
-            shots += moved_shots(frame, original, boxes, copies, conditions, config, seed)
+            shots += moved_shots(frame, original, boxes, copies, conditions, config, seed, measured)
         else:
-            shots += own_shots(frame, original, boxes, conditions, config)
+            shots += own_shots(frame, original, boxes, conditions, config, measured, seed)
     return Portion(originals, shots)
