@@ -5,6 +5,8 @@ Reads    <dataset.root>/<video>/Blur/RGB/<frame>.png, <output>/rsdm/sharp_region
 Writes   <output>/blurring/<video>/ori/<frame>.png      the frame as it is
          <output>/blurring/<video>/reblur/<frame>.png   its regions (or all of it) blurred
          <output>/blurring/<video>/flow/<frame>.png     the condition as a colour wheel
+         <output>/blurring/<video>/kernels/<frame>.npy  the frame's own blur, measured: (R, C, 31, 31)
+                                                        (blurring.model measured)
          <output>/blurring/<video>/window/<frame>/<copy>/<0..4>.png
                                                         all five frames of a window (blurring.window all,
                                                         moved)
@@ -28,6 +30,8 @@ from typing import Any
 from BlurringModel.reblurring.composing import blurred_pictures, write_portion
 from BlurringModel.reblurring.conditions import HINT, Conditions
 from BlurringModel.reblurring.direction import DirectionTest
+from BlurringModel.reblurring.measured import Measured
+from BlurringModel.reblurring.measuring import measure_kernels
 from BlurringModel.reblurring.sampling import load_model
 from BlurringModel.reblurring.shots import Frame, frames_to_blur
 from BlurringModel.reblurring.windows import check_window, portions
@@ -52,7 +56,7 @@ ONLY_ID_BLAU = (
     "direction",
     "magnitude_scale",
 )
-"""Settings that a line blur does not read."""
+"""Settings that the other models do not read."""
 
 
 def main() -> None:
@@ -80,9 +84,10 @@ def reblur_regions(stage: Stage) -> None:
         lambda unit: all(layout.reblurred(*frame.key).exists() for frame in unit),
         stage.world,
     )
+    measured = measure_kernels(stage, layout, WORK) if config.model == "measured" else None
     if units:
         with stage.timed(WORK):
-            reblur(stage, units, conditions)
+            reblur(stage, units, conditions, measured)
     stage.world.barrier()
     stage.say(f"stage 3: {len(frames)} frames reblurred -> {layout.blurring}")
 
@@ -91,7 +96,9 @@ def depends_on(stage: Stage) -> dict[str, Any]:
     """What the results depend on."""
     config = stage.config.blurring
     return {
-        "blurring": section_settings(config, without=ONLY_ID_BLAU if config.model == "line" else ("gamma",)),
+        "blurring": section_settings(
+            config, without=("gamma",) if config.model == "id_blau" else ONLY_ID_BLAU
+        ),
         "sharp_regions": sha256(stage.layout.sharp_regions),
         "dbcgm": sha256(stage.layout.dbcgm / SETTINGS),
         "seed": stage.config.runtime.seed,
@@ -99,7 +106,7 @@ def depends_on(stage: Stage) -> dict[str, Any]:
     }
 
 
-def reblur(stage: Stage, units: list[list[Frame]], conditions: Conditions) -> None:
+def reblur(stage: Stage, units: list[list[Frame]], conditions: Conditions, measured: Measured | None) -> None:
     """Blur the units' frames and write the pictures."""
     config, runtime, layout = stage.config.blurring, stage.config.runtime, stage.layout
     model = load_model(config, stage.world, runtime.precision, runtime.compile)
@@ -108,7 +115,7 @@ def reblur(stage: Stage, units: list[list[Frame]], conditions: Conditions) -> No
     work = [
         part
         for unit in units
-        for part in portions(unit, config, conditions, layout.sharp_regions, runtime.seed)
+        for part in portions(unit, config, conditions, layout.sharp_regions, runtime.seed, measured)
     ]
     # One thread each: parallel portions would all be in memory, and files have to appear in order.
     threads = min(1, runtime.workers)

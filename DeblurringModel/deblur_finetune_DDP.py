@@ -2,6 +2,7 @@
 
 Reads    <output>/rsdm/sharp_regions.json, <output>/blurring/<video>/reblur, <dataset.root>, deblurring.weights
 Writes   <output>/deblurring/<model>/weights/{last,best,epoch_N}.pth and log.csv (below <video>/ with scope video)
+         <output>/deblurring/<model>/aligned   what is borrowed (deblurring.pairs aligned, both)
          <output>/deblurring/<model>/rehearsal/<video>/<frame>.png   chosen frames, unadapted (deblurring.rehearsal)
 Usage    python DeblurringModel/deblur_finetune_DDP.py --config configs/demo.yaml
          torchrun --nproc_per_node=2 DeblurringModel/deblur_finetune_DDP.py --config configs/demo.yaml
@@ -27,6 +28,7 @@ from common.stage import Stage, open_stage, section_settings
 from common.training.loop import Task, fit
 from common.videos import Video
 from DeblurringModel import models
+from DeblurringModel.borrowing import borrow
 from DeblurringModel.deblur_inference import infer
 from DeblurringModel.fine_tuning import (
     chosen_pairs,
@@ -36,6 +38,7 @@ from DeblurringModel.fine_tuning import (
     pairs_psnr,
     plan_of,
 )
+from DeblurringModel.pair_sources import BORROWED, TRUE, pairs_of, require_aligned
 from DeblurringModel.pairs import HINT, Pairs
 from DeblurringModel.variants import (
     load_network,
@@ -48,7 +51,15 @@ from DeblurringModel.variants import (
 BY_GROUND_TRUTH = ("best_gt", "both")
 INFERENCE_KEYS = ("borders", "clip_length", "clip_overlap", "tile", "tile_overlap")
 FUSION_KEYS = ("fusion", "aligned")
-"""Settings of what is done with the result: no training depends on them."""
+"""Settings of what is done with the result, and of borrowing, whose own record is what a training with aligned
+pairs is made from."""
+NOTHING = {
+    "reblurred": "no sharp region",
+    "ground_truth": "no sharp region",
+    "aligned": "no aligned pair",
+    "both": "no sharp region and no aligned pair",
+}
+"""Why a video has nothing to learn from, by deblurring.pairs."""
 
 
 def main() -> None:
@@ -61,19 +72,27 @@ def main() -> None:
 def finetune(stage: Stage) -> None:
     """Fine-tune as configured; a finished training is left alone, an interrupted one goes on."""
     config, layout = stage.config.deblurring, stage.layout
-    regions = read_regions(layout.sharp_regions, stage.videos)
+    rehearses = config.pairs != TRUE and config.rehearsal > 0
+    of_regions = config.pairs != "aligned" or rehearses
+    regions = read_regions(layout.sharp_regions, stage.videos) if of_regions else []
     reblurred = layout.blurring / SETTINGS
-    if not reblurred.exists():
+    if config.pairs != "aligned" and not reblurred.exists():
         raise UserError(f"{layout.blurring}: no reblurred frames; {HINT}")
     check_settings(config, model_spec(stage.config), stage.world.size, stage.videos)
-    rehearses = config.pairs == "reblurred" and config.rehearsal > 0
+    made_from = {}
+    if config.pairs in BORROWED:
+        made_from["aligned"] = sha256(borrow(stage) / SETTINGS)
+        require_aligned(stage)
+    if config.pairs != "aligned":
+        made_from["blurring"] = sha256(reblurred)
+    if of_regions:
+        made_from["sharp_regions"] = sha256(layout.sharp_regions)
     left_out = FUSION_KEYS if rehearses else (*FUSION_KEYS, *INFERENCE_KEYS)
     stage.claim(
         network_layout(stage).weights,
         {
             "deblurring": section_settings(config, without=left_out),
-            "blurring": sha256(reblurred),
-            "sharp_regions": sha256(layout.sharp_regions),
+            **made_from,
             "precision": stage.precision,
             "seed": stage.config.runtime.seed,
         },
@@ -90,11 +109,11 @@ def finetune(stage: Stage) -> None:
         return
     for video in stage.videos:
         own = [region for region in regions if region.video.name == video.name]
-        if own:
+        if pairs_of(stage, own, [video]):
             label = f"stage 4, fine-tuning {video.name}"
             finetune_on(stage, own, [video], weights_folder(stage, video), label)
         else:
-            stage.say(f"{video.name}: no sharp region, restored with the unadapted network")
+            stage.say(f"{video.name}: {NOTHING[config.pairs]}, restored with the unadapted network")
 
 
 def check_settings(config: DeblurringConfig, spec: models.Spec, processes: int, videos: list[Video]) -> None:
@@ -121,7 +140,7 @@ def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder
     learned, held_out = chosen_pairs(
         config,
         regions,
-        stage.layout.blurring,
+        pairs_of(stage, regions, videos),
         network_layout(stage).variant(REHEARSAL),
         runtime.seed,
     )

@@ -22,14 +22,15 @@ start.prepare(__name__)
 
 from common.checkpoints import sha256
 from common.images import write_image
-from common.layout import BASELINE, REHEARSAL
+from common.layout import ADAPTED, ALIGNED, BASELINE, FUSED, REHEARSAL
 from common.runtime.entry import run
 from common.stage import Stage, open_stage, section_settings, weights_record
 from common.videos import Video
+from DeblurringModel.adapted import adapted_weights
+from DeblurringModel.borrowing import borrow, fuse
 from DeblurringModel.restoring import clips_of, restored_frames
 from DeblurringModel.variants import (
     adapted_variants,
-    adapted_weights,
     load_network,
     model_spec,
     network_layout,
@@ -63,18 +64,23 @@ def main() -> None:
     """Restore all videos with one or both sets of weights."""
     stage = open_stage(__doc__.splitlines()[0], _arguments)
     adapted = adapted_variants(stage.config.deblurring)
-    variants = {"baseline": (BASELINE,), "adapted": adapted, "both": (BASELINE, *adapted)}
-    for variant in variants[stage.options.variant]:
-        infer(stage, variant)
+    wanted = stage.options.variant
+    variants = {BASELINE: (BASELINE,), "both": (BASELINE, *adapted), ALIGNED: ()}
+    results = {variant: infer(stage, variant) for variant in variants.get(wanted, adapted)}
+    if wanted in (ALIGNED, FUSED):
+        borrow(stage)
+    if wanted == FUSED:
+        fuse(stage, {video.name: results[ADAPTED] / video.name for video in stage.videos})
     stage.say_report()
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--variant",
-        choices=("baseline", "adapted", "both"),
+        choices=("baseline", "adapted", "both", ALIGNED, FUSED),
         default="adapted",
-        help="weights from before or after adaptation",
+        help="with the weights from before or after adaptation, or both; aligned: what is borrowed, without a "
+        "network; fused: the adapted result with it",
     )
 
 

@@ -16,33 +16,35 @@ from common.training.loop import Plan, cosine
 from common.videos import Video
 from DeblurringModel import models
 from DeblurringModel.evaluation import ground_truth
-from DeblurringModel.pairs import Pair, Pairs, hold_out, reblurred_pairs, rehearsal_pairs, true_pairs
+from DeblurringModel.losses import weighted
+from DeblurringModel.pair_sources import TRUE
+from DeblurringModel.pairs import Pair, Pairs, hold_out, rehearsal_pairs
 from DeblurringModel.restoring import clips_of, restored_frames
 
 
 def chosen_pairs(
-    config: DeblurringConfig, regions: list[Region], blurring: Path, rehearsal: Path, seed: int
+    config: DeblurringConfig, regions: list[Region], made: list[Pair], rehearsal: Path, seed: int
 ) -> tuple[list[Pair], list[Pair]]:
-    """(training pairs, held-out pairs), as deblurring.pairs, select and rehearsal say.
+    """(training pairs, held-out pairs), as deblurring.select and rehearsal say.
 
-    blurring: stage 3's folder. rehearsal: folder of the unadapted results on the frames with regions.
+    made: the pairs that deblurring.pairs asks for. rehearsal: folder of the unadapted results on the frames with
+    `regions`.
     """
-    made = true_pairs(regions) if config.pairs == "ground_truth" else reblurred_pairs(regions, blurring)
     held_out: list[Pair] = []
     if config.select == "best_pairs":
         made, held_out = hold_out(made, seed)
-    if config.pairs == "reblurred":
+    if config.pairs != TRUE:
         # No rehearsal of a held-out patch: it would show the network that patch.
-        learned = {(pair.name, pair.box) for pair in made}
+        shown = {pair.source or (pair.name, pair.box) for pair in held_out}
         rehearsed = rehearsal_pairs(regions, rehearsal, config.rehearsal)
-        made = made + [pair for pair in rehearsed if (pair.name, pair.box) in learned]
+        made = made + [pair for pair in rehearsed if not shown & {pair.name, (pair.name, pair.box)}]
     return made, held_out
 
 
 def middle_loss(
     config: DeblurringConfig, spec: models.Spec
 ) -> Callable[[nn.Module, tuple[Tensor, ...]], Tensor]:
-    """The training's loss: of (network, (windows, sharp) as `Pairs.batch` gives them), the distance between
+    """The training's loss: of (network, what `Pairs.batch` gives), the distance between
     the restored middle frames and the sharp ones. UserError where deblurring.loss cannot be loaded."""
     try:
         distance = models.adaptation_loss(config.loss, spec)
@@ -50,10 +52,10 @@ def middle_loss(
         raise UserError(str(error)) from None
 
     def loss(network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
-        windows, sharp = (models.to_range(part, spec, config.channel_order) for part in batch)
+        windows, sharp = (models.to_range(part, spec, config.channel_order) for part in batch[:2])
         restored = models.checked(network(windows), windows, spec)
         middle = windows.shape[1] // 2 - spec.past
-        return distance(restored[:, middle : middle + 1], sharp)
+        return distance(weighted(restored[:, middle : middle + 1], sharp, *batch[2:]), sharp)
 
     return loss
 
@@ -109,16 +111,25 @@ def plan_of(
 
 
 def pairs_psnr(network: nn.Module, spec: models.Spec, pairs: Pairs, stage: Stage) -> float:
-    """Mean PSNR over the pairs of the restored middle frame against the sharp patch, centre crops."""
+    """Mean PSNR over the pairs of the restored middle frame against the sharp patch, `Pairs.centre` crops."""
     values = []
     for index in range(len(pairs)):
-        windows, sharp = pairs.centre(index)
+        windows, sharp, *weight = pairs.centre(index)
         restored = models.restore(
             network, spec, windows.to(stage.world.device), stage.config.deblurring.channel_order
         )
         middle = windows.shape[1] // 2 - spec.past
-        values.append(psnr(to_image(restored[0, middle]), to_image(sharp[0, 0])))
+        values.append(weighted_psnr(restored[0, middle].cpu(), sharp[0, 0], *(part[0, 0] for part in weight)))
     return sum(values) / len(values)
+
+
+def weighted_psnr(restored: Tensor, sharp: Tensor, weight: Tensor | None = None) -> float:
+    """PSNR in dB of (3, H, W) in [0, 1], as 8-bit pictures, of which each error counts with its weight in
+    [0, 1] (as a square)."""
+    if weight is None:
+        return psnr(to_image(restored), to_image(sharp))
+    counted = weighted(restored.clamp(0, 1), sharp, weight)
+    return psnr(to_image(counted), to_image(sharp)) + 10 * math.log10(float(weight.square().mean()))
 
 
 def ground_truth_psnr(network: nn.Module, spec: models.Spec, videos: list[Video], stage: Stage) -> float:

@@ -93,6 +93,15 @@ def negative_psnr(prediction: Tensor, target: Tensor, least: float = 1e-8) -> Te
     return 10 * (errors + least).log10().mean()
 
 
+def weighted(prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """The prediction with its error multiplied by `weight` in [0, 1], for any loss: where it is 0, the target.
+    None: the prediction as it is."""
+    if weight is None:
+        return prediction
+    prediction, target = _full_precision(prediction, target)
+    return target + weight * (prediction - target)
+
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 NAMED: dict[str, Loss] = {
     "l1": mean_absolute_error,

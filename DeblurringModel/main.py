@@ -28,15 +28,7 @@ from DeblurringModel.borrowing import borrow, fuse
 from DeblurringModel.deblur_finetune_DDP import finetune
 from DeblurringModel.deblur_inference import infer
 from DeblurringModel.evaluation import measure, sanity_problems, table
-from DeblurringModel.variants import adapted_variants, network_layout
-
-CHOICES = {
-    "last": "last epoch, label-free",
-    "best_pairs": "best on held-out pairs, label-free",
-    "best_gt": "epoch chosen by ground truth",
-    "both": "last epoch, label-free",
-}
-"""How the weights of the variant `adapted` are chosen, by deblurring.select."""
+from DeblurringModel.variants import adapted_variants, how_adapted, network_layout
 
 
 def main() -> None:
@@ -67,7 +59,7 @@ def main() -> None:
             table(
                 figures,
                 f"{layout.name} on {stage.config.dataset.root.name}",
-                CHOICES[stage.config.deblurring.select],
+                how_adapted(stage.config.deblurring),
             )
         )
     stage.say(f"before: {baseline}\nafter:  {', '.join(map(str, list(results.values())[1:]))}")

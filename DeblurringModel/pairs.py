@@ -1,10 +1,10 @@
-"""What fine-tuning reads: windows whose middle frame (or every frame) is reblurred, and the sharp region it
-was made from."""
+"""What fine-tuning reads: windows of five frames, and the sharp picture that the middle one should become."""
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from torch import Tensor
 
@@ -19,17 +19,29 @@ from common.videos import Video
 HINT = "run python BlurringModel/main.py first"
 REACH = 2
 """Frames before and after the middle one in a window (released code: five frames)."""
+LEAST_WEIGHT = 0.5
+"""Mean weight of the crops that are learned from: less than that is mostly the blurry frame itself."""
+
+
+class NothingToLearn(UserError):
+    """Too few pairs, or none."""
 
 
 @dataclass(frozen=True)
 class Pair:
     """Pictures of a window in order, the picture that is its middle frame's target, the box to learn from,
-    and <video>/<frame> of the middle frame."""
+    and <video>/<frame> of the middle frame.
+
+    weight: a grey picture of how far each pixel of the target is to be trusted (255: entirely), None where
+    all are. source: <video>/<frame> of the sharp frame that the target shows, where that is another one.
+    """
 
     window: tuple[Path, ...]
     target: Path
     box: tuple[int, int, int, int]
     name: str
+    weight: Path | None = None
+    source: str = ""
 
 
 def reblurred_pairs(regions: list[Region], blurring: Path) -> list[Pair]:
@@ -54,7 +66,7 @@ def reblurred_pairs(regions: list[Region], blurring: Path) -> list[Pair]:
                 for copy in range(len(list(made.iterdir())))
             ]
         else:
-            around = _around(region.video, region.position)
+            around = frames_around(region.video, region.position)
             windows = [(*around[:REACH], reblur, *around[REACH + 1 :])]
         clean = folder / "target"
         target = clean / f"{region.frame}.png" if clean.is_dir() else region.video.frames[region.position]
@@ -75,7 +87,10 @@ def true_pairs(regions: list[Region]) -> list[Pair]:
             )
         pairs += [
             Pair(
-                _around(video, position), video.sharp[position], box, f"{video.name}/{video.names[position]}"
+                frames_around(video, position),
+                video.sharp[position],
+                box,
+                f"{video.name}/{video.names[position]}",
             )
             for position in range(REACH, len(video.frames) - REACH)
         ]
@@ -93,7 +108,9 @@ def rehearsal_pairs(regions: list[Region], restored: Path, count: int) -> list[P
     for region in regions:
         video, position = region.video, region.position
         target = video.restored(restored, position)
-        pairs += count * [Pair(_around(video, position), target, region.box, f"{video.name}/{region.frame}")]
+        pairs += count * [
+            Pair(frames_around(video, position), target, region.box, f"{video.name}/{region.frame}")
+        ]
     return pairs
 
 
@@ -102,24 +119,36 @@ def hold_out(pairs: list[Pair], seed: int) -> tuple[list[Pair], list[Pair]]:
     given.
 
     All pairs of one patch stay together: windows of a patch that was learned from would judge what was
-    learned by heart. Raises UserError for fewer than two patches.
+    learned by heart. Where sharp frames are also the source of other frames' targets, all pairs that show
+    one sharp frame do. Raises NothingToLearn for fewer than two patches.
     """
-    patches = list(dict.fromkeys((pair.name, pair.box) for pair in pairs))
+    sources = any(pair.source for pair in pairs)
+    owners = [(pair.source or pair.name,) if sources else (pair.name, pair.box) for pair in pairs]
+    patches = list(dict.fromkeys(owners))
     if len(patches) < 2:
-        raise UserError(
-            "deblurring.select: best_pairs holds out a fifth of the sharp regions and needs at least 2, found "
-            f"{len(patches)}; use last, or raise rsdm.ratio"
+        raise NothingToLearn(
+            f"deblurring.select: best_pairs holds out a fifth of the sharp {'frames' if sources else 'regions'} "
+            f"and needs at least 2, found {len(patches)}; use last, or raise rsdm.ratio"
         )
     order = numpy_generator(seed, "held out").permutation(len(patches))
     held_out = {patches[index] for index in order[: max(1, len(patches) // 5)]}
     return (
-        [pair for pair in pairs if (pair.name, pair.box) not in held_out],
-        [pair for pair in pairs if (pair.name, pair.box) in held_out],
+        [pair for pair, owner in zip(pairs, owners) if owner not in held_out],
+        [pair for pair, owner in zip(pairs, owners) if owner in held_out],
     )
 
 
-def _around(video: Video, position: int) -> tuple[Path, ...]:
+def frames_around(video: Video, position: int) -> tuple[Path, ...]:
+    """The window of the frame at `position`, as it is in the video."""
     return video.frames[position - REACH : position + REACH + 1]
+
+
+def crop_shares(weight: np.ndarray, size: int) -> np.ndarray:
+    """The mean weight in [0, 1] of each square crop of a picture uint8 (H, W), by its first row and column:
+    (H - size + 1, W - size + 1)."""
+    sums = cv2.integral(weight, sdepth=cv2.CV_64F)
+    boxes = sums[size:, size:] - sums[:-size, size:] - sums[size:, :-size] + sums[:-size, :-size]
+    return boxes / (255 * size**2)
 
 
 class Pairs:
@@ -136,6 +165,7 @@ class Pairs:
                     f"({c1 - c0} x {r1 - r0} pixels); lower it, or raise rsdm.min_size"
                 )
         self._pairs, self._crop_size, self._seed = pairs, crop_size, seed
+        self._weighted = any(pair.weight is not None for pair in pairs)
         self._frames = FrameCache(cache_gib)
 
     def __len__(self) -> int:
@@ -145,44 +175,57 @@ class Pairs:
         """Steps in which every pair is seen once (the last batch is filled up from the front)."""
         return math.ceil(len(self._pairs) / batch_size)
 
-    def batch(self, items: list[int], batch_size: int) -> tuple[Tensor, Tensor]:
-        """Windows (B, 5, 3, s, s) and sharp crops (B, 1, 3, s, s) of their middle frames; RGB in [0, 1].
-        `items` are
-        global numbers: step * batch_size + place in the batch."""
-        samples = [self._sample(item, batch_size) for item in items]
-        windows, sharp = (np.stack(parts) for parts in zip(*samples))
-        return to_tensor(windows), to_tensor(sharp)
+    def batch(self, items: list[int], batch_size: int) -> tuple[Tensor, ...]:
+        """Windows (B, 5, 3, s, s) and sharp crops (B, 1, 3, s, s) of their middle frames, RGB in [0, 1]; where
+        pairs have a weight, that in [0, 1] as (B, 1, 3, s, s) too. `items` are global numbers: step *
+        batch_size + place in the batch."""
+        return self._as_tensors([self._sample(item, batch_size) for item in items])
 
-    def _sample(self, item: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+    def _as_tensors(self, samples: list[np.ndarray]) -> tuple[Tensor, ...]:
+        stacked, frames = np.stack(samples), 2 * REACH + 1
+        ends = (0, frames, *range(frames + 1, stacked.shape[1] + 1))
+        return tuple(to_tensor(stacked[:, first:end]) for first, end in zip(ends, ends[1:]))
+
+    def _sample(self, item: int, batch_size: int) -> np.ndarray:
         per_epoch = self.steps_per_epoch(batch_size) * batch_size
         epoch, place = divmod(item, per_epoch)
         order = numpy_generator(self._seed, "epoch", epoch).permutation(len(self._pairs))
         pair = self._pairs[order[place % len(self._pairs)]]
         rng = numpy_generator(self._seed, "pair", item)
-        room = self._room(pair)
-        top, left = (int(rng.integers(space + 1)) for space in room)
-        return self._cut(pair, top, left, Augmentation.draw(rng, rotate=True))
+        if pair.weight is None:
+            top, left = (int(rng.integers(space + 1)) for space in self._room(pair))
+        else:
+            shares = self._shares(pair)
+            places = np.flatnonzero(shares >= LEAST_WEIGHT)
+            top, left = np.unravel_index(places[rng.integers(len(places))], shares.shape)
+        return self._cut(pair, int(top), int(left), Augmentation.draw(rng, rotate=True))
 
-    def centre(self, index: int) -> tuple[Tensor, Tensor]:
-        """Window (1, 5, 3, s, s) and sharp crop (1, 1, 3, s, s) from the middle of the box of pair
-        `index`."""
+    def centre(self, index: int) -> tuple[Tensor, ...]:
+        """Pair `index` as a `batch` of one: the crop from the middle of its box, or the one of the largest
+        weight, not turned."""
         pair = self._pairs[index]
         top, left = (space // 2 for space in self._room(pair))
-        windows, sharp = self._cut(pair, top, left, Augmentation())
-        return to_tensor(windows[None]), to_tensor(sharp[None])
+        if pair.weight is not None:
+            shares = self._shares(pair)
+            top, left = np.unravel_index(shares.argmax(), shares.shape)
+        return self._as_tensors([self._cut(pair, int(top), int(left), Augmentation())])
 
     def _room(self, pair: Pair) -> tuple[int, int]:
         """Rows and columns by which the crop can move inside the pair's box."""
         r0, c0, r1, c1 = pair.box
         return r1 - r0 - self._crop_size, c1 - c0 - self._crop_size
 
-    def _cut(self, pair: Pair, top: int, left: int, turn: Augmentation) -> tuple[np.ndarray, np.ndarray]:
-        """The crop that starts `top` rows and `left` columns inside the box: window and target, uint8,
-        turned."""
+    def _shares(self, pair: Pair) -> np.ndarray:
+        r0, c0, r1, c1 = pair.box
+        return crop_shares(self._frames(pair.weight)[r0:r1, c0:c1, 0], self._crop_size)
+
+    def _cut(self, pair: Pair, top: int, left: int, turn: Augmentation) -> np.ndarray:
+        """The crop that starts `top` rows and `left` columns inside the box: window, target and, where any
+        pair has one, weight, one after the other, uint8, turned."""
         r0, c0, r1, c1 = pair.box
         size, top, left = self._crop_size, r0 + top, c0 + left
         sharp, frames = self._frames(pair.target), []
-        for path in (*pair.window, pair.target):
+        for path in (*pair.window, pair.target, *([pair.weight] if pair.weight is not None else [])):
             image = self._frames(path)
             if image.shape != sharp.shape or image.shape[0] < r1 or image.shape[1] < c1:
                 raise UserError(
@@ -190,5 +233,6 @@ class Pairs:
                     "its regions; run the stages again with --overwrite"
                 )
             frames.append(image[top : top + size, left : left + size])
-        turned = turn.image(np.stack(frames))
-        return turned[:-1], turned[-1:]
+        if self._weighted and pair.weight is None:
+            frames.append(np.full_like(frames[-1], 255))
+        return turn.image(np.stack(frames))

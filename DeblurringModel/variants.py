@@ -4,17 +4,29 @@ from pathlib import Path
 
 from torch import nn
 
-from common.checkpoints import load_checkpoint, load_into
+from common.checkpoints import load_into
 from common.config import Config, DeblurringConfig, require
 from common.errors import UserError
-from common.layout import ADAPTED, ADAPTED_BEST_GT, BEST, LAST, NetworkLayout
-from common.regions_file import read_regions
+from common.layout import ADAPTED, ADAPTED_BEST_GT, NetworkLayout
 from common.runtime.distributed import place
 from common.stage import Stage
 from common.videos import Video
 from DeblurringModel import models
 
-HINT = "run python DeblurringModel/deblur_finetune_DDP.py first"
+CHOICES = {
+    "last": "last epoch, label-free",
+    "best_pairs": "best on held-out pairs, label-free",
+    "best_gt": "epoch chosen by ground truth",
+    "both": "last epoch, label-free",
+}
+"""How the weights of the variant `adapted` are chosen, by deblurring.select."""
+SOURCES = {
+    "reblurred": "",
+    "aligned": "; aligned pairs",
+    "both": "; reblurred and aligned pairs",
+    "ground_truth": "; learned from the ground truth",
+}
+"""What they learned from where that is not the paper's pairs, by deblurring.pairs."""
 
 
 def model_spec(config: Config) -> models.Spec:
@@ -64,26 +76,6 @@ def adapted_variants(config: DeblurringConfig) -> tuple[str, ...]:
     return (ADAPTED, ADAPTED_BEST_GT) if config.select == "both" else (ADAPTED,)
 
 
-def adapted_weights(stage: Stage, video: Video, variant: str) -> Path:
-    """The adapted weights that restore `video`; the unadapted ones where it had no sharp region to learn
-    from.
-
-    Raises UserError where fine-tuning has not been run or is incomplete.
-    """
-    config, folder = stage.config.deblurring, weights_folder(stage, video)
-    if config.scope == "video" and not _has_region(stage, video):
-        return require(config.weights, "deblurring.weights", "GoPro-trained weights")
-    last = folder / LAST
-    if not last.exists():
-        raise UserError(f"{last}: no adapted weights; {HINT}")
-    stored = load_checkpoint(last)
-    steps = stored.get("epochs", 0) * stored.get("steps_per_epoch", 0)
-    if stored.get("step", steps) < steps:
-        raise UserError(f"{last}: fine-tuning stopped after step {stored['step']} of {steps}; {HINT}")
-    chosen = config.select in ("best_gt", "best_pairs") or variant == ADAPTED_BEST_GT
-    return folder / BEST if chosen else last
-
-
-def _has_region(stage: Stage, video: Video) -> bool:
-    regions = read_regions(stage.layout.sharp_regions, stage.videos)
-    return any(region.video.name == video.name for region in regions)
+def how_adapted(config: DeblurringConfig) -> str:
+    """How the variant `adapted` was made and chosen, as text."""
+    return CHOICES[config.select] + SOURCES[config.pairs]

@@ -90,7 +90,7 @@ class MovedConfig:
 
 @dataclass(frozen=True)
 class BlurringConfig:
-    model: str = key("id_blau", choices=("id_blau", "line"))
+    model: str = key("id_blau", choices=("id_blau", "line", "measured"))
     gamma: float = key(1.0, low=0.1, high=10.0)
     weights: Path | None = key(None, path=True)
     architecture: dict = key({})
@@ -124,7 +124,7 @@ class DeblurringConfig:
     min_steps: int = key(0, low=0)
     batch_size: int = key(8, low=1)
     crop_size: int = key(256, low=8)
-    pairs: str = key("reblurred", choices=("reblurred", "ground_truth"))
+    pairs: str = key("reblurred", choices=("reblurred", "aligned", "both", "ground_truth"))
     rehearsal: int = key(0, low=0, high=1000)
     fusion: str = key("none", choices=("none", "aligned"))
     aligned: AlignedConfig = field(default_factory=AlignedConfig)

@@ -111,6 +111,10 @@ class Layout:
         """A frame with its regions without noise."""
         return self.targets(video) / f"{frame}.png"
 
+    def kernels(self, video: str, frame: str) -> Path:
+        """A frame's own blur, as measured."""
+        return self.blurring / video / "kernels" / f"{frame}.npy"
+
     def windows(self, video: str, frame: str) -> Path:
         """Folder of a frame's windows that were written as a whole, one folder for each copy."""
         return self.blurring / video / "window" / frame

@@ -42,6 +42,8 @@ class Stage:
     options: argparse.Namespace
     begun: set[str] = field(default_factory=set, compare=False)
     """Names of the work that begins in this run, on no earlier results."""
+    claimed: set[Path] = field(default_factory=set, compare=False)
+    """Folders that this run has claimed: --overwrite empties them once."""
     noted: Note = field(default_factory=dict, compare=False)
     """What is known of the input's files; see `inputs`."""
 
@@ -54,8 +56,10 @@ class Stage:
         """Make `folder` this stage's place for results with these settings; see
         `common.runtime.provenance.claim_together`. `work` is the name that the results' times are counted
         under (see `timed`), from zero where there are no results yet."""
-        if claim_together(self.world, folder, settings, self.config, self.options.overwrite, amend):
+        overwrite = self.options.overwrite and folder not in self.claimed
+        if claim_together(self.world, folder, settings, self.config, overwrite, amend):
             self.begun.add(work)
+        self.claimed.add(folder)
         self.keep_note()
 
     def timed(self, work: str) -> AbstractContextManager[None]:

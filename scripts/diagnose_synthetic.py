@@ -45,9 +45,11 @@ from scripts.evaluation.synthetic.diagnosis import (
     direction_errors,
     reblurring,
 )
+from scripts.evaluation.synthetic.own_blur import own_blur
 
 EXPOSURE = "stage 2, exposure of the clips, share of the frame interval"
 REBLURRED = "stage 3, sharp crops against the true blurry ones, reblurred with the true condition"
+OWN_BLUR = "stage 3, sharp crops against the true blurry ones, where the blur can be measured, reblurred"
 Truth = dict[tuple[str, str], np.ndarray]
 """True conditions (3, H, W) by (video name, frame name)."""
 HINT = "run bash scripts/eval_synthetic.sh --tables 1 with this output folder first"
@@ -93,6 +95,7 @@ def figures(output: Path, config_path: Path, domain: str) -> dict[str, str]:
         | magnitudes(stage, truth)
         | conditions(stage, truth, folder, domain)
         | reblurred(stage, root)
+        | measured(stage, truth, folder)
     )
 
 
@@ -159,6 +162,16 @@ def reblurred(stage: Stage, root: Path) -> dict[str, str]:
             f"{again['psnr_still']:.2f}"
         ),
         "the sharp crops themselves, against the same, dB": f"{again['psnr_sharp']:.2f}",
+    }
+
+
+def measured(stage: Stage, truth: Truth, folder: Path) -> dict[str, str]:
+    """How near the videos' own measured kernels come to the true blur, and lines as stage 2 finds them."""
+    found = own_blur(stage.videos, Conditions(Layout(folder)), truth)
+    return {
+        f"{OWN_BLUR} by the video's measured kernels, dB": f"{found['measured']:.2f}",
+        f"{OWN_BLUR} along lines as stage 2 found them, dB": f"{found['line']:.2f}",
+        "those sharp crops themselves, against the same, dB (crops)": f"{found['sharp']:.2f} ({found['frames']})",
     }
 
 

@@ -71,7 +71,10 @@ def parse() -> argparse.Namespace:
         "that everything runs, not what can be gained",
     )
     parser.add_argument(
-        "--tables", type=_numbers, default=None, help="tables, separated by commas (default 1,2,3,4)"
+        "--tables",
+        type=_numbers,
+        default=None,
+        help=f"tables, separated by commas (default all: {','.join(map(str, TABLES))})",
     )
     parser.add_argument(
         "--domains",
@@ -105,7 +108,7 @@ def complete(options: argparse.Namespace) -> None:
         options.output = ROOT / "outputs" / ("eval_synthetic_quick" if options.quick else "eval_synthetic")
     options.seeds = options.seeds or (1 if options.quick else 3)
     for wrong, name, known in (
-        ([n for n in options.tables if n not in TABLES], "--tables", "1, 2, 3, 4"),
+        ([n for n in options.tables if n not in TABLES], "--tables", ", ".join(map(str, TABLES))),
         ([d for d in options.domains if d not in DOMAINS], "--domains", ", ".join(DOMAINS)),
         ([name for name in options.cells if name not in NAMES], "--cells", ", ".join(NAMES)),
     ):

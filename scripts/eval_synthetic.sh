@@ -2,12 +2,13 @@
 # The synthetic benchmark: adaptation measured on rendered blur of three target domains (short, mid, long exposure), on
 # footage that no bundled network was trained on.
 #
-# Usage: bash scripts/eval_synthetic.sh [--quick] [--tables 1,2,3,4] [--domains short,mid,long] [--seeds N] [more]
+# Usage: bash scripts/eval_synthetic.sh [--quick] [--tables 1,2,3,4,5] [--domains short,mid,long] [--seeds N] [more]
 #
 #     --quick           Table 1 alone with one seed, fewer frames, pairs and steps: shows that everything runs
 #     --tables A,B      1: blurry input, before, after, and the ceiling (true pairs); 2: which patches, which condition;
 #                       3: the paper's formulas, the released code's, and what goes beyond them; 4: one network a clip,
-#                       which of its states is used: the last, the best on held-out pairs, the ground truth's choice
+#                       which of its states is used: the last, the best on held-out pairs, the ground truth's choice;
+#                       5: what the clip's own sharp moments give, as pairs and laid over the result, frame by frame
 #     --seeds N         seeds for Tables 1 and 2 (default 3)
 #     --config FILE     settings and weights (default configs/demo.yaml)
 #     --set K=V ...     change settings

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from common.metrics import psnr
-from DeblurringModel.aligned import kernels, targets, warping
+from common.rendering import alignment, kernels, neighbours
+from DeblurringModel.aligned import targets, warping
 
 HEIGHT, WIDTH = 160, 208
 STROKE = np.eye(11, dtype=np.float32) / 11
@@ -35,12 +36,12 @@ def view(picture, x=0.0, y=0.0, kernel=None, noise=0.0, seed=0):
 
 
 def offered(frame, neighbour):
-    return warping.offer(warping.prepared(frame), neighbour)
+    return warping.offer(alignment.prepared(frame), neighbour)
 
 
 def fused(frame, borrowed):
     weight = borrowed.weight[..., None]
-    return warping.to_bytes(frame * (1 - weight) + borrowed.picture * weight)
+    return alignment.to_bytes(frame * (1 - weight) + borrowed.picture * weight)
 
 
 def walked(frames, reach=6):
@@ -62,7 +63,7 @@ def test_a_known_kernel_is_found():
     # Nine pixels along a diagonal, their middle two to the right of the centre and one below.
     for step in range(-4, 5):
         stroke[16 + step, 17 + step] = 1 / 9
-    sharp = warping.to_grey(view(texture()))
+    sharp = alignment.to_grey(view(texture()))
     blurry = cv2.filter2D(sharp, -1, cv2.flip(stroke, -1), borderType=cv2.BORDER_REFLECT_101)
     found = kernels.measure(kernels.spectra(sharp), kernels.spectra(blurry), noise=0.5)
     # The blocks that lie inside the picture.
@@ -81,7 +82,7 @@ def test_a_known_kernel_is_found():
 
 
 def test_the_noise_of_a_picture_is_found():
-    picture = warping.to_grey(view(texture()))
+    picture = alignment.to_grey(view(texture()))
     noisy = picture + 4 * np.random.default_rng(0).normal(size=picture.shape).astype(np.float32)
     assert kernels.noise_level(noisy) == pytest.approx(4, rel=0.2)
 
@@ -92,7 +93,7 @@ def test_a_neighbour_seen_elsewhere_gives_the_known_picture():
     given = offered(frame, view(scene, 7.3, -4.6, noise=1, seed=1))
     inner = np.s_[16:-16, 16:-16]
     assert psnr(frame[inner], known[inner]) < 24
-    assert psnr(warping.to_bytes(given.picture)[inner], known[inner]) > 31
+    assert psnr(alignment.to_bytes(given.picture)[inner], known[inner]) > 31
     assert given.weight[inner].mean() > 0.9
     # Beyond the neighbour's border there is nothing to borrow.
     assert given.weight[:, :5].max() == 0 and given.weight[-2:].max() == 0
@@ -115,12 +116,12 @@ def test_a_step_in_brightness_is_matched():
     scene = texture()
     frame = view(scene, kernel=STROKE)
     # Three quarters of the light.
-    darker = warping.to_bytes(view(scene, 3.0, 1.0) * 0.75 ** (1 / 2.2))
+    darker = alignment.to_bytes(view(scene, 3.0, 1.0) * 0.75 ** (1 / 2.2))
     given = offered(frame, darker)
     inner = np.s_[16:-16, 16:-16]
     assert abs(given.picture[inner].mean() - view(scene)[inner].mean()) < 1
     assert given.weight[inner].mean() > 0.8
-    assert psnr(warping.to_bytes(given.picture)[inner], view(scene)[inner]) > 30
+    assert psnr(alignment.to_bytes(given.picture)[inner], view(scene)[inner]) > 30
 
 
 def test_identical_frames_change_nothing():
@@ -184,11 +185,11 @@ def test_the_walk_reads_every_frame_once_and_depends_on_no_other():
 
 def test_candidates_are_the_sharper_frames_within_reach():
     energies = {0: 9.0, 1: 1.04, 2: 5.0, 3: 1.0, 4: 3.0, 5: 4.0, 6: 6.0, 9: 100.0}
-    assert targets.candidates(3, energies, 3) == [0, 6, 2]
-    assert targets.candidates(3, energies | {4: 30.0, 2: 1.5}, 3) == [4, 0, 6]
-    assert targets.candidates(3, energies | {4: 3.0, 2: 1.5}, 3) == [0, 6, 5, 4]
-    assert targets.candidates(3, energies, 1) == [2, 4]
-    assert targets.candidates(9, energies, 6) == []
+    assert neighbours.candidates(3, energies, 3) == [0, 6, 2]
+    assert neighbours.candidates(3, energies | {4: 30.0, 2: 1.5}, 3) == [4, 0, 6]
+    assert neighbours.candidates(3, energies | {4: 3.0, 2: 1.5}, 3) == [0, 6, 5, 4]
+    assert neighbours.candidates(3, energies, 1) == [2, 4]
+    assert neighbours.candidates(9, energies, 6) == []
 
 
 def test_another_flow_can_be_passed():
@@ -202,6 +203,6 @@ def test_another_flow_can_be_passed():
 
     known.answers = [motion, -motion]
     none = lambda first, second: np.zeros((HEIGHT, WIDTH, 2), np.float32)  # noqa: E731
-    given = warping.offer(warping.prepared(view(scene, kernel=STROKE)), view(scene, 6.0, -3.0), known, none)
+    given = warping.offer(alignment.prepared(view(scene, kernel=STROKE)), view(scene, 6.0, -3.0), known, none)
     inner = np.s_[16:-16, 16:-16]
-    assert psnr(warping.to_bytes(given.picture)[inner], view(scene)[inner]) > 35
+    assert psnr(alignment.to_bytes(given.picture)[inner], view(scene)[inner]) > 35

@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from test_aligned import STROKE, texture, view
 
 from BlurringModel.id_blau.diffusion import GaussianDiffusion, linear_betas
+from BlurringModel.reblurring.conditions import Conditions
 from common.config import BlurringConfig
 from common.images import read_image, write_array, write_image
+from common.layout import Layout
 from common.metrics import psnr
 from common.regions_file import Region
 from common.training.source_domain import SourceDomain
@@ -20,6 +23,7 @@ from scripts.evaluation.synthetic.diagnosis import (
     direction_errors,
     reblurring,
 )
+from scripts.evaluation.synthetic.own_blur import box_of, own_blur
 
 
 @pytest.fixture
@@ -85,3 +89,29 @@ def test_reblurring_by_a_network_that_returns_what_it_is_given(tmp_path):
         figures["psnr_reblurred"] == pytest.approx(figures["psnr_sharp"], abs=0.01)
         and figures["psnr_sharp"] < 60
     )
+
+
+def test_the_own_blur_is_judged_where_it_is_measured(tmp_path):
+    """A clip whose blur is twice as long as stage 2 found: the measured kernels are nearer."""
+    values = np.zeros((4, 5, 31, 31), np.float32)
+    values[1:, 1:, 15, 15] = 1
+    assert box_of(values, 144, 192) is None
+    values[0] = values[1]
+    assert box_of(values, 128, 192) == (0, 48, 128, 176)
+    sharp = view(texture())
+    for index in range(5):
+        kernel = None if index == 2 else STROKE
+        for kind, picture in (
+            ("Blur", view(texture(), kernel=kernel, noise=1, seed=index)),
+            ("Sharp", sharp),
+        ):
+            write_image(tmp_path / "data" / "a" / kind / "RGB" / f"{index}.png", picture)
+        condition = np.ones((3, *sharp.shape[:2]), np.float32)
+        condition[:2] *= np.sqrt(0.5)
+        condition[2] = 7
+        write_array(tmp_path / "dbcgm" / "condition" / "a" / f"{index}.npy", condition)
+    (video,) = find_videos(tmp_path / "data")
+    truth = {("a", name): np.full((3, 1, 1), 0 if name == "2" else 9) for name in video.names}
+    found = own_blur([video], Conditions(Layout(tmp_path)), truth)
+    assert 0 < found["frames"] <= 4 and found["measured"] > found["line"] + 2 > found["sharp"] + 2
+    assert np.isnan(own_blur([video], Conditions(Layout(tmp_path / "none")), truth)["line"])

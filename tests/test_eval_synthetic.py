@@ -20,7 +20,7 @@ from common.videos import find_videos
 from DeblurringModel.fine_tuning import epochs_and_steps
 from scripts import diagnose_synthetic, eval_synthetic
 from scripts.evaluation.runner import ROOT
-from scripts.evaluation.synthetic import runs
+from scripts.evaluation.synthetic import moments, runs
 from scripts.evaluation.synthetic.cells import TABLE_2, TABLE_3, TABLES
 
 
@@ -161,7 +161,7 @@ def test_quick_trains_for_few_steps(tmp_path, monkeypatch, pairs):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--tables", "5"], "--tables: unknown 5; choose among 1, 2, 3, 4"),
+        (["--tables", "6"], "--tables: unknown 6; choose among 1, 2, 3, 4, 5"),
         (["--domains", "far"], "--domains: unknown 'far'; choose among short, mid, long"),
         (["--seeds", "-1"], "--seeds: expected at least 1, found -1"),
     ],
@@ -178,7 +178,49 @@ def test_table_4_counts_the_choices(setup, monkeypatch, capsys):
     assert "Of 1 clips: held-out pairs chose the last state for" in text
     rows = json.loads((folder / "bench" / "results" / "mid.json").read_text())
     alone, pairs = rows["mid scope_video adapted 2023"], rows["mid scope_video_best_pairs adapted 2023"]
-    assert set(alone["clips"]) == set(alone["steps"]) and all(step > 0 for step in alone["steps"].values())
-    gain = [alone["clips"][clip] - rows["mid baseline baseline 0"]["clips"][clip] for clip in alone["clips"]]
+    assert set(alone["frames"]) == set(alone["steps"]) and all(step > 0 for step in alone["steps"].values())
+    before = rows["mid baseline baseline 0"]["frames"]
+    gain = [np.mean(frames) - np.mean(before[clip]) for clip, frames in alone["frames"].items()]
     assert f"| last state | {np.mean(gain):+.2f} | {np.mean(gain):+.2f} | {min(gain):+.2f} |" in text
     assert all(0 <= step for step in pairs["steps"].values())
+
+
+def test_table_5_lays_what_is_borrowed_over_each_network(setup, monkeypatch, capsys):
+    folder, config = setup
+    # Little is borrowed for such small clips: the reblurred pairs alone are learned from as well.
+    cells = ("--cells", "method,pairs_both")
+    calls = run(folder, config, monkeypatch, "--tables", "5", "--domains", "mid", *cells)
+    assert sum("--variant aligned" in line for line in calls) == 1
+    assert sum(line.startswith("DeblurringModel/deblur_finetune") for line in calls) <= 2
+    text = capsys.readouterr().out
+    bench = folder / "bench"
+    links = [
+        bench / "runs" / "mid" / f"{cell}_2023/deblurring/ESTRNN/aligned" for cell in ("method", "pairs_both")
+    ]
+    assert len({link.resolve() for link in links}) == 1 and all(link.is_symlink() for link in links)
+    (video,) = find_videos(bench / "data" / "mid")
+    rows = json.loads((bench / "results" / "mid.json").read_text())
+    alone, fused, adapted = (
+        rows[f"mid method {variant} 2023"]["frames"][video.name]
+        for variant in ("aligned", "fused", "adapted")
+    )
+    pictures = [links[0] / video.name / "picture" / f"{name}.png" for name in video.names]
+    assert alone == [psnr(read_image(one), read_image(two)) for one, two in zip(pictures, video.sharp)]
+    blur = [np.load(path)[2].mean() for path in sorted((video.sharp[0].parents[2] / "Condition").iterdir())]
+    third = np.argsort(blur)[-2:]
+    gains = np.array(fused) - adapted
+    label = "adapted, reblurred pairs (the paper)"
+    assert (
+        f"| fused: borrowed, and {label} | {np.mean(fused):.2f} | {np.mean(np.array(fused)[third]):.2f} | {label} | "
+        f"{gains.mean():+.2f} | {gains[third].mean():+.2f} | {gains.mean():+.2f} | {gains.min():+.2f} |"
+    ) in text.splitlines()
+
+
+def test_gains_by_hand():
+    blur = {"a": [5.0, 1.0, 9.0, 2.0, 3.0, 4.0], "b": [0.0, 8.0, 0.0]}
+    over = {"a": [30.0] * 6, "b": [20.0, 20.0, np.inf]}
+    result = {"a": [31.0, 29.0, 34.0, 30.0, 30.0, 30.0], "b": [20.0, 26.0, np.inf]}
+    found = moments.gain(result, over, blur)
+    assert (found.blurriest, found.frame) == pytest.approx(((2.5 + 6) / 2, -1.0))
+    assert (found.mean, found.clip) == pytest.approx(((4 / 6 + 2) / 2, 4 / 6))
+    assert moments.mean_psnr({"a": result["a"]}, blur) == pytest.approx((184 / 6, 32.5))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from BlurringModel.reblurring.crops import Box, context_crop
+from BlurringModel.reblurring.measured import blurred
 from BlurringModel.reblurring.moments import REACH, blend_still
 from BlurringModel.reblurring.noise import with_noise_of
 from BlurringModel.reblurring.sampling import Model
@@ -34,14 +35,22 @@ def blurred_pictures(
     """The shots' pictures with their boxes blurred, sampled in batches of equal size."""
     shots = list(shots)
     canvases = {(shot.frame, shot.copy, shot.index): shot.image.copy() for shot in shots}
+    for shot in shots:
+        if shot.kernels is not None:
+            r0, c0, r1, c1 = shot.box
+            box = blurred(shot.image, shot.kernels(), shot.box)
+            canvases[shot.frame, shot.copy, shot.index][r0:r1, c0:c1] = finished(
+                (shot, shot.box), box, config, seed
+            )
+    shots = [shot for shot in shots if shot.kernels is None]
     for padded, same_size in by_size(shots, model, config.area).items():
         for batch in groups(same_size, config.batch_size):
-            for placed, blurred in zip(
+            for placed, window in zip(
                 batch, split(lambda part: sample(part, model, padded[2:], seed), batch)
             ):
                 shot, (r0, c0, r1, c1) = placed[0], placed[0].box
                 canvas = canvases[shot.frame, shot.copy, shot.index]
-                canvas[r0:r1, c0:c1] = finished(placed, blurred, config, seed)
+                canvas[r0:r1, c0:c1] = finished(placed, window, config, seed)
     return canvases
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from BlurringModel.reblurring.conditions import Conditions
 from BlurringModel.reblurring.crops import Box
+from BlurringModel.reblurring.measured import Measured
 from BlurringModel.reblurring.moments import REACH, moved, moving_condition, patch_motion, poses
 from BlurringModel.reblurring.noise import without_noise
 from BlurringModel.reblurring.shots import Frame, Shot, measured_noise
@@ -24,12 +25,14 @@ def moved_shots(
     conditions: Conditions,
     config: BlurringConfig,
     seed: int,
+    measured: Measured | None = None,
 ) -> list[Shot]:
     """Windows number `copies` of the frame's sharp content as it would look at other moments of the video,
     drawn by seed.
 
     The content already is as blurred as its own frame, so only the difference to the moment's blur is added.
-    An estimator's error that is the same for both cancels out.
+    An estimator's error that is the same for both cancels out. measured: where the video's kernels lie, which
+    blur the content instead wherever a moment has any; they were measured between blurry and sharp.
     """
     video, size = frame.video, original.shape[:2]
     windows = drawn_moments(frame, conditions, config.moved.copies, seed)
@@ -55,6 +58,7 @@ def moved_shots(
                         noise[box][position],
                         moved(original, pose) if config.moved.blend_still else None,
                         content if config.moved.denoise_target else None,
+                        measured and measured.at(video, position, box),
                     )
                 )
     return shots

@@ -104,7 +104,8 @@ class DiffusionModel:
 
 def load_model(config: BlurringConfig, world: World, precision: str, compile: bool) -> Model:
     """The model that blurring.model names. Raises UserError for weights that do not fit the configuration."""
-    if config.model == "line":
+    # What has no measured kernels is blurred along lines.
+    if config.model != "id_blau":
         return LineModel(world.device, config.gamma, config.margin)
     network = load_id_blau(config)
     place(network, world.device)

@@ -8,6 +8,7 @@ import numpy as np
 
 from BlurringModel.reblurring.conditions import Conditions
 from BlurringModel.reblurring.crops import Box, merge_overlapping
+from BlurringModel.reblurring.measured import Measured
 from BlurringModel.reblurring.moments import REACH
 from BlurringModel.reblurring.noise import noise_level
 from common.config import BlurringConfig
@@ -44,6 +45,8 @@ class Shot:
     condition: gives float32 (3, H, W), in pixels.
     noise: deviation that the result is to have, in grey levels.
     still: `image` with its own noise, where blurring.moved.blend_still asks for it.
+    kernels: gives the blocks' kernels (R, C, K, K) by which the box is blurred instead of by the condition
+    (blurring.model measured), where there are any.
     target: the whole frame that the box was cut from without its noise, where blurring.moved.denoise_target
     asks for it.
     """
@@ -57,6 +60,7 @@ class Shot:
     noise: float
     still: np.ndarray | None = None
     target: np.ndarray | None = None
+    kernels: Callable[[], np.ndarray] | None = None
 
     @property
     def identity(self) -> tuple[str | int, ...]:
@@ -79,21 +83,26 @@ def own_shots(
     boxes: Sequence[Box],
     conditions: Conditions,
     config: BlurringConfig,
+    measured: Measured | None = None,
+    seed: int = 0,
 ) -> list[Shot]:
     """The frame's boxes with its own condition; with blurring.window all also those of its four neighbours.
 
+    measured: where the video's kernels lie, with which the boxes look as at another moment, drawn by seed.
     original: uint8 RGB (H, W, 3), the frame. Raises UserError where a condition is missing.
     """
     steps = range(-REACH, REACH + 1) if config.window == "all" else (0,)
     shots = []
+    drawn = {box: measured and measured.drawn(frame.video, frame.name, box, seed) for box in boxes}
     for step in steps:
         position = frame.position + step
         image = original if step == 0 else read_image(frame.video.frames[position])
         condition = conditions.read("condition", frame.video, position, (3, *original.shape[:2]))
         given = partial(np.asarray, condition)
         for box in boxes:
-            noise = measured_noise(config, image, box)
-            shots.append(Shot(frame, 0, REACH + step, box, image, given, noise))
+            noise, moment = measured_noise(config, image, box), drawn[box]
+            kernels = None if moment is None else measured.at(frame.video, moment + step, box)
+            shots.append(Shot(frame, 0, REACH + step, box, image, given, noise, kernels=kernels))
     return shots
 
 

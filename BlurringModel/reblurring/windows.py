@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from BlurringModel.reblurring.conditions import Conditions
+from BlurringModel.reblurring.measured import Measured
 from BlurringModel.reblurring.moments import REACH
 from BlurringModel.reblurring.moved import moved_shots
 from BlurringModel.reblurring.shots import Frame, Shot, own_shots
@@ -63,15 +64,23 @@ def check_neighbours(frame: Frame, conditions: Conditions) -> None:
 
 
 def portions(
-    unit: Sequence[Frame], config: BlurringConfig, conditions: Conditions, regions: Path, seed: int
+    unit: Sequence[Frame],
+    config: BlurringConfig,
+    conditions: Conditions,
+    regions: Path,
+    seed: int,
+    measured: Measured | None = None,
 ) -> list[Callable[[], Portion]]:
     """What makes the portions of a unit, in order.
 
     With blurring.window moved a frame has many pictures. A portion then holds one frame and a limited number
     of its windows, so that memory does not grow with blurring.moved.copies. regions: stage 1's file, for
     messages.
+    measured: where kernels lie (blurring.model measured).
     """
-    make = partial(portion, config=config, conditions=conditions, regions=regions, seed=seed)
+    make = partial(
+        portion, config=config, conditions=conditions, regions=regions, seed=seed, measured=measured
+    )
     if config.window != "moved":
         return [partial(make, unit, range(1))]
     together = config.batch_size * max(1, COPIES_TOGETHER // config.batch_size)
@@ -87,6 +96,7 @@ def portion(
     conditions: Conditions,
     regions: Path,
     seed: int,
+    measured: Measured | None = None,
 ) -> Portion:
     """Read the frames and make the shots of their windows number `copies`."""
     originals = {frame: read_image(frame.video.frames[frame.position]) for frame in frames}
@@ -100,7 +110,7 @@ def portion(
             )
         boxes = ((0, 0, height, width),) if config.area == "frame" else frame.boxes
         if config.window == "moved":
-            shots += moved_shots(frame, original, boxes, copies, conditions, config, seed)
+            shots += moved_shots(frame, original, boxes, copies, conditions, config, seed, measured)
         else:
-            shots += own_shots(frame, original, boxes, conditions, config)
+            shots += own_shots(frame, original, boxes, conditions, config, measured, seed)
     return Portion(originals, shots)

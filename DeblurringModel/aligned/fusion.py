@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from DeblurringModel.aligned.warping import Borrowed, to_bytes
+from common.rendering.alignment import to_bytes
+from DeblurringModel.aligned.warping import Borrowed
 
 
 def laid_over(frame: np.ndarray, borrowed: Borrowed) -> np.ndarray:

@@ -3,42 +3,14 @@
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
-import cv2
 import numpy as np
 
+from common.rendering import alignment
+from common.rendering.alignment import Flow
+from common.rendering.neighbours import LEAST_SIDE, candidates, edge_energy
 from common.runtime.background import prefetch
-from DeblurringModel.aligned import kernels, warping
-from DeblurringModel.aligned.warping import Borrowed, Flow
-
-SHARPER = 1.05
-"""A neighbour has at least so many times the frame's energy of edges; the frame itself is good enough
-else."""
-MOST_NEIGHBOURS = 3
-"""Neighbours that are tried, the sharpest first."""
-LEAST_SIDE = 64
-"""Smaller frames have no room for a block; nothing is borrowed for them."""
-
-
-def edge_energy(picture: np.ndarray) -> float:
-    """Mean squared gradient of an RGB picture (H, W, 3), 0..255, smoothed by one pixel so that noise counts
-    less."""
-    along_x, along_y = kernels.gradients(cv2.GaussianBlur(warping.to_grey(picture), (0, 0), 1.0))
-    return float((along_x**2 + along_y**2).mean())
-
-
-def candidates(position: int, energies: dict[int, float], reach: int) -> list[int]:
-    """Positions of the frames to borrow from for the one at `position`, best first.
-
-    energies: `edge_energy` of the shot's frames by position, at least of those within `reach`.
-    """
-    sharper = [
-        other
-        for other, energy in energies.items()
-        if 0 < abs(other - position) <= reach and energy > SHARPER * energies[position]
-    ]
-    sharpest = sorted(sharper, key=lambda other: (-energies[other], abs(other - position)))[:MOST_NEIGHBOURS]
-    nearest = sorted(sharper, key=lambda other: (abs(other - position), -energies[other]))[:1]
-    return list(dict.fromkeys(sharpest + nearest))
+from DeblurringModel.aligned import warping
+from DeblurringModel.aligned.warping import Borrowed
 
 
 def borrow(
@@ -46,8 +18,8 @@ def borrow(
     count: int,
     wanted: Iterable[int],
     reach: int,
-    coarse: Flow = warping.coarse_flow,
-    fine: Flow = warping.fine_flow,
+    coarse: Flow = alignment.coarse_flow,
+    fine: Flow = alignment.fine_flow,
     workers: int = 0,
 ) -> Iterator[tuple[int, Borrowed]]:
     """(position, what was borrowed) for the `wanted` positions of a shot of `count` frames, in order.
@@ -69,7 +41,7 @@ def borrow(
         chosen = candidates(position, energies, reach) if min(frame.shape[:2]) >= LEAST_SIDE else []
         offers = []
         if chosen:
-            blurry = warping.prepared(frame)
+            blurry = alignment.prepared(frame)
             given = partial(warping.offer, blurry, coarse=coarse, fine=fine)
             offers = list(prefetch(given, [frames[other] for other in chosen], workers, waiting=workers))
         borrowed = warping.blend(frame, offers)

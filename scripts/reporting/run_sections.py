@@ -7,7 +7,7 @@ from typing import Any
 from common.config import Config, as_dict
 from common.layout import ADAPTED, BASELINE
 from DeblurringModel.evaluation import ROWS
-from DeblurringModel.main import CHOICES
+from DeblurringModel.variants import how_adapted
 from scripts.reporting.collect import STAGES, Model, Results, Training
 from scripts.reporting.curves import Mark, Series, chart
 from scripts.reporting.markup import aside, table
@@ -61,7 +61,7 @@ def figures(results: Results) -> str:
 
 
 def _figures(model: Model) -> str:
-    metrics, choice = model.metrics, CHOICES[model.config.deblurring.select]
+    metrics, choice = model.metrics, how_adapted(model.config.deblurring)
     videos = list(metrics["input"]["videos"])
     columns = [("all frames", lambda kind: metrics[kind])]
     if len(videos) > 1:
@@ -167,7 +167,7 @@ def _chosen_words(model: Model, training: Training) -> str:
         if training.best_step is not None and model.config.deblurring.select in ("best_pairs", "best_gt")
         else ""
     )
-    return f"{size}Used: {escape(CHOICES[model.config.deblurring.select])}{best}."
+    return f"{size}Used: {escape(how_adapted(model.config.deblurring))}{best}."
 
 
 def times(results: Results) -> str:

@@ -13,6 +13,7 @@ from DeblurringModel.borrowing import borrow, fuse
 from DeblurringModel.deblur_finetune_DDP import finetune
 from DeblurringModel.deblur_inference import infer
 from DeblurringModel.evaluation import sanity_problems
+from DeblurringModel.pairs import NothingToLearn
 from DeblurringModel.variants import network_layout
 from RSDM.main import NoRegion, find_sharp_regions
 from scripts.video.estimate import seconds_left
@@ -96,7 +97,10 @@ def learn(stage: Stage, restored: int) -> str | None:
     announce(stage, regions, restored)
     make_conditions(stage)
     reblur_regions(stage)
-    finetune(stage)
+    try:
+        finetune(stage)
+    except NothingToLearn as error:
+        return str(error)
     return None
 
 

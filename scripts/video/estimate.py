@@ -6,19 +6,21 @@ from collections.abc import Callable
 import torch
 
 from BlurringModel.reblurring.crops import context_crop
+from BlurringModel.reblurring.measured import TRIED
 from BlurringModel.reblurring.moments import REACH
 from BlurringModel.reblurring.sampling import LineModel, Model, load_model
 from BlurringModel.reblurring.shots import frames_to_blur
 from common.flow import load_flow
 from common.images import read_image
 from common.regions_file import Region
+from common.rendering.alignment import align, prepared
+from common.rendering.neighbours import LEAST_SIDE, MOST_NEIGHBOURS
 from common.runtime.distributed import mixed_precision
 from common.stage import Stage
 from DBCGM.main import frame_condition, read_frames
 from DeblurringModel import models
-from DeblurringModel.aligned import targets
-from DeblurringModel.aligned.warping import offer, prepared
 from DeblurringModel.fine_tuning import epochs_and_steps
+from DeblurringModel.pair_sources import BORROWED
 from DeblurringModel.restoring import clips_of, restored_frames
 from DeblurringModel.variants import load_network, model_spec
 
@@ -32,13 +34,15 @@ def seconds_left(stage: Stage, regions: list[Region], restored: int) -> dict[str
     regions: what stage 1 found; restored: number of frames that will be restored. Nothing is written.
     """
     rehearsed = len(frames_to_blur(regions)) if stage.config.deblurring.rehearsal else 0
-    borrows = stage.config.deblurring.fusion == "aligned"
+    config, frames = stage.config.deblurring, sum(len(video.frames) for video in stage.videos)
+    # Pairs are borrowed for in all frames, whatever is restored.
+    borrows = frames if config.pairs in BORROWED else restored if config.fusion == "aligned" else 0
     return {
         "blur conditions": conditions_seconds(stage, regions),
         "reblurring": reblurring_seconds(stage, regions),
         "fine-tuning": fine_tuning_seconds(stage, regions),
         "restoring": restoring_seconds(stage, regions, restored + rehearsed),
-    } | ({"borrowing": borrowing_seconds(stage, restored)} if borrows else {})
+    } | ({"borrowing": borrowing_seconds(stage, borrows)} if borrows else {})
 
 
 def measured(work: Callable[[], object]) -> float:
@@ -80,7 +84,11 @@ def reblurring_seconds(stage: Stage, regions: list[Region]) -> float:
         crops = [_span(box, config.margin) for frame in frames for box in frame.boxes]
     height, width = (-(-side // model.multiple) * model.multiple for side in crops[0])
     area = sum(rows * columns for rows, columns in crops) / (height * width)
-    return measured(one_blur(stage, model, height, width)) * area * pictures * evaluations(stage, model)
+    seconds = measured(one_blur(stage, model, height, width)) * area * pictures * evaluations(stage, model)
+    if config.model == "measured":
+        every = sum(len(video.frames) for video in stage.videos)
+        seconds += every * TRIED * alignment_seconds(stage)
+    return seconds
 
 
 def evaluations(stage: Stage, model: Model) -> int:
@@ -122,8 +130,10 @@ def _span(box: tuple[int, int, int, int], margin: int) -> tuple[int, int]:
 def fine_tuning_seconds(stage: Stage, regions: list[Region]) -> float:
     """Stage 4: one step on noise, times the steps."""
     config, spec = stage.config.deblurring, model_spec(stage.config)
-    copies = stage.config.blurring.moved.copies
-    epochs, per_epoch = epochs_and_steps(config, len(regions) * (copies + config.rehearsal))
+    copies = 0 if config.pairs == "aligned" else stage.config.blurring.moved.copies
+    # At most: how many frames borrow enough for a pair is not known before.
+    borrowed = sum(len(video.frames) for video in stage.videos) if config.pairs in BORROWED else 0
+    epochs, per_epoch = epochs_and_steps(config, len(regions) * (copies + config.rehearsal) + borrowed)
     network = load_network(stage, config.weights).train()
     size = (config.batch_size, 2 * REACH + 1, 3, config.crop_size, config.crop_size)
     windows = models.to_range(torch.rand(size, device=stage.world.device), spec)
@@ -149,7 +159,12 @@ def restoring_seconds(stage: Stage, regions: list[Region], restored: int) -> flo
 
 def borrowing_seconds(stage: Stage, restored: int) -> float:
     """Stage 4: one neighbour laid over a frame, times the neighbours tried and the frames."""
+    return restored * MOST_NEIGHBOURS * alignment_seconds(stage)
+
+
+def alignment_seconds(stage: Stage) -> float:
+    """One frame laid over another, and the blur between the two."""
     frame, neighbour = (read_image(path) for path in stage.videos[0].frames[:2])
-    if min(frame.shape[:2]) < targets.LEAST_SIDE:
+    if min(frame.shape[:2]) < LEAST_SIDE:
         return 0.0
-    return restored * targets.MOST_NEIGHBOURS * measured(lambda: offer(prepared(frame), neighbour))
+    return measured(lambda: align(prepared(frame), neighbour))

@@ -1,7 +1,8 @@
-"""The synthetic benchmark's cells: which settings each result of its four tables is made with."""
+"""The synthetic benchmark's cells: which settings each result of its tables is made with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from common import layout
 from common.config_loader import preset_overrides
 from common.layout import ADAPTED, ADAPTED_BEST_GT
 from scripts.evaluation import ablation
@@ -9,14 +10,14 @@ from scripts.evaluation.runner import ROOT
 
 DOMAINS = ("short", "mid", "long")
 CLIPS, FRAMES, SIZE, DATA_SEED = 4, 24, (384, 288), 5
-LAST, BEST = ADAPTED, ADAPTED_BEST_GT
+LAST, BEST, ALONE, FUSED = ADAPTED, ADAPTED_BEST_GT, layout.ALIGNED, layout.FUSED
 
 
 @dataclass(frozen=True)
 class Cell:
     """One way of adaptation. settings: `section.key=value` on top of the configuration; variant: which of the
-    results of one training is measured. preset: name of a file of configs/method that replaces the
-    configuration's method, below the settings."""
+    results of one training is measured (what is borrowed alone hangs on none). preset: name of a file of
+    configs/method that replaces the configuration's method, below the settings."""
 
     name: str
     label: str
@@ -150,14 +151,31 @@ TABLE_3 = (
     Cell(METHOD.name, "the demo's settings", METHOD.settings),
 )
 # One network per clip, as scripts/deblur_video.py trains it: which of its states is used.
-_ALONE = "deblurring.scope=video"
+_ONE_EACH = "deblurring.scope=video"
 TABLE_4 = (
-    Cell("scope_video", "last state", (_ALONE, _WITH_CHOICE)),
+    Cell("scope_video", "last state", (_ONE_EACH, _WITH_CHOICE)),
     Cell(
         "scope_video_best_pairs",
         "state that is best on held-out pairs",
-        (_ALONE, "deblurring.select=best_pairs"),
+        (_ONE_EACH, "deblurring.select=best_pairs"),
     ),
-    Cell("scope_video", "state chosen by ground truth (for comparison only)", (_ALONE, _WITH_CHOICE), BEST),
+    Cell(
+        "scope_video", "state chosen by ground truth (for comparison only)", (_ONE_EACH, _WITH_CHOICE), BEST
+    ),
 )
-TABLES = {1: TABLE_1, 2: TABLE_2, 3: TABLE_3, 4: TABLE_4}
+# What the clip's own sharp moments give: as pairs to learn from, and laid over the result.
+_PAIRS = tuple(
+    Cell(f"pairs_{kind}", f"adapted, {label}", (f"deblurring.pairs={kind}",))
+    for kind, label in (("aligned", "aligned pairs"), ("both", "reblurred and aligned pairs"))
+)
+_REBLURRED = Cell(METHOD.name, "adapted, reblurred pairs (the paper)", METHOD.settings)
+TABLE_5 = (
+    _REBLURRED,
+    *_PAIRS,
+    Cell(METHOD.name, "borrowed alone, without a network", METHOD.settings, ALONE),
+    *(
+        replace(cell, label=f"fused: borrowed, and {cell.label}", variant=FUSED)
+        for cell in (_REBLURRED, *_PAIRS)
+    ),
+)
+TABLES = {1: TABLE_1, 2: TABLE_2, 3: TABLE_3, 4: TABLE_4, 5: TABLE_5}

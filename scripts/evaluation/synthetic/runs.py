@@ -13,13 +13,25 @@ from common import layout
 from common.checkpoints import load_checkpoint
 from common.config import Config, as_dict
 from common.config_loader import load_config
-from common.images import read_image
+from common.images import read_array, read_image
 from common.metrics import psnr
 from common.runtime.files import read_json, write_json
 from common.stage import weights_record
-from common.videos import Video, find_videos
+from common.videos import find_videos
+from DeblurringModel.pair_sources import BORROWED
 from scripts.evaluation.runner import FINE_TUNING, INFERENCE, ROOT, assign, call, share
-from scripts.evaluation.synthetic.cells import BEST, CEILING, CLIPS, DATA_SEED, FRAMES, SIZE, TABLES, Cell
+from scripts.evaluation.synthetic.cells import (
+    ALONE,
+    BEST,
+    CEILING,
+    CLIPS,
+    DATA_SEED,
+    FRAMES,
+    FUSED,
+    SIZE,
+    TABLES,
+    Cell,
+)
 
 INPUT, BASELINE = Cell("input", "blurry input"), Cell(layout.BASELINE, "before adaptation")
 QUICK_FRAMES, QUICK_STEPS = 8, 50
@@ -27,15 +39,20 @@ QUICK_FRAMES, QUICK_STEPS = 8, 50
 
 @dataclass(frozen=True)
 class Result:
-    """PSNR in dB of each clip, the mean over its frames; `steps`: how many steps the network was fine-tuned
-    that restored it (empty where it was not)."""
+    """PSNR in dB of each clip's frames in order; `steps`: how many steps the network was fine-tuned that
+    restored it (empty where it was not)."""
 
     domain: str
     cell: str
     variant: str
     seed: int
-    clips: dict[str, float]
+    frames: dict[str, list[float]]
     steps: dict[str, int]
+
+    @property
+    def clips(self) -> dict[str, float]:
+        """The mean over each clip's frames."""
+        return {clip: float(np.mean(values)) for clip, values in self.frames.items()}
 
     @property
     def mean(self) -> float:
@@ -58,7 +75,7 @@ class Benchmark:
         return [cell for cell in TABLES[table] if not wanted or cell.name in wanted]
 
     def seeds(self, table: int) -> range:
-        """The seeds of a table's results: Tables 3 and 4 have one."""
+        """The seeds of a table's results: Tables 3 to 5 have one."""
         return range(self.first_seed, self.first_seed + (self.options.seeds if table in (1, 2) else 1))
 
     def config(
@@ -102,20 +119,24 @@ class Benchmark:
         """A result's figures, from the file of the domain's results where they were measured with the same
         settings and weights."""
         variant = cell.name if cell in (INPUT, BASELINE) else cell.variant
-        key = f"{domain} {cell.name} {variant} {seed}"
+        key, untrained = (
+            f"{domain} {cell.name} {variant} {seed}",
+            variant in (INPUT.name, BASELINE.name, ALONE),
+        )
         identity = self._identity(domain, cell, seed)
         # A file for each domain, so that runs of different domains can be put together.
         kept = self.output / "results" / f"{domain}.json"
         known = read_json(kept) if kept.exists() else {}
-        if known.get(key, {}).get("identity") != identity:
+        # Frame by frame since there is a Table 5: results from before are measured again.
+        if known.get(key, {}).get("identity") != identity or "frames" not in known[key]:
             folder = self._run(domain, cell, seed)
             known[key] = {
                 "identity": identity,
-                "clips": self._clips(folder, domain, cell, variant),
-                "steps": self._steps(folder, domain, cell, seed) if cell not in (INPUT, BASELINE) else {},
+                "frames": self._psnr(folder, domain, cell, variant),
+                "steps": {} if untrained else self._steps(folder, domain, cell, seed),
             }
             write_json(kept, known)
-        return Result(domain, cell.name, variant, seed, known[key]["clips"], known[key]["steps"])
+        return Result(domain, cell.name, variant, seed, known[key]["frames"], known[key]["steps"])
 
     def _identity(self, domain: str, cell: Cell, seed: int) -> str:
         config, _ = self.config(domain, cell, seed)
@@ -142,12 +163,24 @@ class Benchmark:
             folder = runs / cell.name
             self._stage(INFERENCE, domain, cell, seed, folder, "--variant", layout.BASELINE)
             return folder
-        made = self._pairs(domain, cell, seed)
         folder = runs / f"{cell.name}_{seed}"
-        self._linked(folder, made)
+        if cell.variant in (ALONE, FUSED) or self.config(domain, cell, seed)[0].deblurring.pairs in BORROWED:
+            self._borrowed(domain, cell, seed, folder)
+        if cell.variant == ALONE:
+            return folder
+        self._linked(folder, self._pairs(domain, cell, seed))
         self._stage(FINE_TUNING, domain, cell, seed, folder)
-        self._stage(INFERENCE, domain, cell, seed, folder, "--variant", layout.ADAPTED)
+        variant = FUSED if cell.variant == FUSED else layout.ADAPTED
+        self._stage(INFERENCE, domain, cell, seed, folder, "--variant", variant)
         return folder
+
+    def _borrowed(self, domain: str, cell: Cell, seed: int, folder: Path) -> None:
+        """What is borrowed, once for all cells: it depends on the clips alone."""
+        reach = self.config(domain, cell, seed)[0].deblurring.aligned.reach
+        shared = self.output / "runs" / domain / f"borrowed_{reach}"
+        self._stage(INFERENCE, domain, cell, seed, shared, "--variant", ALONE)
+        made = self._network(shared, domain, cell).variant(ALONE)
+        share(made, folder / made.relative_to(shared))
 
     def _pairs(self, domain: str, cell: Cell, seed: int) -> list[Path]:
         """The results of stages 1 to 3, shared by all cells with the same settings for them."""
@@ -190,14 +223,29 @@ class Benchmark:
             ]
         )
 
-    def _clips(self, folder: Path | None, domain: str, cell: Cell, variant: str) -> dict[str, float]:
+    def blur(self, domain: str) -> dict[str, list[float]]:
+        """Mean length in pixels of the true blur of each clip's frames, in order."""
+        root, hint = self.output / "data" / domain, "delete the clips, and they are rendered again"
+        return {
+            video.name: [
+                float(read_array(root / video.name / "Condition" / f"{name}.npy", 3, hint)[2].mean())
+                for name in video.names
+            ]
+            for video in find_videos(root)
+        }
+
+    def _psnr(self, folder: Path | None, domain: str, cell: Cell, variant: str) -> dict[str, list[float]]:
         values = {}
         for video in find_videos(self.output / "data" / domain):
             restored = video.frames
             if folder is not None:
                 pictures = self._network(folder, domain, cell).variant(variant)
-                restored = tuple(video.restored(pictures, at) for at in range(len(video.frames)))
-            values[video.name] = _clip_psnr(video, restored)
+                restored = [
+                    layout.restored_file(pictures, video, position) for position in range(len(video.frames))
+                ]
+            values[video.name] = [
+                psnr(read_image(picture), read_image(truth)) for picture, truth in zip(restored, video.sharp)
+            ]
         return values
 
     def _network(self, folder: Path, domain: str, cell: Cell) -> layout.NetworkLayout:
@@ -217,14 +265,6 @@ class Benchmark:
             clip: load_checkpoint(place / name)["step"] if (place / name).exists() else 0
             for clip, place in places.items()
         }
-
-
-def _clip_psnr(video: Video, restored: tuple[Path, ...]) -> float:
-    return float(
-        np.mean(
-            [psnr(read_image(picture), read_image(truth)) for picture, truth in zip(restored, video.sharp)]
-        )
-    )
 
 
 def _digest(values: dict) -> str:

@@ -12,7 +12,8 @@ from common.config_loader import load_config
 from common.runtime.files import write_json, write_text
 from common.runtime.provenance import code_version, library_versions
 from common.stage import weights_record
-from scripts.evaluation.synthetic.cells import CLIPS, SIZE, Cell
+from scripts.evaluation.synthetic import moments
+from scripts.evaluation.synthetic.cells import ALONE, CLIPS, FUSED, LAST, SIZE, Cell
 from scripts.evaluation.synthetic.runs import BASELINE, INPUT, Benchmark, Result
 
 HEADINGS = {
@@ -20,6 +21,7 @@ HEADINGS = {
     2: "Table 2: which patches, which blur condition",
     3: "Table 3: the paper, the released code, and what goes beyond",
     4: "Table 4: one network a clip, which of its states is used",
+    5: "Table 5: what the clip's own sharp moments give",
 }
 
 
@@ -86,6 +88,7 @@ def markdown(bench: Benchmark, results: list[Result]) -> str:
             *_gains(results, cells, bench, number),
             *_per_clip(results, cells, bench, number),
             *(_choices(results, cells, bench) if number == 4 else []),
+            *(_frame_by_frame(results, cells, bench) if number == 5 else []),
         ]
     return "\n".join(lines)
 
@@ -133,6 +136,25 @@ def _choices(results: list[Result], cells: list[Cell], bench: Benchmark) -> list
         f"these two chose the same for {same[2]} (steps are compared).",
         "",
     ]
+
+
+def _frame_by_frame(results: list[Result], cells: list[Cell], bench: Benchmark) -> list[str]:
+    """Table 5's figures of single frames: each result against the one without what it adds."""
+    adapted = {cell.name: cell.label for cell in cells if cell.variant == LAST}
+    over = {
+        cell.label: adapted.get(cell.name, BASELINE.label)
+        if cell.variant == FUSED
+        else INPUT.label
+        if cell.variant == ALONE
+        else BASELINE.label
+        for cell in cells[2:]
+    }
+    over[BASELINE.label] = INPUT.label
+    lines = []
+    for domain in bench.options.domains:
+        rows = [(cell.label, _found(results, domain, cell, bench, 5)[0].frames) for cell in cells]
+        lines += moments.table(domain, rows, over, bench.blur(domain))
+    return lines
 
 
 def _found(results: list[Result], domain: str, cell: Cell, bench: Benchmark, number: int) -> list[Result]:

@@ -111,7 +111,12 @@ def measure(
     found = np.fft.irfft2(_with_neighbours(against) / (_with_neighbours(power) + ridge), s=(SIDE, SIDE))
     half = KERNEL // 2
     found = np.roll(found, (half, half), axis=(2, 3))[..., :KERNEL, :KERNEL]
-    values = np.stack([np.stack([_cleaned(kernel) for kernel in row]) for row in found])
+    return described(np.stack([np.stack([_cleaned(kernel) for kernel in row]) for row in found]))
+
+
+def described(values: np.ndarray) -> Kernels:
+    """Kernels (R, C, KERNEL, KERNEL) with their centres and spreads."""
+    half = KERNEL // 2
     place = np.arange(-half, half + 1, dtype=np.float32)
     centre = np.stack([(values * place).sum((2, 3)), (values * place[:, None]).sum((2, 3))], axis=-1)
     square = (values * (place**2 + place[:, None] ** 2)).sum((2, 3)) - (centre**2).sum(-1)

@@ -1,0 +1,98 @@
+"""Which pairs a fine-tuning learns from (deblurring.pairs): what stages 1 to 3 made, what was borrowed, both,
+or the ground truth."""
+
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import UserError
+from common.images import read_image
+from common.layout import ALIGNED, PICTURE, SOURCE, WEIGHT, borrowed_file
+from common.regions_file import Region
+from common.stage import Stage
+from common.videos import Video
+from DeblurringModel.borrowing import THIS_FRAME
+from DeblurringModel.pairs import (
+    LEAST_WEIGHT,
+    REACH,
+    NothingToLearn,
+    Pair,
+    crop_shares,
+    frames_around,
+    reblurred_pairs,
+    true_pairs,
+)
+from DeblurringModel.variants import network_layout
+
+BORROWED, REBLURRED, TRUE = ("aligned", "both"), ("reblurred", "both"), "ground_truth"
+"""Values of deblurring.pairs, by what they take."""
+
+
+def aligned_pairs(video: Video, aligned: Path, crop_size: int) -> list[Pair]:
+    """Pairs of the video's real blur: each window whose middle frame borrowed enough for a crop, with what it
+    borrowed, below the folder `aligned`, as its target and how far that is to be trusted as its weight.
+
+    Raises UserError for frames that nothing was borrowed for yet.
+    """
+    pairs = []
+    for position in range(REACH, len(video.frames) - REACH):
+        target, weight, source = (
+            borrowed_file(aligned, kind, *video.at(position)) for kind in (PICTURE, WEIGHT, SOURCE)
+        )
+        if not weight.exists():
+            raise UserError(f"{weight}: missing; run python DeblurringModel/deblur_finetune_DDP.py first")
+        trust = read_image(weight)[..., 0]
+        height, width = trust.shape
+        if min(height, width) < crop_size or crop_shares(trust, crop_size).max() < LEAST_WEIGHT:
+            continue
+        sharp = position + main_offset(read_image(source)[..., 0], trust)
+        if not 0 <= sharp < len(video.frames):
+            raise UserError(f"{source}: names no frame; run the stage again with --overwrite")
+        pairs.append(
+            Pair(
+                frames_around(video, position),
+                target,
+                (0, 0, height, width),
+                f"{video.name}/{video.names[position]}",
+                weight,
+                f"{video.name}/{video.names[sharp]}",
+            )
+        )
+    return pairs
+
+
+def main_offset(source: np.ndarray, weight: np.ndarray) -> int:
+    """How many frames later the one is from which most was borrowed; source, weight: as written, uint8 (H,
+    W)."""
+    return int(np.bincount(source[source > 0], weight[source > 0], 256).argmax()) - THIS_FRAME
+
+
+def pairs_of(stage: Stage, regions: list[Region], videos: list[Video]) -> list[Pair]:
+    """The pairs that the configuration asks for, of the given regions and videos; may be empty."""
+    kind, pairs = stage.config.deblurring.pairs, []
+    if kind == TRUE:
+        return true_pairs(regions)
+    if kind in REBLURRED:
+        pairs += reblurred_pairs(regions, stage.layout.blurring)
+    if kind in BORROWED:
+        for video in videos:
+            pairs += aligned_pairs(
+                video, network_layout(stage).variant(ALIGNED), stage.config.deblurring.crop_size
+            )
+    return pairs
+
+
+def require_aligned(stage: Stage) -> None:
+    """Say which videos yield no aligned pair. Raises NothingToLearn where none does and there are no others
+    (deblurring.pairs aligned)."""
+    config, folder = stage.config.deblurring, network_layout(stage).variant(ALIGNED)
+    without = [video.name for video in stage.videos if not aligned_pairs(video, folder, config.crop_size)]
+    reason = f"no frame borrows enough for a crop of {config.crop_size} pixels"
+    if config.pairs == "aligned" and len(without) == len(stage.videos):
+        raise NothingToLearn(
+            f"deblurring.pairs: aligned, but in no video there is one: {reason} from its neighbours; use both "
+            "or reblurred, or raise deblurring.aligned.reach"
+        )
+    for name in without:
+        rest = "; only its reblurred pairs are learned from" if config.pairs == "both" else ""
+        stage.say(f"{name}: no aligned pair, {reason}{rest}")
