@@ -32,8 +32,8 @@ from BlurringModel.reblurring.conditions import HINT, Conditions
 from BlurringModel.reblurring.direction import DirectionTest
 from BlurringModel.reblurring.measured import Measured
 from BlurringModel.reblurring.measuring import measure_kernels
+from BlurringModel.reblurring.patches import Frame, frames_to_blur
 from BlurringModel.reblurring.sampling import load_model
-from BlurringModel.reblurring.shots import Frame, frames_to_blur
 from BlurringModel.reblurring.windows import check_window, portions
 from common.checkpoints import sha256
 from common.config import require
@@ -123,8 +123,8 @@ def reblur(stage: Stage, units: list[list[Frame]], conditions: Conditions, measu
     with Writer(threads, waiting=2) as writer:
         for some in stage.progress(made, "stage 3, reblurring", "batch", len(work)):
             if test is not None:
-                test(some.shots)
-            canvases = blurred_pictures(some.shots, model, config, runtime.seed, split)
+                test(some.patches)
+            canvases = blurred_pictures(some.patches, model, config, runtime.seed, split)
             write_portion(some, canvases, config, layout, writer)
 
 

@@ -11,8 +11,8 @@ import torch
 from tiny import one_thread  # noqa: F401 (a fixture)
 
 from BlurringModel.reblurring.direction import MESSAGE, DirectionTest, ignores_direction
+from BlurringModel.reblurring.patches import Frame, Patch
 from BlurringModel.reblurring.sampling import LineModel
-from BlurringModel.reblurring.shots import Frame, Shot
 from common.images import read_image, to_image, to_tensor
 from common.regions_file import read_regions
 from common.rendering.line_blur import line_blur
@@ -34,13 +34,13 @@ class Isotropic:
         return to_image((both[0] + both[1]) / 2)
 
 
-def shot(length: float, texture: float = 60.0) -> Shot:
+def patch(length: float, texture: float = 60.0) -> Patch:
     rng = np.random.default_rng(0)
     image = np.clip(128 + texture * rng.standard_normal((96, 96, 3)), 0, 255).astype(np.uint8)
     condition = np.zeros((3, 96, 96), np.float32)
     condition[0], condition[2] = 1, length
     video = Video("v", tuple(Path(f"{number}.png") for number in range(5)), ())
-    return Shot(Frame(video, 2, ((0, 0, 96, 96),)), 0, 2, (8, 8, 90, 90), image, lambda: condition, 0.0)
+    return Patch(Frame(video, 2, ((0, 0, 96, 96),)), 0, 2, (8, 8, 90, 90), image, lambda: condition, 0.0)
 
 
 @pytest.mark.parametrize("model, said", [(Isotropic(), [MESSAGE]), (LineModel(CPU, 1.0, 32), [])])
@@ -48,18 +48,18 @@ def test_a_model_that_ignores_the_direction_is_called_so_once(model, said):
     lines: list[str] = []
     test = DirectionTest(model, 0, lines.append)
     for _ in range(3):
-        test([shot(9.0)])
+        test([patch(9.0)])
     assert lines == said
 
 
-def test_nothing_is_said_of_shots_that_show_no_direction():
-    """Hardly any blur, then nothing to be blurred, then a shot that tells."""
+def test_nothing_is_said_of_patches_that_show_no_direction():
+    """Hardly any blur, then nothing to be blurred, then a patch that tells."""
     lines: list[str] = []
     test = DirectionTest(Isotropic(), 0, lines.append)
-    test([shot(0.0), shot(2.9)])
-    test([shot(9.0, texture=0.0)])
+    test([patch(0.0), patch(2.9)])
+    test([patch(9.0, texture=0.0)])
     assert lines == []
-    test([shot(0.0), shot(9.0)])
+    test([patch(0.0), patch(9.0)])
     assert lines == [MESSAGE]
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from BlurringModel.id_blau.diffusion import seeded_draws
-from BlurringModel.reblurring.crops import SNAP, Box, context_crop, merge_overlapping, window_draws
+from BlurringModel.reblurring.crops import SNAP, Box, context_crop, crop_draws, merge_overlapping
 from common.errors import UserError
 from common.images import write_image
 from common.regions_file import Region
@@ -180,34 +180,34 @@ WINDOWS: list[Box] = [(0, 0, 16, 20), (5, 7, 21, 27), (24, 30, 40, 50)]
 def test_noise_of_a_window_is_a_part_of_the_frame():
     """So a region is blurred alike alone and with its whole frame."""
     shape = torch.Size((3, 3, 16, 20))
-    draw = window_draws([11, 12, 11], WINDOWS, 40, 50)
+    draw = crop_draws([11, 12, 11], WINDOWS, 40, 50)
     for k in (0, 1, 7):
         noise = draw(k, shape)
         assert noise.shape == shape and noise.dtype == torch.float32 and noise.is_contiguous()
         for item, seed, (r0, c0, r1, c1) in zip(noise, (11, 12, 11), WINDOWS):
             frame = seeded_draws([seed])(k, torch.Size((1, 3, 40, 50)))
             assert torch.equal(item, frame[0, :, r0:r1, c0:c1])
-            whole = window_draws([seed], [(0, 0, 40, 50)], 40, 50)(k, torch.Size((1, 3, 40, 50)))
+            whole = crop_draws([seed], [(0, 0, 40, 50)], 40, 50)(k, torch.Size((1, 3, 40, 50)))
             assert torch.equal(whole, frame)
     # Two windows of one frame that overlap agree where they do.
     first, second = (
-        window_draws([3], [window], 40, 50)(0, torch.Size((1, 3, 16, 20))) for window in WINDOWS[:2]
+        crop_draws([3], [window], 40, 50)(0, torch.Size((1, 3, 16, 20))) for window in WINDOWS[:2]
     )
     assert torch.equal(first[..., 5:, 7:], second[..., :11, :13])
 
 
 def test_noise_does_not_depend_on_the_batch():
     seeds, shape = [11, 12, 13], torch.Size((3, 3, 16, 20))
-    together = window_draws(seeds, WINDOWS, 40, 50)(4, shape)
+    together = crop_draws(seeds, WINDOWS, 40, 50)(4, shape)
     for order in itertools.permutations(range(3)):
-        draw = window_draws([seeds[i] for i in order], [WINDOWS[i] for i in order], 40, 50)
+        draw = crop_draws([seeds[i] for i in order], [WINDOWS[i] for i in order], 40, 50)
         assert torch.equal(draw(4, shape), together[list(order)])
     for i in range(3):
         assert torch.equal(
-            window_draws([seeds[i]], [WINDOWS[i]], 40, 50)(4, torch.Size((1, 3, 16, 20)))[0], together[i]
+            crop_draws([seeds[i]], [WINDOWS[i]], 40, 50)(4, torch.Size((1, 3, 16, 20)))[0], together[i]
         )
-    assert not torch.equal(window_draws(seeds, WINDOWS, 40, 50)(5, shape), together)
-    assert not torch.equal(window_draws([11, 12, 14], WINDOWS, 40, 50)(4, shape)[2], together[2])
+    assert not torch.equal(crop_draws(seeds, WINDOWS, 40, 50)(5, shape), together)
+    assert not torch.equal(crop_draws([11, 12, 14], WINDOWS, 40, 50)(4, shape)[2], together[2])
 
 
 HEIGHT, WIDTH, CROP = 50, 70, 16

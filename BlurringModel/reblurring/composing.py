@@ -11,8 +11,8 @@ from BlurringModel.reblurring.crops import Box, context_crop
 from BlurringModel.reblurring.measured import blurred
 from BlurringModel.reblurring.moments import REACH, blend_still
 from BlurringModel.reblurring.noise import with_noise_of
+from BlurringModel.reblurring.patches import Frame, Patch
 from BlurringModel.reblurring.sampling import Model
-from BlurringModel.reblurring.shots import Frame, Shot
 from BlurringModel.reblurring.windows import Portion
 from common.config import BlurringConfig
 from common.images import pad_to_multiple, to_tensor, write_image
@@ -23,75 +23,77 @@ from common.runtime.memory import Splitter
 from common.runtime.seeding import derive_seed, numpy_generator
 from common.stage import groups
 
-Placed = tuple[Shot, Box]
-"""A shot and the crop of its padded frame that is blurred."""
+Placed = tuple[Patch, Box]
+"""A patch and the crop of its padded frame that is blurred."""
 Canvases = dict[tuple[Frame, int, int], np.ndarray]
 """Pictures uint8 RGB (H, W, 3) by (frame, copy, index)."""
 
 
 def blurred_pictures(
-    shots: Iterable[Shot], model: Model, config: BlurringConfig, seed: int, split: Splitter
+    patches: Iterable[Patch], model: Model, config: BlurringConfig, seed: int, split: Splitter
 ) -> Canvases:
-    """The shots' pictures with their boxes blurred, sampled in batches of equal size."""
-    shots = list(shots)
-    canvases = {(shot.frame, shot.copy, shot.index): shot.image.copy() for shot in shots}
-    for shot in shots:
-        if shot.kernels is not None:
-            r0, c0, r1, c1 = shot.box
-            box = blurred(shot.image, shot.kernels(), shot.box)
-            canvases[shot.frame, shot.copy, shot.index][r0:r1, c0:c1] = finished(
-                (shot, shot.box), box, config, seed
+    """The patches' pictures with their boxes blurred, sampled in batches of equal size."""
+    patches = list(patches)
+    canvases = {(patch.frame, patch.copy, patch.index): patch.image.copy() for patch in patches}
+    for patch in patches:
+        if patch.kernels is not None:
+            r0, c0, r1, c1 = patch.box
+            box = blurred(patch.image, patch.kernels(), patch.box)
+            canvases[patch.frame, patch.copy, patch.index][r0:r1, c0:c1] = finished(
+                (patch, patch.box), box, config, seed
             )
-    shots = [shot for shot in shots if shot.kernels is None]
-    for padded, same_size in by_size(shots, model, config.area).items():
+    patches = [patch for patch in patches if patch.kernels is None]
+    for padded, same_size in by_size(patches, model, config.area).items():
         for batch in groups(same_size, config.batch_size):
             for placed, window in zip(
                 batch, split(lambda part: sample(part, model, padded[2:], seed), batch)
             ):
-                shot, (r0, c0, r1, c1) = placed[0], placed[0].box
-                canvas = canvases[shot.frame, shot.copy, shot.index]
+                patch, (r0, c0, r1, c1) = placed[0], placed[0].box
+                canvas = canvases[patch.frame, patch.copy, patch.index]
                 canvas[r0:r1, c0:c1] = finished(placed, window, config, seed)
     return canvases
 
 
-def by_size(shots: Iterable[Shot], model: Model, area: str) -> dict[tuple[int, int, int, int], list[Placed]]:
-    """The shots by height and width of their crop and of their padded frame."""
+def by_size(
+    patches: Iterable[Patch], model: Model, area: str
+) -> dict[tuple[int, int, int, int], list[Placed]]:
+    """The patches by height and width of their crop and of their padded frame."""
     found = defaultdict(list)
-    for shot in shots:
-        height, width = (side + (-side) % model.multiple for side in shot.image.shape[:2])
+    for patch in patches:
+        height, width = (side + (-side) % model.multiple for side in patch.image.shape[:2])
         if area == "frame":
             place = (0, 0, height, width)
         else:
-            margin = model.margin(shot.condition(), shot.box)
-            place = context_crop(shot.box, margin, height, width)
-        found[place[2] - place[0], place[3] - place[1], height, width].append((shot, place))
+            margin = model.margin(patch.condition(), patch.box)
+            place = context_crop(patch.box, margin, height, width)
+        found[place[2] - place[0], place[3] - place[1], height, width].append((patch, place))
     return dict(found)
 
 
 def sample(batch: list[Placed], model: Model, padded: tuple[int, int], seed: int) -> np.ndarray:
     """Blurred crops, uint8 RGB (B, h, w, 3), of crops of one size in frames of one padded size."""
-    seeds = [derive_seed(seed, "reblur", *shot.identity) for shot, _ in batch]
-    crops = torch.stack([crop_of(shot, place, model.multiple) for shot, place in batch])
+    seeds = [derive_seed(seed, "reblur", *patch.identity) for patch, _ in batch]
+    crops = torch.stack([crop_of(patch, place, model.multiple) for patch, place in batch])
     return model(crops, seeds, [place for _, place in batch], padded)
 
 
-def crop_of(shot: Shot, place: Box, multiple: int) -> Tensor:
+def crop_of(patch: Patch, place: Box, multiple: int) -> Tensor:
     """The crop at `place` of the padded frame, float32 (6, h, w): RGB in [0, 1] and the condition in pixels."""
     r0, c0, r1, c1 = place
-    whole = torch.cat([to_tensor(shot.image), torch.from_numpy(shot.condition())])
+    whole = torch.cat([to_tensor(patch.image), torch.from_numpy(patch.condition())])
     return pad_to_multiple(whole, multiple)[:, r0:r1, c0:c1]
 
 
 def finished(placed: Placed, blurred: np.ndarray, config: BlurringConfig, seed: int) -> np.ndarray:
-    """The shot's box (h, w, 3) uint8, cut from its blurred crop, with what the configuration adds."""
-    shot, (top, left, _, _) = placed
-    r0, c0, r1, c1 = shot.box
+    """The patch's box (h, w, 3) uint8, cut from its blurred crop, with what the configuration adds."""
+    patch, (top, left, _, _) = placed
+    r0, c0, r1, c1 = patch.box
     result = blurred[r0 - top : r1 - top, c0 - left : c1 - left]
-    if shot.still is not None:
-        result = blend_still(result, shot.still[r0:r1, c0:c1], shot.condition()[2, r0:r1, c0:c1])
+    if patch.still is not None:
+        result = blend_still(result, patch.still[r0:r1, c0:c1], patch.condition()[2, r0:r1, c0:c1])
     if config.renoise:
-        rng = numpy_generator(seed, "noise", *shot.identity, *shot.box)
-        result = with_noise_of(result, shot.noise, rng)
+        rng = numpy_generator(seed, "noise", *patch.identity, *patch.box)
+        result = with_noise_of(result, patch.noise, rng)
     return result
 
 
@@ -101,7 +103,9 @@ def write_portion(
     """Pass the pictures of a portion's frames to `write`."""
     for frame, original in made.originals.items():
         own = {(copy, index): canvas for (of, copy, index), canvas in canvases.items() if of is frame}
-        shown = [shot for shot in made.shots if (shot.frame, shot.copy, shot.index) == (frame, 0, REACH)]
+        shown = [
+            patch for patch in made.patches if (patch.frame, patch.copy, patch.index) == (frame, 0, REACH)
+        ]
         writer(
             write_frame,
             layout,
@@ -114,12 +118,12 @@ def write_portion(
         )
 
 
-def target_picture(original: np.ndarray, shots: list[Shot]) -> np.ndarray:
-    """The frame with its boxes without noise. shots: one for each box."""
+def target_picture(original: np.ndarray, patches: list[Patch]) -> np.ndarray:
+    """The frame with its boxes without noise. patches: one for each box."""
     canvas = original.copy()
-    for shot in shots:
-        r0, c0, r1, c1 = shot.box
-        canvas[r0:r1, c0:c1] = shot.target[r0:r1, c0:c1]
+    for patch in patches:
+        r0, c0, r1, c1 = patch.box
+        canvas[r0:r1, c0:c1] = patch.target[r0:r1, c0:c1]
     return canvas
 
 

@@ -44,7 +44,7 @@ def _span(start: int, stop: int, size: int) -> tuple[int, int]:
     return start, start + length
 
 
-def window_draws(seeds: Sequence[int], crops: Sequence[Box], height: int, width: int) -> Draw:
+def crop_draws(seeds: Sequence[int], crops: Sequence[Box], height: int, width: int) -> Draw:
     """Draws for a batch of crops cut from frames of (height, width), item b from a frame seeded by
     seeds[b].
 

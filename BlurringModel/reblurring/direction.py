@@ -8,8 +8,8 @@ import torch
 
 from BlurringModel.reblurring.composing import crop_of
 from BlurringModel.reblurring.crops import Box
+from BlurringModel.reblurring.patches import Patch
 from BlurringModel.reblurring.sampling import Model
-from BlurringModel.reblurring.shots import Shot
 from common.rendering.line_blur import turned
 from common.runtime.seeding import derive_seed
 
@@ -43,20 +43,20 @@ class DirectionTest:
         self._model, self._seed, self._say = model, seed, say
         self._judged = False
 
-    def __call__(self, shots: Sequence[Shot]) -> None:
-        """Judge by the first of the shots that is blurred enough; nothing once that was done."""
+    def __call__(self, patches: Sequence[Patch]) -> None:
+        """Judge by the first of the patches that is blurred enough; nothing once that was done."""
         if self._judged:
             return
-        for shot in shots:
-            place = self._place(shot)
-            crop = crop_of(shot, place, self._model.multiple)
+        for patch in patches:
+            place = self._place(patch)
+            crop = crop_of(patch, place, self._model.multiple)
             if float(crop[5].mean()) >= LEAST_BLUR:
                 self._judge(crop, place)
                 return
 
-    def _place(self, shot: Shot) -> Box:
-        """The place of a crop in the middle of the shot's box, of sides that the model takes."""
-        r0, c0, r1, c1 = shot.box
+    def _place(self, patch: Patch) -> Box:
+        """The place of a crop in the middle of the patch's box, of sides that the model takes."""
+        r0, c0, r1, c1 = patch.box
         multiple = self._model.multiple
         sides = []
         for start, stop in ((r0, r1), (c0, c1)):

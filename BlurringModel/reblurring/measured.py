@@ -34,7 +34,7 @@ LEAST_SHARE = 0.5
 def measure(
     read: Callable[[int], np.ndarray], count: int, wanted: Iterable[int]
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """(position, kernels of its blocks) for the `wanted` positions of a shot of `count` frames, in order.
+    """(position, kernels of its blocks) for the `wanted` positions of a video of `count` frames, in order.
 
     read: the frame at a position, uint8 RGB (H, W, 3). Kernels are float32 (R, C, KERNEL, KERNEL), of blocks as
     in `common.rendering.kernels`: of sum 1, or 0 where none could be measured.

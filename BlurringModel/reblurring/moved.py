@@ -10,14 +10,14 @@ from BlurringModel.reblurring.crops import Box
 from BlurringModel.reblurring.measured import Measured
 from BlurringModel.reblurring.moments import REACH, moved, moving_condition, patch_motion, poses
 from BlurringModel.reblurring.noise import without_noise
-from BlurringModel.reblurring.shots import Frame, Shot, measured_noise
+from BlurringModel.reblurring.patches import Frame, Patch, measured_noise
 from common.config import BlurringConfig
 from common.images import read_image
 from common.runtime.seeding import numpy_generator
 from common.videos import Video
 
 
-def moved_shots(
+def moved_patches(
     frame: Frame,
     original: np.ndarray,
     boxes: Sequence[Box],
@@ -26,7 +26,7 @@ def moved_shots(
     config: BlurringConfig,
     seed: int,
     measured: Measured | None = None,
-) -> list[Shot]:
+) -> list[Patch]:
     """Windows number `copies` of the frame's sharp content as it would look at other moments of the video,
     drawn by seed.
 
@@ -39,7 +39,7 @@ def moved_shots(
     # All windows, not only those of `copies`: the content's noise level is estimated from all of them.
     fields, noise = motion_and_noise(frame, boxes, windows, conditions, config, size)
     present = conditions.read("condition", video, frame.position, (3, *size))[2]
-    shots = []
+    patches = []
     for box in boxes:
         own = float(present[box[0] : box[2], box[1] : box[3]].mean())
         content = without_noise(original, min(noise[box].values()))
@@ -47,8 +47,8 @@ def moved_shots(
             placed = poses([fields[box][position] for position in windows[copy]])
             for index, (position, pose) in enumerate(zip(windows[copy], placed)):
                 field = fields[box][position]
-                shots.append(
-                    Shot(
+                patches.append(
+                    Patch(
                         frame,
                         copy,
                         index,
@@ -61,7 +61,7 @@ def moved_shots(
                         measured and measured.at(video, position, box),
                     )
                 )
-    return shots
+    return patches
 
 
 def drawn_moments(frame: Frame, conditions: Conditions, copies: int, seed: int) -> list[range]:

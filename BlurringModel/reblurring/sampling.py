@@ -16,7 +16,7 @@ from torch import Tensor
 from BlurringModel.id_blau.dataset import encode_direction, normalise_condition
 from BlurringModel.id_blau.diffusion import ONE_STEP, GaussianDiffusion
 from BlurringModel.id_blau.unet import UNet
-from BlurringModel.reblurring.crops import Box, window_draws
+from BlurringModel.reblurring.crops import Box, crop_draws
 from common.checkpoints import load_state, load_state_into, stored_entry
 from common.config import BlurringConfig
 from common.errors import UserError
@@ -39,9 +39,9 @@ class Model(Protocol):
         """Pixels of context around `box` that its blur by `condition` (3, H, W) needs."""
 
     def __call__(
-        self, crops: Tensor, seeds: Sequence[int], windows: Sequence[Box], padded: tuple[int, int]
+        self, crops: Tensor, seeds: Sequence[int], places: Sequence[Box], padded: tuple[int, int]
     ) -> np.ndarray:
-        """The crops, blurred. windows: their places in frames of size `padded`; seeds: one an item."""
+        """The crops, blurred. places: of the crops in frames of size `padded`; seeds: one an item."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ class LineModel:
         return max(self.least_margin, math.ceil(condition[2, r0:r1, c0:c1].max() / 2))
 
     def __call__(
-        self, crops: Tensor, seeds: Sequence[int], windows: Sequence[Box], padded: tuple[int, int]
+        self, crops: Tensor, seeds: Sequence[int], places: Sequence[Box], padded: tuple[int, int]
     ) -> np.ndarray:
-        """See `Model`; seeds and windows have no part in it."""
+        """See `Model`; seeds and places have no effect."""
         crops = on_device(crops, self.device)
         with torch.inference_mode():
             return to_image(line_blur(crops[:, :3], crops[:, 3:], self.gamma))
@@ -86,13 +86,13 @@ class DiffusionModel:
         return self.config.margin
 
     def __call__(
-        self, crops: Tensor, seeds: Sequence[int], windows: Sequence[Box], padded: tuple[int, int]
+        self, crops: Tensor, seeds: Sequence[int], places: Sequence[Box], padded: tuple[int, int]
     ) -> np.ndarray:
         """See `Model`. A sample's noise depends on its seed and its place in the frame alone."""
         config = self.config
         seen = encode_direction(normalise_condition(crops[:, 3:], config.magnitude_scale), config.direction)
         condition = on_device(torch.cat([crops[:, :3] - 0.5, seen], dim=1), self.world.device)
-        draw = window_draws(seeds, windows, *padded)
+        draw = crop_draws(seeds, places, *padded)
         noise = on_device(draw(0, torch.Size((len(crops), 3, *crops.shape[2:]))), self.world.device)
         with torch.inference_mode(), autocast(self.world, self.precision):
             if config.sampler == "ddim":

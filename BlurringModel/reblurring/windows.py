@@ -11,8 +11,8 @@ import numpy as np
 from BlurringModel.reblurring.conditions import Conditions
 from BlurringModel.reblurring.measured import Measured
 from BlurringModel.reblurring.moments import REACH
-from BlurringModel.reblurring.moved import moved_shots
-from BlurringModel.reblurring.shots import Frame, Shot, own_shots
+from BlurringModel.reblurring.moved import moved_patches
+from BlurringModel.reblurring.patches import Frame, Patch, own_patches
 from common.config import BlurringConfig
 from common.errors import UserError
 from common.images import read_image
@@ -28,7 +28,7 @@ class Portion:
     """Shots that are in memory together, and the frames' pictures as they are."""
 
     originals: dict[Frame, np.ndarray]
-    shots: list[Shot]
+    patches: list[Patch]
 
 
 def check_window(
@@ -98,9 +98,9 @@ def portion(
     seed: int,
     measured: Measured | None = None,
 ) -> Portion:
-    """Read the frames and make the shots of their windows number `copies`."""
+    """Read the frames and make the patches of their windows number `copies`."""
     originals = {frame: read_image(frame.video.frames[frame.position]) for frame in frames}
-    shots = []
+    patches = []
     for frame, original in originals.items():
         height, width = original.shape[:2]
         if any(box[2] > height or box[3] > width for box in frame.boxes):
@@ -110,7 +110,7 @@ def portion(
             )
         boxes = ((0, 0, height, width),) if config.area == "frame" else frame.boxes
         if config.window == "moved":
-            shots += moved_shots(frame, original, boxes, copies, conditions, config, seed, measured)
+            patches += moved_patches(frame, original, boxes, copies, conditions, config, seed, measured)
         else:
-            shots += own_shots(frame, original, boxes, conditions, config, measured, seed)
-    return Portion(originals, shots)
+            patches += own_patches(frame, original, boxes, conditions, config, measured, seed)
+    return Portion(originals, patches)

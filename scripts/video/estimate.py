@@ -8,8 +8,8 @@ import torch
 from BlurringModel.reblurring.crops import context_crop
 from BlurringModel.reblurring.measured import TRIED
 from BlurringModel.reblurring.moments import REACH
+from BlurringModel.reblurring.patches import frames_to_blur
 from BlurringModel.reblurring.sampling import LineModel, Model, load_model
-from BlurringModel.reblurring.shots import frames_to_blur
 from common.flow import load_flow
 from common.images import read_image
 from common.regions_file import Region

@@ -37,7 +37,7 @@ class Frame:
 
 
 @dataclass(frozen=True, eq=False)
-class Shot:
+class Patch:
     """One box of one picture to be blurred.
 
     frame, copy, index: picture number `index` (0 .. 4, the middle one is 2) of the frame's window number `copy`.
@@ -64,7 +64,7 @@ class Shot:
 
     @property
     def identity(self) -> tuple[str | int, ...]:
-        """What the shot's random numbers depend on, beside the seed."""
+        """What the patch's random numbers depend on, beside the seed."""
         own = self.frame.key
         return own if (self.copy, self.index) == (0, REACH) else (*own, self.copy, self.index)
 
@@ -77,7 +77,7 @@ def frames_to_blur(regions: Sequence[Region]) -> list[Frame]:
     ]
 
 
-def own_shots(
+def own_patches(
     frame: Frame,
     original: np.ndarray,
     boxes: Sequence[Box],
@@ -85,14 +85,14 @@ def own_shots(
     config: BlurringConfig,
     measured: Measured | None = None,
     seed: int = 0,
-) -> list[Shot]:
+) -> list[Patch]:
     """The frame's boxes with its own condition; with blurring.window all also those of its four neighbours.
 
     measured: where the video's kernels lie, with which the boxes look as at another moment, drawn by seed.
     original: uint8 RGB (H, W, 3), the frame. Raises UserError where a condition is missing.
     """
     steps = range(-REACH, REACH + 1) if config.window == "all" else (0,)
-    shots = []
+    patches = []
     drawn = {box: measured and measured.drawn(frame.video, frame.name, box, seed) for box in boxes}
     for step in steps:
         position = frame.position + step
@@ -102,8 +102,8 @@ def own_shots(
         for box in boxes:
             noise, moment = measured_noise(config, image, box), drawn[box]
             kernels = None if moment is None else measured.at(frame.video, moment + step, box)
-            shots.append(Shot(frame, 0, REACH + step, box, image, given, noise, kernels=kernels))
-    return shots
+            patches.append(Patch(frame, 0, REACH + step, box, image, given, noise, kernels=kernels))
+    return patches
 
 
 def measured_noise(config: BlurringConfig, image: np.ndarray | None, box: Box) -> float:
