@@ -28,6 +28,7 @@ from common.stage import Stage, open_stage, section_settings, weights_record
 from common.videos import Video
 from DeblurringModel.adapted import adapted_weights
 from DeblurringModel.borrowing import borrow, fuse
+from DeblurringModel.clips import Clip
 from DeblurringModel.restoring import clips_of, restored_frames
 from DeblurringModel.variants import (
     adapted_variants,
@@ -36,7 +37,6 @@ from DeblurringModel.variants import (
     network_layout,
     work_name,
 )
-from DeblurringModel.windows import Clip
 
 TRAINING_KEYS = (
     "epochs",

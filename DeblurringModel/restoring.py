@@ -13,8 +13,8 @@ from common.runtime.memory import halving
 from common.stage import Stage
 from common.videos import Video, VideoFrames
 from DeblurringModel import models
+from DeblurringModel.clips import Clip, cut
 from DeblurringModel.tiles import Tile, blend, tiles
-from DeblurringModel.windows import Clip, cut
 
 LEAST_TILE = 128
 

@@ -16,8 +16,8 @@ from common.images import write_image
 from common.regions_file import Region
 from common.runtime.distributed import World
 from common.videos import Video
+from DeblurringModel.clips import Clip, cut
 from DeblurringModel.pairs import Pairs, reblurred_pairs, true_pairs
-from DeblurringModel.windows import Clip, cut
 
 
 def test_windows_of_the_released_code():
