@@ -9,7 +9,6 @@ Usage    python DeblurringModel/deblur_finetune_DDP.py --config configs/demo.yam
 
 import math
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -24,7 +23,6 @@ from torch import Tensor, nn
 
 from common.checkpoints import load_checkpoint, sha256
 from common.config import DeblurringConfig
-from common.errors import UserError
 from common.images import to_image
 from common.metrics import psnr
 from common.regions_file import Region, read_regions
@@ -33,12 +31,14 @@ from common.stage import Stage, open_stage, section_settings
 from common.training.loop import Plan, Task, cosine, fit
 from common.videos import Video
 from DeblurringModel import models
+from DeblurringModel.checks import BY_GROUND_TRUTH, check_stage
 from DeblurringModel.deblur_inference import infer
 from DeblurringModel.evaluation import ground_truth
-from DeblurringModel.pairs import HINT, Pair, Pairs, hold_out, reblurred_pairs, rehearsal_pairs, true_pairs
+from DeblurringModel.pairs import Pair, Pairs, hold_out, reblurred_pairs, rehearsal_pairs, true_pairs
 from DeblurringModel.restoring import clips_of, restored_frames
 from DeblurringModel.variants import (
     REHEARSAL,
+    chosen_loss,
     load_network,
     model_folder,
     model_spec,
@@ -46,7 +46,6 @@ from DeblurringModel.variants import (
     work_name,
 )
 
-BY_GROUND_TRUTH = ("best_gt", "both")
 INFERENCE_KEYS = ("borders", "clip_length", "clip_overlap", "tile", "tile_overlap")
 FUSION_KEYS = ("fusion", "aligned")
 """Settings of what is done with the result: no training depends on them."""
@@ -62,26 +61,10 @@ def main() -> None:
 def finetune(stage: Stage) -> None:
     """Fine-tune as configured; a finished training is left alone, an interrupted one goes on."""
     config = stage.config.deblurring
+    check_stage(stage)
     regions_path = stage.output / "rsdm" / "sharp_regions.json"
     regions = read_regions(regions_path, stage.videos)
     blurring = stage.output / "blurring"
-    if not (blurring / "settings.json").exists():
-        raise UserError(f"{blurring}: no reblurred frames; {HINT}")
-    if config.batch_size % stage.world.size:
-        raise UserError(
-            f"deblurring.batch_size: {config.batch_size} cannot be divided among {stage.world.size} processes"
-        )
-    spec = model_spec(stage.config)
-    if config.crop_size % spec.multiple or config.crop_size < spec.minimum:
-        raise UserError(
-            f"deblurring.crop_size: {config.model} needs a multiple of {spec.multiple} of at least "
-            f"{spec.minimum}, found {config.crop_size}"
-        )
-    if config.select in BY_GROUND_TRUTH and not all(video.sharp for video in stage.videos):
-        raise UserError(
-            f"deblurring.select: {config.select} needs ground truth for every video (dataset.sharp); use last "
-            "or best_pairs"
-        )
     rehearses = config.pairs == "reblurred" and config.rehearsal > 0
     stage.claim(
         model_folder(stage) / "weights",
@@ -203,14 +186,6 @@ def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder
             f"stage 4: no state was better on the {len(held_out)} held-out pairs than the unadapted network, which is "
             "what is used"
         )
-
-
-def chosen_loss(name: str | None, spec: models.Spec) -> Callable[[Tensor, Tensor], Tensor]:
-    """The loss that deblurring.loss names; UserError where it cannot be loaded."""
-    try:
-        return models.adaptation_loss(name, spec)
-    except ValueError as error:
-        raise UserError(str(error)) from None
 
 
 def epochs_and_steps(config: DeblurringConfig, pairs: int) -> tuple[int, int]:

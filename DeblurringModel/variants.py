@@ -1,8 +1,9 @@
 """The deblurring network of a configuration: its facts, its weights, its folder."""
 
+from collections.abc import Callable
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from common.checkpoints import load_checkpoint, load_into
 from common.config import Config, DeblurringConfig, require
@@ -13,6 +14,7 @@ from common.stage import Stage
 from common.videos import Video
 from DeblurringModel import models
 
+WEIGHTS_HINT = "GoPro-trained weights of {}, see README.md (Published weights)"
 HINT = "run python DeblurringModel/deblur_finetune_DDP.py first"
 BEST_VARIANT = "adapted_best_gt"
 REHEARSAL = "rehearsal"
@@ -23,6 +25,14 @@ def model_spec(config: Config) -> models.Spec:
     """Facts about the configured network; UserError for an unknown one."""
     try:
         return models.spec(config.deblurring.model, config.deblurring.interface)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def chosen_loss(name: str | None, spec: models.Spec) -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss that deblurring.loss names; UserError where it cannot be loaded."""
+    try:
+        return models.adaptation_loss(name, spec)
     except ValueError as error:
         raise UserError(str(error)) from None
 
@@ -40,11 +50,7 @@ def work_name(stage: Stage, part: str) -> str:
 def load_network(stage: Stage, weights: Path | None) -> nn.Module:
     """The configured network with the given weights, on this process's device."""
     config = stage.config.deblurring
-    require(
-        weights,
-        "deblurring.weights",
-        f"GoPro-trained weights of {config.model}, see README.md (Published weights)",
-    )
+    require(weights, "deblurring.weights", WEIGHTS_HINT.format(config.model))
     model_spec(stage.config)
     try:
         network = models.build(config.model, **config.architecture)

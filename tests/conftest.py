@@ -10,6 +10,7 @@ SLOW = {
     "test_benchmark",
     "test_best_pairs",
     "test_blur_models",
+    "test_check_settings",
     "test_deblur_video",
     "test_doors",
     "test_dstnet_network",

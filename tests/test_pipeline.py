@@ -300,6 +300,7 @@ def test_second_run_loads_nothing_and_changes_nothing(
         raise AssertionError("a network was loaded although nothing is left to do")
 
     monkeypatch.setattr(torch.nn.Module, "load_state_dict", refuse)
+    monkeypatch.setattr("RSDM.main.search_threshold", refuse)
     before = times(case.parent)
     started = time.monotonic()
     for stage in tiny.STAGES:
@@ -307,6 +308,24 @@ def test_second_run_loads_nothing_and_changes_nothing(
     assert times(case.parent) == before
     assert time.monotonic() - started < 5
     assert "| blurry input |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("broken", ["cut off", "another video", "a mask gone"])
+def test_stage_1_makes_again_what_is_broken(
+    case: Path, broken: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    tiny.run("RSDM", case)
+    said = capsys.readouterr().out
+    before = contents(case.parent / "out" / "rsdm")
+    path, mask = (case.parent / "out" / "rsdm" / name for name in ("sharp_regions.json", "mask/a/8.png"))
+    if broken == "a mask gone":
+        mask.unlink()
+    else:
+        text = path.read_text()
+        path.write_text(text[:50] if broken == "cut off" else text.replace('"b"', '"c"'))
+    tiny.run("RSDM", case)
+    assert contents(case.parent / "out" / "rsdm") == before
+    assert capsys.readouterr().out == said
 
 
 def test_two_processes_give_the_results_of_one(finished: tuple[Path, str], tmp_path: Path) -> None:
