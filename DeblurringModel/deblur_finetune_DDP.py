@@ -10,6 +10,7 @@ Usage    python DeblurringModel/deblur_finetune_DDP.py --config configs/demo.yam
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -26,13 +27,14 @@ from common.config import DeblurringConfig
 from common.images import to_image
 from common.metrics import psnr
 from common.regions_file import Region, read_regions
+from common.runtime.distributed import World
 from common.runtime.entry import run
 from common.stage import Stage, open_stage, section_settings
 from common.training.loop import Plan, Task, cosine, fit
 from common.videos import Video
 from DeblurringModel import models
 from DeblurringModel.checks import BY_GROUND_TRUTH, check_stage
-from DeblurringModel.deblur_inference import infer
+from DeblurringModel.deblur_inference import block, infer
 from DeblurringModel.evaluation import ground_truth
 from DeblurringModel.pairs import Pair, Pairs, hold_out, reblurred_pairs, rehearsal_pairs, true_pairs
 from DeblurringModel.restoring import clips_of, restored_frames
@@ -145,7 +147,7 @@ def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder
     elif held_out:
         held = Pairs(held_out, config.crop_size, runtime.seed, runtime.cache_gib)
         validate, best = lambda net: {best: pairs_psnr(net, spec, held, stage)}, "psnr_held_out"
-    task = Task(lambda items: pairs.batch(items, config.batch_size), loss, validate, best=best)
+    task = Task(lambda items: pairs.batch(items, config.batch_size), loss, validate, best=best, shared=True)
     rate = spec.learning_rate if config.learning_rate is None else config.learning_rate
     clip = spec.gradient_clip if config.gradient_clip is None else config.gradient_clip
     plan = Plan(
@@ -203,29 +205,39 @@ def interval(per_epoch: int) -> int:
 
 
 def pairs_psnr(network: nn.Module, spec: models.Spec, pairs: Pairs, stage: Stage) -> float:
-    """Mean PSNR over the pairs of the restored middle frame against the sharp patch, centre crops."""
+    """Mean PSNR over the pairs of the restored middle frame against the sharp patch, centre crops. All
+    processes have to call it; each looks at its share."""
     values = []
-    for index in range(len(pairs)):
+    for index in stage.world.share(range(len(pairs))):
         windows, sharp = pairs.centre(index)
         restored = models.restore(
             network, spec, windows.to(stage.world.device), stage.config.deblurring.channel_order
         )
         middle = windows.shape[1] // 2 - spec.past
-        values.append(psnr(to_image(restored[0, middle]), to_image(sharp[0, 0])))
-    return sum(values) / len(values)
+        values.append((index, psnr(to_image(restored[0, middle]), to_image(sharp[0, 0]))))
+    return mean_of_all(values, stage.world)
 
 
 def ground_truth_psnr(network: nn.Module, spec: models.Spec, videos: list[Video], stage: Stage) -> float:
     """Mean PSNR over the frames of all videos against their ground truth. It looks at the answer: only for
-    the comparison with the released code's choice of the epoch (deblurring.select best_gt, both)."""
+    the comparison with the released code's choice of the epoch (deblurring.select best_gt, both). All
+    processes have to call it; each restores its part of every video."""
     config, values = stage.config.deblurring, []
-    for video in videos:
+    for number, video in enumerate(videos):
         clips = clips_of(video, spec, config.clip_length, config.clip_overlap, "drop")
+        own = block(clips, stage.world.rank, stage.world.size)
         values += [
-            psnr(picture, ground_truth(video, position, picture))
-            for position, picture in restored_frames(network, spec, video, clips, stage)
+            ((number, position), psnr(picture, ground_truth(video, position, picture)))
+            for position, picture in restored_frames(network, spec, video, own, stage)
         ]
-    return sum(values) / len(values)
+    return mean_of_all(values, stage.world)
+
+
+def mean_of_all(values: list[tuple[Any, float]], world: World) -> float:
+    """Mean of the numbers of all processes, added in the order of their keys, so that it is the same however
+    many there are."""
+    every = sorted(pair for part in world.gather(values) for pair in part)
+    return sum(value for _, value in every) / len(every)
 
 
 if __name__ == "__main__":

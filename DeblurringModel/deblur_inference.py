@@ -123,7 +123,7 @@ def restore(
     clips = clips_of(video, spec, config.clip_length, config.clip_overlap, config.borders)
     missing = [
         clip
-        for clip in _block(clips, stage.world.rank, stage.world.size)
+        for clip in block(clips, stage.world.rank, stage.world.size)
         if any(
             position in wanted and not (folder / f"{video.names[position]}.png").exists()
             for _, position in clip.outputs
@@ -139,8 +139,9 @@ def restore(
                 write_image(folder / f"{video.names[position]}.png", picture)
 
 
-def _block(clips: list[Clip], rank: int, size: int) -> list[Clip]:
-    # Neighbouring clips share frames, so each process gets a run of them rather than every size-th.
+def block(clips: list[Clip], rank: int, size: int) -> list[Clip]:
+    """The clips of one process of `size`: neighbours share frames, so a run of them rather than every
+    size-th."""
     return clips[len(clips) * rank // size : len(clips) * (rank + 1) // size]
 
 

@@ -30,6 +30,7 @@ SLOW = {
     "test_shift_net_network",
     "test_training",
     "test_training_real",
+    "test_validation_shared",
     "test_video_files",
 }
 """Files whose tests run stages, trainers or published networks. Those below tests/faults are slow too."""

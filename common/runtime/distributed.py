@@ -1,7 +1,7 @@
 """One process or many: the same code, read from torchrun's environment."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -49,6 +49,12 @@ class World:
         values: list = [None] * self.size
         torch.distributed.all_gather_object(values, value)
         return values
+
+    def copy_from_main(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Give every process the main process's values, in place. All have to call it."""
+        if self.size > 1:
+            for tensor in tensors:
+                torch.distributed.broadcast(tensor, 0)
 
 
 def start(device: str = "auto", tf32: bool = False) -> World:
