@@ -30,6 +30,7 @@ from common.regions_file import Region, read_regions
 from common.runtime.distributed import World
 from common.runtime.entry import run
 from common.stage import Stage, open_stage, section_settings
+from common.training.frame_cache import FrameCache
 from common.training.loop import Plan, Task, cosine, fit
 from common.videos import Video
 from DeblurringModel import models
@@ -119,7 +120,8 @@ def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder
         learned = {(pair.name, pair.box) for pair in made}
         rehearsed = rehearsal_pairs(regions, model_folder(stage) / REHEARSAL, config.rehearsal)
         made = made + [pair for pair in rehearsed if (pair.name, pair.box) in learned]
-    pairs = Pairs(made, config.crop_size, runtime.seed, runtime.cache_gib)
+    frames = FrameCache.of_machine(runtime.cache_gib, stage.world)
+    pairs = Pairs(made, config.crop_size, runtime.seed, frames)
     epochs, per_epoch = epochs_and_steps(config, len(pairs))
     steps = epochs * per_epoch
     last = folder / "last.pth"
@@ -145,7 +147,7 @@ def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder
     if config.select in BY_GROUND_TRUTH:
         validate, best = lambda net: {best: ground_truth_psnr(net, spec, videos, stage)}, "psnr_ground_truth"
     elif held_out:
-        held = Pairs(held_out, config.crop_size, runtime.seed, runtime.cache_gib)
+        held = Pairs(held_out, config.crop_size, runtime.seed, frames)
         validate, best = lambda net: {best: pairs_psnr(net, spec, held, stage)}, "psnr_held_out"
     task = Task(lambda items: pairs.batch(items, config.batch_size), loss, validate, best=best, shared=True)
     rate = spec.learning_rate if config.learning_rate is None else config.learning_rate

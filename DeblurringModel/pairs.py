@@ -145,11 +145,11 @@ class Pairs:
     """Training samples cut from a list of pairs, drawn by number: sample k is the same in every run and
     process."""
 
-    def __init__(self, pairs: list[Pair], crop_size: int, seed: int, cache_gib: float) -> None:
+    def __init__(self, pairs: list[Pair], crop_size: int, seed: int, frames: FrameCache) -> None:
         """Raises UserError for a box smaller than the crop."""
         check_crop(pairs, crop_size)
         self._pairs, self._crop_size, self._seed = pairs, crop_size, seed
-        self._frames = FrameCache(cache_gib)
+        self._frames = frames
 
     def __len__(self) -> int:
         return len(self._pairs)
