@@ -1,9 +1,11 @@
-"""sharp_regions.json as stage 1 keeps it: read where it is whole, written where it says something else."""
+"""sharp_regions.json as stage 1 keeps it: read where it is whole, written where it says something else, and in words
+where it says that there is nothing."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from common.config import RsdmConfig
 from common.errors import UserError
 from common.regions_file import read_regions
 from common.runtime.files import read_json, write_json
@@ -45,3 +47,28 @@ def _same(kept: Any, choice: dict) -> bool:
         return without[0] == without[1] and kept["videos"] == choice["videos"]
     except (KeyError, TypeError):
         return False
+
+
+def why_left_out(config: RsdmConfig, target: int, frames: int, size: tuple[int, int]) -> str:
+    """Why a video of so many frames of `size` (height, width) has no region, of `target` that were wanted."""
+    if not target:
+        return _none_wanted(config, frames)
+    side, (height, width) = config.min_size, size
+    why = "fits" if config.patches == "random" else "is sharp at any threshold"
+    return f"no region of {side} x {side} pixels {why} (frames are {width} x {height}, {frames} of them)"
+
+
+def why_none(config: RsdmConfig, wanted: bool, frames: int) -> str:
+    """Why no video has a region, and what to do. wanted: whether there was to be one; frames: of the longest
+    video."""
+    if not wanted:
+        return f"rsdm.ratio: {_none_wanted(config, frames)}; raise it, or set rsdm.min_regions=1"
+    side = config.min_size
+    return (
+        f"rsdm.min_size: no video has a sharp region of {side} x {side} pixels; use a smaller rsdm.min_size "
+        "(and deblurring.crop_size), or videos with more frames"
+    )
+
+
+def _none_wanted(config: RsdmConfig, frames: int) -> str:
+    return f"{config.ratio:g} of {frames} frames is less than one region (rsdm.ratio, rsdm.min_regions)"

@@ -37,7 +37,7 @@ from common.runtime.seeding import derive_seed
 from common.stage import Stage, autocast, groups, open_stage, section_settings, unfinished
 from common.videos import Video
 from RSDM.ablation import random_regions
-from RSDM.choice import kept_choice, write_choice
+from RSDM.choice import kept_choice, why_left_out, why_none, write_choice
 from RSDM.estimators import check_weights, load_estimator, load_score, scored
 from RSDM.magnitude import estimate, with_moving_neighbours
 from RSDM.regions import search_threshold
@@ -183,7 +183,7 @@ def choose_regions(stage: Stage, folder: Path, video: Video) -> dict:
     eligible = with_moving_neighbours(
         maps, range(config.border, len(maps) - config.border), config.min_neighbour_motion
     )
-    target = max(1, int(len(maps) * config.ratio))
+    target = max(config.min_regions, int(len(maps) * config.ratio))
     seed = derive_seed(stage.config.runtime.seed, "regions", video.name)
     if config.patches == "random":
         regions = random_regions(len(eligible), maps[0].shape, target, config.min_size, seed)
@@ -254,21 +254,16 @@ def choice_of(stage: Stage, results: dict[str, dict]) -> dict:
 
 def say_choice(stage: Stage, folder: Path, choice: dict) -> None:
     """Say what was found, and which videos are left out. Raises NoRegion where all are."""
-    regions, smallest = choice["sharp_regions"], stage.config.rsdm.min_size
-    why = "fits" if stage.config.rsdm.patches == "random" else "is sharp at any threshold"
+    config, regions = stage.config.rsdm, choice["sharp_regions"]
     kept = {region["video"] for region in regions}
     for video in stage.videos:
         if video.name not in kept:
-            height, width = open_array(map_path(folder, video, video.frames[0]), 2, REMAKE).shape
-            stage.say(
-                f"{video.name}: left out, no region of {smallest} x {smallest} pixels {why} "
-                f"(frames are {width} x {height}, {len(video.frames)} of them)"
-            )
+            size = open_array(map_path(folder, video, video.frames[0]), 2, REMAKE).shape
+            target = choice["videos"][video.name]["target"]
+            stage.say(f"{video.name}: left out, {why_left_out(config, target, len(video.frames), size)}")
     if not regions:
-        raise NoRegion(
-            f"rsdm.min_size: no video has a sharp region of {smallest} x {smallest} pixels; use a smaller "
-            "rsdm.min_size (and deblurring.crop_size), or videos with more frames"
-        )
+        wanted = any(row["target"] for row in choice["videos"].values())
+        raise NoRegion(why_none(config, wanted, max(len(video.frames) for video in stage.videos)))
     frames = len({(region["video"], region["frame"]) for region in regions})
     stage.say(
         f"stage 1: {len(regions)} sharp regions in {frames} frames of {len(stage.videos)} videos -> "

@@ -328,6 +328,18 @@ def test_stage_1_makes_again_what_is_broken(
     assert capsys.readouterr().out == said
 
 
+def test_a_share_of_less_than_one_region_is_none_as_released(
+    fresh: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """A tenth of eight frames; at the first threshold nothing is sharp."""
+    changes = ("rsdm.ratio=0.1", "rsdm.initial_threshold=1e-5")
+    with pytest.raises(UserError, match="rsdm.ratio: 0.1 of 8 frames is less than one region"):
+        tiny.run("RSDM", fresh, "--set", *changes)
+    assert "a: left out, 0.1 of 8 frames" in capsys.readouterr().out
+    tiny.run("RSDM", fresh, "--set", *changes, "rsdm.min_regions=1", "--overwrite")
+    assert {region["video"] for region in regions(fresh.parent / "out")} == set(tiny.VIDEOS)
+
+
 def test_two_processes_give_the_results_of_one(finished: tuple[Path, str], tmp_path: Path) -> None:
     shutil.copytree(finished[0], tmp_path / "case", ignore=shutil.ignore_patterns("out"))
     printed = pipeline(tmp_path / "case", "2")
