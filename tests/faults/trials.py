@@ -49,6 +49,10 @@ class Case:
     fresh: bool = True
     limit: float = LIMIT
     file_size: int = 0
+    memory: int = 0
+    """Bytes of address space that it may take beyond what is taken at its start; 0: gibibytes."""
+    check: Callable[[Path], list[str]] | None = None
+    """Looks at the folder after an accepted input and tells what is wrong."""
     light: bool = False
     """Only configuration files are broken: the next case needs no new copy."""
 
@@ -83,7 +87,13 @@ class Trials:
         self._zygote.wait()
 
     def ask(
-        self, module: str, arguments: tuple[str, ...], folder: Path, limit: float = LIMIT, file_size: int = 0
+        self,
+        module: str,
+        arguments: tuple[str, ...],
+        folder: Path,
+        limit: float = LIMIT,
+        file_size: int = 0,
+        memory: int = 0,
     ) -> dict:
         """Run `module`'s main in a fork."""
         trial = {
@@ -92,6 +102,7 @@ class Trials:
             "folder": str(folder),
             "limit": limit,
             "file_size": file_size,
+            "memory": memory,
         }
         self._zygote.stdin.write(json.dumps(trial) + "\n")
         self._zygote.stdin.flush()
@@ -118,8 +129,11 @@ class Trials:
             folder,
             case.limit,
             case.file_size,
+            case.memory,
         )
         found = judged(case, outcome) + harm(world, folder / "out", before)
+        if case.check is not None and outcome["code"] == 0:
+            found += case.check(folder)
         self._light = case.light and not found
         return found
 
