@@ -27,7 +27,7 @@ if __name__ == "__main__":
 
 from typing import Any
 
-from BlurringModel.reblurring.composing import blurred_pictures, picture, write_portion
+from BlurringModel.reblurring.composing import blurred_pictures, write_portion
 from BlurringModel.reblurring.conditions import HINT, Conditions
 from BlurringModel.reblurring.direction import DirectionTest
 from BlurringModel.reblurring.sampling import load_model
@@ -36,6 +36,7 @@ from BlurringModel.reblurring.windows import check_window, portions
 from common.checkpoints import sha256
 from common.config import require
 from common.errors import UserError
+from common.layout import SETTINGS
 from common.regions_file import read_regions
 from common.runtime.background import Writer, prefetch
 from common.runtime.entry import run
@@ -65,51 +66,52 @@ def main() -> None:
 
 def reblur_regions(stage: Stage) -> None:
     """Reblur every frame that stage 1 chose."""
-    config, folder = stage.config.blurring, stage.output / "blurring"
+    config, layout = stage.config.blurring, stage.layout
     if config.model == "id_blau":
         require(config.weights, "blurring.weights", "ID-Blau weights, see README.md (Published weights)")
-    regions_path = stage.output / "rsdm" / "sharp_regions.json"
-    frames = frames_to_blur(read_regions(regions_path, stage.videos))
-    conditions = Conditions(stage.output / "dbcgm")
-    if not (conditions.folder / "settings.json").exists():
-        raise UserError(f"{conditions.folder}: no blur conditions; {HINT}")
+    frames = frames_to_blur(read_regions(layout.sharp_regions, stage.videos))
+    conditions = Conditions(layout)
+    if not (layout.dbcgm / SETTINGS).exists():
+        raise UserError(f"{layout.dbcgm}: no blur conditions; {HINT}")
     check_window(config, conditions, frames, stage.videos)
-    stage.claim(folder, depends_on(stage, regions_path, conditions), WORK)
+    stage.claim(layout.blurring, depends_on(stage), WORK)
     # Frames with windows of like size are neighbours in this order and share batches.
     frames.sort(key=lambda frame: sorted((b[2] - b[0], b[3] - b[1]) for b in frame.boxes))
     units = unfinished(
         groups(frames, config.batch_size),
-        lambda unit: all(picture(folder, "reblur", frame).exists() for frame in unit),
+        lambda unit: all(layout.reblurred(*frame.key).exists() for frame in unit),
         stage.world,
     )
     if units:
         with stage.timed(WORK):
-            reblur(stage, units, conditions, regions_path, folder)
+            reblur(stage, units, conditions)
     stage.world.barrier()
-    stage.say(f"stage 3: {len(frames)} frames reblurred -> {folder}")
+    stage.say(f"stage 3: {len(frames)} frames reblurred -> {layout.blurring}")
 
 
-def depends_on(stage: Stage, regions_path: Path, conditions: Conditions) -> dict[str, Any]:
+def depends_on(stage: Stage) -> dict[str, Any]:
     """What the results depend on."""
     config = stage.config.blurring
     return {
         "blurring": section_settings(config, without=ONLY_ID_BLAU if config.model == "line" else ("gamma",)),
-        "sharp_regions": sha256(regions_path),
-        "dbcgm": sha256(conditions.folder / "settings.json"),
+        "sharp_regions": sha256(stage.layout.sharp_regions),
+        "dbcgm": sha256(stage.layout.dbcgm / SETTINGS),
         "seed": stage.config.runtime.seed,
         "precision": stage.precision,
     }
 
 
-def reblur(
-    stage: Stage, units: list[list[Frame]], conditions: Conditions, regions_path: Path, folder: Path
-) -> None:
+def reblur(stage: Stage, units: list[list[Frame]], conditions: Conditions) -> None:
     """Blur the units' frames and write the pictures."""
-    config, runtime = stage.config.blurring, stage.config.runtime
+    config, runtime, layout = stage.config.blurring, stage.config.runtime, stage.layout
     model = load_model(config, stage.world, runtime.precision, runtime.compile)
     test = DirectionTest(model, runtime.seed, stage.say) if config.model == "id_blau" else None
     split = Splitter("blurring.batch_size", stage.say)
-    work = [part for unit in units for part in portions(unit, config, conditions, regions_path, runtime.seed)]
+    work = [
+        part
+        for unit in units
+        for part in portions(unit, config, conditions, layout.sharp_regions, runtime.seed)
+    ]
     # One thread each: portions made side by side would all be in memory, and files have to appear in order.
     threads = min(1, runtime.workers)
     made = prefetch(lambda part: part(), work, threads, waiting=1)
@@ -118,7 +120,7 @@ def reblur(
             if test is not None:
                 test(some.shots)
             canvases = blurred_pictures(some.shots, model, config, runtime.seed, split)
-            write_portion(some, canvases, config, folder, writer)
+            write_portion(some, canvases, config, layout, writer)
 
 
 if __name__ == "__main__":

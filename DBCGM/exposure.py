@@ -69,11 +69,6 @@ def _flows(
         return flow.between(on_device(stacked, device), pairs).float().cpu().numpy()
 
 
-def fit_path(folder: Path, video: Video) -> Path:
-    """Where the fit of a video is kept, below stage 2's folder."""
-    return folder / "shutter" / f"{video.name}.json"
-
-
 def write_fit(path: Path, fit: Fit) -> None:
     """Keep a fit."""
     write_json(path, asdict(fit))

@@ -11,6 +11,7 @@ Usage    python DBCGM/main.py --config configs/demo.yaml
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -29,8 +30,9 @@ import torch
 from common.checkpoints import sha256
 from common.config import DbcgmConfig
 from common.errors import UserError
-from common.flow import Flow, load_flow
+from common.flow import Flow, load_flow, weights_file
 from common.images import on_device, read_array, read_image, write_array, write_image
+from common.layout import SETTINGS, Layout
 from common.regions_file import by_frame, read_regions
 from common.rendering.condition_view import condition_picture
 from common.runtime.background import Writer, prefetch
@@ -41,7 +43,7 @@ from common.videos import Video
 from DBCGM.ablation import flow_condition, random_condition
 from DBCGM.adaptation import adapt_magnitude, clamp_magnitude, condition
 from DBCGM.boe import central_motion, five_frame_motion, five_frame_trajectory, orientation
-from DBCGM.exposure import fit_path, fit_video, in_words, read_fit, write_fit
+from DBCGM.exposure import fit_video, in_words, read_fit, write_fit
 
 WORK = "stage 2, DBCGM"
 HINT = "run python RSDM/main.py first"
@@ -59,19 +61,20 @@ def main() -> None:
 
 def make_conditions(stage: Stage) -> None:
     """A condition for every frame that stage 1 chose, or for all frames that have an orientation."""
-    config, folder = stage.config.dbcgm, stage.output / "dbcgm"
-    regions_path = stage.output / "rsdm" / "sharp_regions.json"
-    regions = read_regions(regions_path, stage.videos)
+    config, layout = stage.config.dbcgm, stage.layout
+    config = replace(config, weights=weights_file(config.flow, config.weights))
+    regions = read_regions(layout.sharp_regions, stage.videos)
     drawn = {"seed": stage.config.runtime.seed} if config.condition == "random" else {}
     # Flow is float32 whatever runtime.precision says, but CUDA may compute it with TF32.
     rounded = {"precision": "TF32"} if "TF32" in stage.precision else {}
+    maps = layout.rsdm / SETTINGS
     stage.claim(
-        folder,
+        layout.dbcgm,
         {
             "dbcgm": section_settings(config),
-            "sharp_regions": sha256(regions_path),
+            "sharp_regions": sha256(layout.sharp_regions),
             # Of the magnitude maps, which the boxes alone do not identify.
-            "rsdm": sha256(maps) if (maps := regions_path.with_name("settings.json")).exists() else None,
+            "rsdm": sha256(maps) if maps.exists() else None,
             "dataset": stage.inputs(),
         }
         | drawn
@@ -89,32 +92,32 @@ def make_conditions(stage: Stage) -> None:
     else:
         videos = {video.name: video for video in stage.videos}
         frames = [(videos[name], position) for name, position in by_frame(regions)]
-    missing = unfinished(frames, lambda frame: result_path(folder, "condition", *frame).exists(), stage.world)
+    missing = unfinished(frames, lambda frame: layout.condition(*frame[0].at(frame[1])).exists(), stage.world)
     unfitted = unfinished(
         stage.videos if uses_shutter(config) else [],
-        lambda video: fit_path(folder, video).exists(),
+        lambda video: layout.shutter(video.name).exists(),
         stage.world,
     )
     flow = None
     if (missing or unfitted) and config.condition != "random":
         flow = load_flow(config.flow, config.weights, stage.world.device, config.iterations)
     with stage.timed(WORK) if missing or unfitted else nullcontext():
-        fit_exposures(stage, folder, flow, unfitted)
+        fit_exposures(stage, flow, unfitted)
         stage.world.barrier()
         if missing:
-            write_conditions(stage, folder, missing, flow)
+            write_conditions(stage, missing, flow)
     stage.world.barrier()
     stage.say(
-        f"stage 2: conditions of {len(frames)} frames -> {folder / 'condition'} (look at {folder / 'preview'})"
+        f"stage 2: conditions of {len(frames)} frames -> {layout.conditions} (look at {layout.previews})"
     )
 
 
-def write_conditions(stage: Stage, folder: Path, frames: list[tuple[Video, int]], flow: Flow | None) -> None:
+def write_conditions(stage: Stage, frames: list[tuple[Video, int]], flow: Flow | None) -> None:
     """Condition, preview and, where asked for, motion of each frame (video, position) on disk."""
-    config, workers = stage.config.dbcgm, stage.config.runtime.workers
+    config, layout, workers = stage.config.dbcgm, stage.layout, stage.config.runtime.workers
     exposures = {}
     if uses_shutter(config):
-        exposures = {video.name: read_fit(fit_path(folder, video)).tau for video, _ in frames}
+        exposures = {video.name: read_fit(layout.shutter(video.name)).tau for video, _ in frames}
     read = prefetch(lambda frame: read_frames(stage, *frame), frames, workers)
     with Writer(workers) as writer:
         for (video, position), images in stage.progress(
@@ -122,7 +125,7 @@ def write_conditions(stage: Stage, folder: Path, frames: list[tuple[Video, int]]
         ):
             writer(
                 write,
-                folder,
+                layout,
                 config.motion,
                 video,
                 position,
@@ -131,19 +134,15 @@ def write_conditions(stage: Stage, folder: Path, frames: list[tuple[Video, int]]
 
 
 def write(
-    folder: Path, with_motion: bool, video: Video, position: int, result: np.ndarray, motion: np.ndarray
+    layout: Layout, with_motion: bool, video: Video, position: int, result: np.ndarray, motion: np.ndarray
 ) -> None:
     """Write a frame's files."""
-    write_image(folder / "preview" / video.name / f"{video.names[position]}.png", condition_picture(result))
+    frame = video.at(position)
+    write_image(layout.preview(*frame), condition_picture(result))
     if with_motion:
-        write_array(result_path(folder, "motion", video, position), motion)
+        write_array(layout.motion(*frame), motion)
     # Last, because a frame counts as done when this one exists.
-    write_array(result_path(folder, "condition", video, position), result)
-
-
-def result_path(folder: Path, kind: str, video: Video, position: int) -> Path:
-    """Where a frame's array of the kind condition or motion lies."""
-    return folder / kind / video.name / f"{video.names[position]}.npy"
+    write_array(layout.condition(*frame), result)
 
 
 def read_frames(stage: Stage, video: Video, position: int) -> torch.Tensor:
@@ -204,8 +203,10 @@ def frame_condition(
     # last of the video), so the two at each end of that list are not adapted.
     inside = 3 <= position < len(video.frames) - 3
     adapts = config.adapt_magnitude and inside
-    neighbours = [magnitude(stage, video, position + step) for step in (-2, -1, 1, 2)] if adapts else None
-    adapted = adapt_magnitude(magnitude(stage, video, position), neighbours, config.magnitude_offset)
+    neighbours = (
+        [magnitude(stage.layout, video, position + step) for step in (-2, -1, 1, 2)] if adapts else None
+    )
+    adapted = adapt_magnitude(magnitude(stage.layout, video, position), neighbours, config.magnitude_offset)
     if adapted.shape != direction.shape[1:]:
         raise UserError(
             f"{video.frames[position]}: frame and magnitude map differ in size; "
@@ -219,19 +220,20 @@ def uses_shutter(config: DbcgmConfig) -> bool:
     return config.magnitude == "shutter" and config.condition == "dbcgm"
 
 
-def fit_exposures(stage: Stage, folder: Path, flow: Flow | None, videos: list[Video]) -> None:
+def fit_exposures(stage: Stage, flow: Flow | None, videos: list[Video]) -> None:
     """Find out how long each of the videos exposes, say it, and keep it in a file."""
     for video in videos:
-        blur = [float(magnitude(stage, video, position).mean()) for position in range(len(video.frames))]
+        blur = [
+            float(magnitude(stage.layout, video, position).mean()) for position in range(len(video.frames))
+        ]
         fit = fit_video(video, blur, flow, stage.world.device)
-        write_fit(fit_path(folder, video), fit)
+        write_fit(stage.layout.shutter(video.name), fit)
         print(f"stage 2: {video.name} {in_words(fit)}", flush=True)
 
 
-def magnitude(stage: Stage, video: Video, position: int) -> np.ndarray:
+def magnitude(layout: Layout, video: Video, position: int) -> np.ndarray:
     """A frame's magnitude map (H, W) in pixels, from stage 1's raw map."""
-    path = stage.output / "rsdm" / "magnitude" / video.name / f"{video.names[position]}.npy"
-    return clamp_magnitude(read_array(path, 2, HINT))
+    return clamp_magnitude(read_array(layout.magnitude(*video.at(position)), 2, HINT))
 
 
 if __name__ == "__main__":

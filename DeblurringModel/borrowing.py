@@ -17,16 +17,15 @@ from common.checkpoints import sha256
 from common.config import as_dict
 from common.errors import UserError
 from common.images import read_image, write_image
+from common.layout import ALIGNED, FUSED, PICTURE, SETTINGS, SOURCE, WEIGHT
 from common.runtime.background import Writer
 from common.stage import Stage
 from common.videos import Video
 from DeblurringModel.aligned import fusion, targets
 from DeblurringModel.aligned.warping import Borrowed
 from DeblurringModel.restoring import Frames
-from DeblurringModel.variants import model_folder, work_name
+from DeblurringModel.variants import network_layout, work_name
 
-ALIGNED, FUSED = "aligned", "fused"
-PICTURE, WEIGHT, SOURCE = "picture", "weight", "source"
 THIS_FRAME = 128
 """What a source picture holds for the frame itself, were it borrowed from."""
 Wanted = Mapping[str, Collection[int]] | None
@@ -35,7 +34,7 @@ Wanted = Mapping[str, Collection[int]] | None
 
 def borrow(stage: Stage, only: Wanted = None) -> Path:
     """Borrow for the wanted frames of every video; returns the folder. What exists is not made again."""
-    folder = model_folder(stage) / ALIGNED
+    folder = network_layout(stage).variant(ALIGNED)
     work = work_name(stage, "borrowing")
     stage.claim(
         folder,
@@ -83,10 +82,10 @@ def fuse(stage: Stage, restored: Mapping[str, Path], only: Wanted = None) -> Pat
 
     restored: video name -> folder with its restored frames, one level below the folder of a variant.
     """
-    aligned, folder = model_folder(stage) / ALIGNED, model_folder(stage) / FUSED
+    aligned, folder = network_layout(stage).variant(ALIGNED), network_layout(stage).variant(FUSED)
     work = work_name(stage, FUSED)
-    made_from = {name: sha256(path.parent / "settings.json") for name, path in restored.items()}
-    stage.claim(folder, {ALIGNED: sha256(aligned / "settings.json"), "restored": made_from}, work)
+    made_from = {name: sha256(path.parent / SETTINGS) for name, path in restored.items()}
+    stage.claim(folder, {ALIGNED: sha256(aligned / SETTINGS), "restored": made_from}, work)
     for video in stage.videos:
         places = [video.restored(folder, position) for position in range(len(video.frames))]
         missing = [at for at in _share(stage, _wanted(video, only)) if not places[at].exists()]

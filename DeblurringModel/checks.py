@@ -2,13 +2,15 @@
 
 from common.config import Config, require
 from common.errors import UserError
+from common.layout import SETTINGS
 from common.regions_file import read_regions
 from common.stage import Stage, weights_record
 from common.videos import Video
 from DeblurringModel import models
+from DeblurringModel.fine_tuning import chosen_loss
 from DeblurringModel.pairs import HINT, check_crop, check_true
 from DeblurringModel.restoring import clips_of
-from DeblurringModel.variants import WEIGHTS_HINT, chosen_loss, model_spec
+from DeblurringModel.variants import WEIGHTS_HINT, model_spec
 from DeblurringModel.windows import cut
 
 BY_GROUND_TRUTH = ("best_gt", "both")
@@ -47,10 +49,9 @@ def check_stage(stage: Stage) -> None:
         models.build(config.model, **config.architecture)
     except ValueError as error:
         raise UserError(str(error)) from None
-    check_crop(read_regions(stage.output / "rsdm" / "sharp_regions.json", stage.videos), config.crop_size)
-    blurring = stage.output / "blurring"
-    if not (blurring / "settings.json").exists():
-        raise UserError(f"{blurring}: no reblurred frames; {HINT}")
+    check_crop(read_regions(stage.layout.sharp_regions, stage.videos), config.crop_size)
+    if not (stage.layout.blurring / SETTINGS).exists():
+        raise UserError(f"{stage.layout.blurring}: no reblurred frames; {HINT}")
     check_ground_truth(stage.config, stage.videos)
 
 

@@ -24,20 +24,20 @@ if __name__ == "__main__":
 
 from common.checkpoints import sha256
 from common.images import write_image
+from common.layout import BASELINE, REHEARSAL
 from common.runtime.entry import run
 from common.stage import Stage, open_stage, section_settings, weights_record
 from common.videos import Video
 from DeblurringModel.restoring import clips_of, restored_frames
 from DeblurringModel.variants import (
-    REHEARSAL,
     adapted_variants,
     adapted_weights,
     load_network,
-    model_folder,
     model_spec,
+    network_layout,
     work_name,
 )
-from DeblurringModel.windows import Clip
+from DeblurringModel.windows import block
 
 TRAINING_KEYS = (
     "epochs",
@@ -65,7 +65,7 @@ def main() -> None:
     """Restore all videos with one or both sets of weights."""
     stage = open_stage(__doc__.splitlines()[0], _arguments)
     adapted = adapted_variants(stage.config.deblurring)
-    variants = {"baseline": ("baseline",), "adapted": adapted, "both": ("baseline", *adapted)}
+    variants = {"baseline": (BASELINE,), "adapted": adapted, "both": (BASELINE, *adapted)}
     for variant in variants[stage.options.variant]:
         infer(stage, variant)
     stage.say_report()
@@ -88,8 +88,8 @@ def infer(stage: Stage, variant: str, only: Mapping[str, Collection[int]] | None
     config = stage.config.deblurring
     # An impossible interface is told before anything else.
     model_spec(stage.config)
-    folder = model_folder(stage) / variant
-    if variant not in ("baseline", REHEARSAL):
+    folder = network_layout(stage).variant(variant)
+    if variant not in (BASELINE, REHEARSAL):
         sources = {video.name: adapted_weights(stage, video, variant) for video in stage.videos}
         weights = {name: sha256(path) for name, path in sources.items()}
     else:
@@ -137,12 +137,6 @@ def restore(
         for position, picture in restored_frames(network, spec, video, bar, stage):
             if position in wanted:
                 write_image(folder / f"{video.names[position]}.png", picture)
-
-
-def block(clips: list[Clip], rank: int, size: int) -> list[Clip]:
-    """The clips of one process of `size`: neighbours share frames, so a run of them rather than every
-    size-th."""
-    return clips[len(clips) * rank // size : len(clips) * (rank + 1) // size]
 
 
 if __name__ == "__main__":

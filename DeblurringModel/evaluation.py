@@ -6,20 +6,20 @@ import numpy as np
 
 from common.errors import UserError
 from common.images import read_image
+from common.layout import ADAPTED, ADAPTED_BEST_GT, ALIGNED, BASELINE, FUSED, restored_file
 from common.metrics import SSIM_WINDOW, psnr, ssim
 from common.runtime.files import read_json, remove_leftovers, write_json
 from common.stage import Stage
 from common.videos import Video
-from DeblurringModel.borrowing import ALIGNED, PICTURE
 from DeblurringModel.health import health
 
 ROWS = {
     "input": "blurry input",
-    "baseline": "before adaptation",
-    "adapted": "adapted",
-    "adapted_best_gt": "adapted (epoch chosen by ground truth)",
-    "aligned": "borrowed alone, without a network",
-    "fused": "adapted and borrowed, fused",
+    BASELINE: "before adaptation",
+    ADAPTED: "adapted",
+    ADAPTED_BEST_GT: "adapted (epoch chosen by ground truth)",
+    ALIGNED: "borrowed alone, without a network",
+    FUSED: "adapted and borrowed, fused",
 }
 
 
@@ -50,7 +50,7 @@ def measure(stage: Stage, folders: dict[str, Path | None], path: Path, made_from
     rows = []
     for kind, video, position in stage.progress(stage.world.share(work), "stage 4, PSNR and SSIM", "picture"):
         frame, folder = video.frames[position], folders[kind]
-        picture = read_image(frame if folder is None else result_file(folder, video, position))
+        picture = read_image(frame if folder is None else restored_file(folder, video, position))
         sharp = ground_truth(video, position, picture)
         rows.append((kind, video.name, frame.stem, psnr(picture, sharp), ssim(picture, sharp)))
     figures = _collect([row for part in stage.world.gather(rows) for row in part], list(folders))
@@ -101,15 +101,10 @@ def restored_positions(stage: Stage, video: Video, folders: dict[str, Path | Non
     return [
         position
         for position in range(len(video.frames))
-        if all(folder is None or result_file(folder, video, position).exists() for folder in folders.values())
+        if all(
+            folder is None or restored_file(folder, video, position).exists() for folder in folders.values()
+        )
     ]
-
-
-def result_file(folder: Path, video: Video, position: int) -> Path:
-    """A frame of the result in `folder`; what was borrowed lies beside its weight, one folder deeper."""
-    if folder.name == ALIGNED:
-        return folder / video.name / PICTURE / f"{video.names[position]}.png"
-    return video.restored(folder, position)
 
 
 def _collect(rows: list[tuple[str, str, str, float, float]], kinds: list[str]) -> dict:
@@ -155,7 +150,7 @@ def table(figures: dict, title: str, choice: str) -> str:
         "|---" * (len(columns) + 1) + "|",
     ]
     for kind, label in ((kind, label) for kind, label in ROWS.items() if kind in figures):
-        label += f" ({choice})" if kind == "adapted" else ""
+        label += f" ({choice})" if kind == ADAPTED else ""
         cells = [f"{part(kind)['psnr']:.2f} / {part(kind)['ssim']:.4f}" for _, part in columns]
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

@@ -22,15 +22,16 @@ if __name__ == "__main__":
     interrupts.end_at_once()
 
 from common.checkpoints import sha256
+from common.layout import ADAPTED, ALIGNED, BASELINE, FUSED, SETTINGS
 from common.runtime.entry import run
 from common.runtime.inputs import summary
 from common.stage import open_stage
-from DeblurringModel.borrowing import ALIGNED, FUSED, borrow, fuse
+from DeblurringModel.borrowing import borrow, fuse
 from DeblurringModel.checks import check_stage
 from DeblurringModel.deblur_finetune_DDP import finetune
 from DeblurringModel.deblur_inference import infer
 from DeblurringModel.evaluation import measure, sanity_problems, table
-from DeblurringModel.variants import adapted_variants, model_folder
+from DeblurringModel.variants import adapted_variants, network_layout
 
 CHOICES = {
     "last": "last epoch, label-free",
@@ -45,25 +46,23 @@ def main() -> None:
     """Baseline, fine-tuning, adapted result, table."""
     stage = open_stage(__doc__.splitlines()[0])
     check_stage(stage)
-    baseline = infer(stage, "baseline")
+    baseline = infer(stage, BASELINE)
     finetune(stage)
     adapted = {variant: infer(stage, variant) for variant in adapted_variants(stage.config.deblurring)}
-    for video, problems in sanity_problems(stage, adapted["adapted"]).items():
+    for video, problems in sanity_problems(stage, adapted[ADAPTED]).items():
         stage.say(f"{video}: the adapted result {'; '.join(problems)}: better use the one before adaptation")
-    results = {"baseline": baseline} | adapted
+    results = {BASELINE: baseline} | adapted
     if stage.config.deblurring.fusion == "aligned":
         results |= {ALIGNED: borrow(stage)}
-        results |= {
-            FUSED: fuse(stage, {video.name: adapted["adapted"] / video.name for video in stage.videos})
-        }
+        results |= {FUSED: fuse(stage, {video.name: adapted[ADAPTED] / video.name for video in stage.videos})}
         for video, problems in sanity_problems(stage, results[FUSED]).items():
             stage.say(f"{video}: the fused result {'; '.join(problems)}: better use the adapted one")
-    path = model_folder(stage) / "metrics.json"
+    layout = network_layout(stage)
     # Figures belong to the pictures they were measured on: made again with other settings, they are measured
     # anew.
-    made_from = [sha256(folder / "settings.json") for folder in results.values()]
+    made_from = [sha256(folder / SETTINGS) for folder in results.values()]
     made_from.append(summary(stage.inputs(sharp=True)))
-    figures = measure(stage, {"input": None} | results, path, made_from)
+    figures = measure(stage, {"input": None} | results, layout.metrics, made_from)
     stage.keep_note()
     if figures is None:
         stage.say("no ground truth (dataset.sharp), so no table; compare the pictures:")
@@ -71,7 +70,7 @@ def main() -> None:
         stage.say(
             table(
                 figures,
-                f"{model_folder(stage).name} on {stage.config.dataset.root.name}",
+                f"{layout.name} on {stage.config.dataset.root.name}",
                 CHOICES[stage.config.deblurring.select],
             )
         )

@@ -1,13 +1,13 @@
 """The deblurring network of a configuration: its facts, its weights, its folder."""
 
-from collections.abc import Callable
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import nn
 
 from common.checkpoints import load_checkpoint, load_into
 from common.config import Config, DeblurringConfig, require
 from common.errors import UserError
+from common.layout import ADAPTED, ADAPTED_BEST_GT, BEST, LAST, NetworkLayout
 from common.regions_file import read_regions
 from common.runtime.distributed import place
 from common.stage import Stage
@@ -16,9 +16,6 @@ from DeblurringModel import models
 
 WEIGHTS_HINT = "GoPro-trained weights of {}, see README.md (Published weights)"
 HINT = "run python DeblurringModel/deblur_finetune_DDP.py first"
-BEST_VARIANT = "adapted_best_gt"
-REHEARSAL = "rehearsal"
-"""The unadapted result on the frames with regions, which fine-tuning rehearses (deblurring.rehearsal)."""
 
 
 def model_spec(config: Config) -> models.Spec:
@@ -29,22 +26,14 @@ def model_spec(config: Config) -> models.Spec:
         raise UserError(str(error)) from None
 
 
-def chosen_loss(name: str | None, spec: models.Spec) -> Callable[[Tensor, Tensor], Tensor]:
-    """The loss that deblurring.loss names; UserError where it cannot be loaded."""
-    try:
-        return models.adaptation_loss(name, spec)
-    except ValueError as error:
-        raise UserError(str(error)) from None
-
-
-def model_folder(stage: Stage) -> Path:
-    """<output>/deblurring/<model>; an own network's folder has the name of its class."""
-    return stage.output / "deblurring" / stage.config.deblurring.model.rpartition(":")[2]
+def network_layout(stage: Stage) -> NetworkLayout:
+    """Where the configured network's files are."""
+    return stage.layout.network(stage.config.deblurring.model)
 
 
 def work_name(stage: Stage, part: str) -> str:
     """What the time of one part of stage 4 is counted under (`common.stage.Stage.timed`)."""
-    return f"stage 4, {part} {model_folder(stage).name}"
+    return f"stage 4, {part} {network_layout(stage).name}"
 
 
 def load_network(stage: Stage, weights: Path | None) -> nn.Module:
@@ -62,14 +51,14 @@ def load_network(stage: Stage, weights: Path | None) -> nn.Module:
 
 def weights_folder(stage: Stage, video: Video | None) -> Path:
     """Where fine-tuning keeps its checkpoints: one folder, or one per video (deblurring.scope video)."""
-    folder = model_folder(stage) / "weights"
+    folder = network_layout(stage).weights
     return folder / video.name if stage.config.deblurring.scope == "video" and video is not None else folder
 
 
 def adapted_variants(config: DeblurringConfig) -> tuple[str, ...]:
     """The adapted results that deblurring.select asks for: the first is `adapted`; with `both`, that one is
     the last epoch's and `adapted_best_gt` that of the epoch chosen by ground truth, of the same training."""
-    return ("adapted", BEST_VARIANT) if config.select == "both" else ("adapted",)
+    return (ADAPTED, ADAPTED_BEST_GT) if config.select == "both" else (ADAPTED,)
 
 
 def adapted_weights(stage: Stage, video: Video, variant: str) -> Path:
@@ -81,18 +70,17 @@ def adapted_weights(stage: Stage, video: Video, variant: str) -> Path:
     config, folder = stage.config.deblurring, weights_folder(stage, video)
     if config.scope == "video" and not _has_region(stage, video):
         return require(config.weights, "deblurring.weights", "GoPro-trained weights")
-    last = folder / "last.pth"
+    last = folder / LAST
     if not last.exists():
         raise UserError(f"{last}: no adapted weights; {HINT}")
     stored = load_checkpoint(last)
     steps = stored.get("epochs", 0) * stored.get("steps_per_epoch", 0)
     if stored.get("step", steps) < steps:
         raise UserError(f"{last}: fine-tuning stopped after step {stored['step']} of {steps}; {HINT}")
-    return (
-        folder / "best.pth" if config.select in ("best_gt", "best_pairs") or variant == BEST_VARIANT else last
-    )
+    chosen = config.select in ("best_gt", "best_pairs") or variant == ADAPTED_BEST_GT
+    return folder / BEST if chosen else last
 
 
 def _has_region(stage: Stage, video: Video) -> bool:
-    regions = read_regions(stage.output / "rsdm" / "sharp_regions.json", stage.videos)
+    regions = read_regions(stage.layout.sharp_regions, stage.videos)
     return any(region.video.name == video.name for region in regions)

@@ -28,6 +28,7 @@ import torch
 from common.config import RsdmConfig
 from common.errors import UserError
 from common.images import open_array, read_image, write_array, write_image
+from common.layout import Layout
 from common.runtime.background import Writer, prefetch
 from common.runtime.distributed import compiled, place
 from common.runtime.entry import run
@@ -60,20 +61,21 @@ def main() -> None:
 def find_sharp_regions(stage: Stage) -> None:
     """Magnitude maps of all frames, then each video's threshold, masks and boxes. Raises NoRegion where no
     video has a region."""
-    config, folder = stage.config.rsdm, stage.output / "rsdm"
+    config, layout = stage.config.rsdm, stage.layout
     check_weights(config)
     inputs = stage.inputs()
 
     def has_map(video: str, frame: str) -> bool:
-        return (folder / "magnitude" / Path(video).parent / f"{Path(frame).stem}.npy").exists()
+        # The recorded names are those of a group (<video>/blurry) and of a file.
+        return layout.magnitude(str(Path(video).parent), Path(frame).stem).exists()
 
     def amend(before: Any) -> Any:
-        if (folder / "sharp_regions.json").exists() or not isinstance(before, dict):
+        if layout.sharp_regions.exists() or not isinstance(before, dict):
             return before
         return before | {"dataset": with_unused(before.get("dataset"), inputs, has_map)}
 
     stage.claim(
-        folder,
+        layout.rsdm,
         {
             "rsdm": section_settings(config),
             "dataset": inputs,
@@ -83,46 +85,49 @@ def find_sharp_regions(stage: Stage) -> None:
         WORK,
         amend,
     )
-    choice = stage.world.gather(finished_choice(stage, folder) if stage.world.main else None)[0]
+    choice = stage.world.gather(finished_choice(stage) if stage.world.main else None)[0]
     if choice is None:
         with stage.timed(WORK):
-            estimate_magnitudes(stage, folder)
+            estimate_magnitudes(stage)
             stage.world.barrier()
-            own = [choose_regions(stage, folder, video) for video in stage.world.share(stage.videos)]
+            own = [
+                choose_regions(layout, config, stage.config.runtime.seed, video)
+                for video in stage.world.share(stage.videos)
+            ]
             results = {row["video"]: row for rows in stage.world.gather(own) for row in rows}
             choice = choice_of(stage, results)
             if stage.world.main and choice["sharp_regions"]:
-                write_choice(folder / "sharp_regions.json", choice)
+                write_choice(layout.sharp_regions, choice)
     if stage.world.main:
-        say_choice(stage, folder, choice)
+        say_choice(stage, choice)
     stage.world.barrier()
 
 
-def finished_choice(stage: Stage, folder: Path) -> dict | None:
+def finished_choice(stage: Stage) -> dict | None:
     """The content of sharp_regions.json where an earlier run came to its end and all of its files are there;
     None where there is something to do."""
-    config = stage.config.rsdm
-    kinds = [("magnitude", "npy")]
-    kinds += [("score", "npy")] if score_kind(config) == "score" else []
-    kinds += [("mask", "png")] if config.patches != "random" else []
+    config, layout = stage.config.rsdm, stage.layout
+    kinds = [layout.magnitude]
+    kinds += [layout.score] if has_own_score(config) else []
+    kinds += [layout.mask] if config.patches != "random" else []
     whole = all(
-        (folder / kind / video.name / f"{frame.stem}.{ending}").exists()
-        for kind, ending in kinds
-        for video in stage.videos
-        for frame in video.frames
+        place(video.name, name).exists() for place in kinds for video in stage.videos for name in video.names
     )
-    return kept_choice(folder / "sharp_regions.json", stage.videos) if whole else None
+    return kept_choice(layout.sharp_regions, stage.videos) if whole else None
 
 
-def estimate_magnitudes(stage: Stage, folder: Path) -> None:
+def estimate_magnitudes(stage: Stage) -> None:
     """Run BME once on every frame whose map is not there yet."""
     units = [
         (video, batch)
         for video in stage.videos
         for batch in groups(list(video.frames), stage.config.rsdm.batch_size)
     ]
+    layout = stage.layout
     missing = unfinished(
-        units, lambda unit: all(map_path(folder, unit[0], frame).exists() for frame in unit[1]), stage.world
+        units,
+        lambda unit: all(layout.magnitude(unit[0].name, frame.stem).exists() for frame in unit[1]),
+        stage.world,
     )
     if not missing:
         return
@@ -132,11 +137,11 @@ def estimate_magnitudes(stage: Stage, folder: Path) -> None:
 
     def write(video: Video, batch: list[Path], frames: np.ndarray, maps: np.ndarray) -> None:
         for path, frame, magnitude in zip(batch, frames, maps):
-            if score_kind(config) == "score":
+            if has_own_score(config):
                 own = scored(score, config.score, frame, magnitude)
-                write_array(map_path(folder, video, path, "score"), own)
+                write_array(layout.score(video.name, path.stem), own)
             # Last, because a frame counts as done when this one exists.
-            write_array(map_path(folder, video, path), magnitude)
+            write_array(layout.magnitude(video.name, path.stem), magnitude)
 
     read, split = (
         prefetch(lambda unit: read_frames(*unit), missing, runtime.workers),
@@ -164,27 +169,23 @@ def read_frames(video: Video, batch: list[Path]) -> np.ndarray:
     return np.stack(frames)
 
 
-def map_path(folder: Path, video: Video, frame: Path, kind: str = "magnitude") -> Path:
-    """Where a frame's magnitude or score map lies."""
-    return folder / kind / video.name / f"{frame.stem}.npy"
+def has_own_score(config: RsdmConfig) -> bool:
+    """Whether regions are chosen by a score of one's own; the published one is the magnitude map itself."""
+    return config.score != "magnitude"
 
 
-def score_kind(config: RsdmConfig) -> str:
-    """The kind of map that regions are chosen by: the published score is the magnitude map itself."""
-    return "magnitude" if config.score == "magnitude" else "score"
-
-
-def choose_regions(stage: Stage, folder: Path, video: Video) -> dict:
+def choose_regions(layout: Layout, config: RsdmConfig, seed: int, video: Video) -> dict:
     """The video's threshold and boxes, and its masks on disk. A video too small for any box has none."""
-    config = stage.config.rsdm
     # Left on disk: those of a long video in high resolution are larger than memories.
-    maps = read_maps(folder, video, "magnitude")
-    scores = maps if score_kind(config) == "magnitude" else read_maps(folder, video, "score")
+    maps = read_maps([layout.magnitude(video.name, name) for name in video.names])
+    scores = maps
+    if has_own_score(config):
+        scores = read_maps([layout.score(video.name, name) for name in video.names])
     eligible = with_moving_neighbours(
         maps, range(config.border, len(maps) - config.border), config.min_neighbour_motion
     )
     target = max(config.min_regions, int(len(maps) * config.ratio))
-    seed = derive_seed(stage.config.runtime.seed, "regions", video.name)
+    seed = derive_seed(seed, "regions", video.name)
     if config.patches == "random":
         regions = random_regions(len(eligible), maps[0].shape, target, config.min_size, seed)
         threshold, found = None, sum(map(len, regions))
@@ -197,7 +198,7 @@ def choose_regions(stage: Stage, folder: Path, video: Video) -> dict:
             seed=seed,
         )
         regions, threshold, found = chosen.regions, chosen.threshold, chosen.found
-        write_masks(folder, video, scores, threshold)
+        write_masks([layout.mask(video.name, name) for name in video.names], scores, threshold)
     boxes = [
         (video.names[index], box) for index, found_there in zip(eligible, regions) for box in found_there
     ]
@@ -210,24 +211,20 @@ def choose_regions(stage: Stage, folder: Path, video: Video) -> dict:
     }
 
 
-def read_maps(folder: Path, video: Video, kind: str) -> list[np.ndarray]:
-    """The video's maps of one kind (H, W); UserError where one is missing or of another size."""
-    maps = [
-        open_array(map_path(folder, video, frame, kind), 2, REMAKE, finite=True) for frame in video.frames
-    ]
-    for frame, found in zip(video.frames, maps):
+def read_maps(paths: list[Path]) -> list[np.ndarray]:
+    """A video's maps of one kind (H, W); UserError where one is missing or of another size."""
+    maps = [open_array(path, 2, REMAKE, finite=True) for path in paths]
+    for path, found in zip(paths, maps):
         if found.shape != maps[0].shape:
             raise UserError(
-                f"{map_path(folder, video, frame, kind)}: is {found.shape}, the map of the video's first frame "
-                f"{maps[0].shape}; {REMAKE}"
+                f"{path}: is {found.shape}, the map of the video's first frame {maps[0].shape}; {REMAKE}"
             )
     return maps
 
 
-def write_masks(folder: Path, video: Video, scores: list[np.ndarray], threshold: float) -> None:
+def write_masks(paths: list[Path], scores: list[np.ndarray], threshold: float) -> None:
     """The masks of all frames that are not there yet."""
-    for frame, score in zip(video.frames, scores):
-        path = folder / "mask" / video.name / f"{frame.stem}.png"
+    for path, score in zip(paths, scores):
         if not path.exists():
             write_image(path, np.where(score < threshold, 255, 0).astype(np.uint8))
 
@@ -252,13 +249,13 @@ def choice_of(stage: Stage, results: dict[str, dict]) -> dict:
     return {"sharp_regions": regions, "videos": videos}
 
 
-def say_choice(stage: Stage, folder: Path, choice: dict) -> None:
+def say_choice(stage: Stage, choice: dict) -> None:
     """Say what was found, and which videos are left out. Raises NoRegion where all are."""
     config, regions = stage.config.rsdm, choice["sharp_regions"]
     kept = {region["video"] for region in regions}
     for video in stage.videos:
         if video.name not in kept:
-            size = open_array(map_path(folder, video, video.frames[0]), 2, REMAKE).shape
+            size = open_array(stage.layout.magnitude(video.name, video.names[0]), 2, REMAKE).shape
             target = choice["videos"][video.name]["target"]
             stage.say(f"{video.name}: left out, {why_left_out(config, target, len(video.frames), size)}")
     if not regions:
@@ -267,7 +264,7 @@ def say_choice(stage: Stage, folder: Path, choice: dict) -> None:
     frames = len({(region["video"], region["frame"]) for region in regions})
     stage.say(
         f"stage 1: {len(regions)} sharp regions in {frames} frames of {len(stage.videos)} videos -> "
-        f"{folder / 'sharp_regions.json'}"
+        f"{stage.layout.sharp_regions}"
     )
 
 

@@ -17,16 +17,19 @@ def key(
     default: Any,
     *,
     path: bool = False,
+    words: Sequence[str] = (),
     python_class: bool = False,
     of: str = "",
     choices: Sequence[str] = (),
     low: float | None = None,
     high: float | None = None,
 ) -> Any:
-    """A configuration field: default, whether text is a file path or may (beside the allowed words) be
-    path/to/file.py:Class, the key whose change empties this mapping, allowed words, inclusive number range."""
+    """A configuration field: default, whether text is a file path (but for some words) or may (beside the
+    allowed words) be path/to/file.py:Class, the key whose change empties this mapping, allowed words,
+    inclusive number range."""
     metadata = {
         "path": path,
+        "words": tuple(words),
         "python_class": python_class,
         "of": of,
         "choices": tuple(choices),
@@ -67,7 +70,7 @@ class RsdmConfig:
 @dataclass(frozen=True)
 class DbcgmConfig:
     flow: str = key("raft_large", choices=("raft_large", "raft_small", "dis"), python_class=True)
-    weights: Path | None = key(None, path=True)
+    weights: Path | None = key(None, path=True, words=("torchvision",))
     iterations: int = key(20, low=1)
     frames: str = key("selected", choices=("selected", "all"))
     trajectory: str = key("central", choices=("central", "five_frame"))

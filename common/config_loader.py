@@ -196,7 +196,7 @@ def _checked(value: Any, hint: Any, metadata: Any, where: str, folder: Path) -> 
     if metadata["path"]:
         if not isinstance(value, str) or not value:
             raise UserError(f"{where}: expected a path, found {_shown(value)}")
-        return _resolved(value, where, folder)
+        return Path(value) if value in metadata["words"] else _resolved(value, where, folder)
     if kind == list[str]:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             # YAML reads the name 010 as eight, so numbers cannot be turned back into the words that were

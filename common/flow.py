@@ -10,7 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.optical_flow import raft_large, raft_small
+from torchvision.models.optical_flow import (
+    Raft_Large_Weights,
+    Raft_Small_Weights,
+    raft_large,
+    raft_small,
+)
 
 from common.checkpoints import load_state, load_state_into
 from common.errors import UserError
@@ -65,13 +70,36 @@ PRINCETON_RULES = tuple(
 )
 
 
+TORCHVISION = Path("torchvision")
+"""What `dbcgm.weights` is for torchvision's own files: the authors' weights in its format."""
+_TORCHVISION_FILES = {"raft_large": Raft_Large_Weights.C_T_V1, "raft_small": Raft_Small_Weights.C_T_V1}
+
+
+def weights_file(name: str, weights: Path | None) -> Path | None:
+    """`weights` as a file: for `TORCHVISION` that of the flow `name`, downloaded into PyTorch's cache on first
+    use and checked. Raises UserError where it cannot be had."""
+    if weights != TORCHVISION or name not in _TORCHVISION_FILES:
+        return weights
+    found = _TORCHVISION_FILES[name]
+    path = Path(torch.hub.get_dir()) / "checkpoints" / found.url.rpartition("/")[2]
+    if not path.is_file():
+        try:
+            found.get_state_dict(progress=True, check_hash=True)
+        except (OSError, RuntimeError) as error:
+            raise UserError(
+                f"dbcgm.weights: {found.url} cannot be downloaded ({getattr(error, 'reason', error)}); "
+                f"put the file to {path}, or set its path"
+            ) from None
+    return path
+
+
 def load_flow(
     name: str, weights: str | Path | None = None, device: str | torch.device = "cpu", iterations: int = 20
 ) -> Flow:
     """The flow estimator `name`: raft_large, raft_small, dis, or one of your own (see `OwnFlow`).
 
-    `weights` is a file in the format of princeton-vl (raft-things.pth) or torchvision and is required for
-    RAFT; `device` and the number of updates, `iterations`, concern RAFT alone. Raises UserError for an
+    `weights` is a file in the format of princeton-vl (raft-things.pth) or torchvision, or `TORCHVISION`, and is
+    required for RAFT; `device` and the number of updates, `iterations`, concern RAFT alone. Raises UserError for an
     unknown name, missing or superfluous weights, a file that does not fit, or fewer than one iteration.
     """
     if is_own(name):
@@ -90,9 +118,10 @@ def load_flow(
     if weights is None:
         published = "raft-things.pth" if name == "raft_large" else "raft-small.pth"
         raise UserError(
-            f"dbcgm.weights: {name} needs a weights file ({published} of princeton-vl/RAFT); "
-            f"set its path, or set dbcgm.flow: dis, which needs none"
+            f"dbcgm.weights: {name} needs a weights file ({published} of princeton-vl/RAFT); set its path, or the "
+            "word torchvision, which downloads it, or set dbcgm.flow: dis, which needs none"
         )
+    weights = weights_file(name, Path(weights))
     state = bare(load_state(weights))
     if any(key.startswith(("fnet.", "cnet.")) for key in state):
         state = princeton_to_torchvision(state, small=name == "raft_small")

@@ -18,7 +18,9 @@ from common.checkpoints import sha256
 from common.config import Config, as_dict, require
 from common.config_loader import load_config
 from common.errors import UserError
+from common.layout import Layout
 from common.runtime import distributed
+from common.runtime.command_line import add_config_options
 from common.runtime.distributed import World
 from common.runtime.inputs import Contents, Note, contents, note_down
 from common.runtime.precision import resolve_precision
@@ -27,7 +29,6 @@ from common.runtime.times import counted
 from common.videos import Video, find_videos
 
 Item = TypeVar("Item")
-INPUTS = "inputs.json"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ class Stage:
     """Names of the work that begins in this run, on no earlier results."""
     noted: Note = field(default_factory=dict, compare=False)
     """What is known of the input's files; see `inputs`."""
+
+    @property
+    def layout(self) -> Layout:
+        """Where everything lies below the output folder."""
+        return Layout(self.output)
 
     def claim(self, folder: Path, settings: dict[str, Any], work: str, amend: Amend | None = None) -> None:
         """Make `folder` this stage's place for results with these settings; see
@@ -68,7 +74,7 @@ class Stage:
         if self.world.main:
             kind = "sharp" if sharp else "blurry"
             files = {f"{video.name}/{kind}": video.sharp if sharp else video.frames for video in self.videos}
-            found, note = contents(files, self.output / INPUTS)
+            found, note = contents(files, self.layout.inputs)
             self.noted.update(note)
         return self.world.gather(found)[0]
 
@@ -76,7 +82,7 @@ class Stage:
         """Note down what `inputs` read, so that later runs need not read it again. Not before the results are
         known to belong to it: what refuses changes no file."""
         if self.world.main and self.noted:
-            note_down(self.noted, self.output / INPUTS)
+            note_down(self.noted, self.layout.inputs)
 
     @property
     def precision(self) -> str:
@@ -109,18 +115,11 @@ class Stage:
 def open_stage(description: str, arguments: Callable[[argparse.ArgumentParser], None] | None = None) -> Stage:
     """Parse `--config FILE [--set section.key=value ...] [--overwrite]` and find the videos."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--config", type=Path, required=True, help="YAML file, see configs/")
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="section.key=value",
-        help="change single keys of the config",
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="delete this stage's earlier results and make them again"
+    add_config_options(
+        parser,
+        "YAML file, see configs/",
+        required=True,
+        overwrite="delete this stage's earlier results and make them again",
     )
     if arguments is not None:
         arguments(parser)

@@ -34,6 +34,10 @@ class Video:
         """The frames' names without ending, in order."""
         return [path.stem for path in self.frames]
 
+    def at(self, position: int) -> tuple[str, str]:
+        """Names of the video and of a frame, without ending."""
+        return self.name, self.frames[position].stem
+
     def restored(self, folder: Path, position: int) -> Path:
         """Where the restored picture of a frame lies in a folder of results; it is a PNG file whatever the
         frame is."""

@@ -21,11 +21,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from common.errors import UserError
 from common.images import read_image, write_image
+from common.layout import ADAPTED, BASELINE, FUSED, NetworkLayout
 from common.runtime.entry import run
-from common.stage import Stage, open_stage
+from common.stage import open_stage
 from common.videos import Video
-from DeblurringModel.borrowing import FUSED
-from DeblurringModel.variants import model_folder
+from DeblurringModel.variants import network_layout
 
 MOST_VIDEOS = 4
 
@@ -33,21 +33,21 @@ MOST_VIDEOS = 4
 def main() -> None:
     """Draw the comparison."""
     stage = open_stage(__doc__.splitlines()[0])
-    folder = model_folder(stage)
-    rows = [row(stage, folder, video) for video in stage.videos[:MOST_VIDEOS]]
+    layout = network_layout(stage)
+    rows = [row(layout, video) for video in stage.videos[:MOST_VIDEOS]]
     width = max(picture.shape[1] for picture in rows)
     rows = [np.pad(picture, ((0, 0), (0, width - picture.shape[1]), (0, 0))) for picture in rows]
-    write_image(folder / "comparison.png", np.concatenate(rows))
-    print(f"look at {folder / 'comparison.png'}")
+    write_image(layout.comparison, np.concatenate(rows))
+    print(f"look at {layout.comparison}")
 
 
-def row(stage: Stage, folder: Path, video: Video) -> np.ndarray:
+def row(layout: NetworkLayout, video: Video) -> np.ndarray:
     """The pictures of one frame side by side with their names, uint8 (h, w, 3)."""
-    results = {"before adaptation": "baseline", "adapted": "adapted", "fused": FUSED}
+    results = {"before adaptation": BASELINE, "adapted": ADAPTED, "fused": FUSED}
     shown = {
-        label: folder / variant
+        label: layout.variant(variant)
         for label, variant in results.items()
-        if variant != FUSED or (folder / FUSED / video.name).is_dir()
+        if variant != FUSED or (layout.variant(FUSED) / video.name).is_dir()
     }
     complete = [
         position
@@ -56,7 +56,7 @@ def row(stage: Stage, folder: Path, video: Video) -> np.ndarray:
     ]
     if not complete:
         raise UserError(
-            f"{folder}: no restored frames of {video.name}; run python DeblurringModel/main.py first"
+            f"{layout.folder}: no restored frames of {video.name}; run python DeblurringModel/main.py first"
         )
     first, last = list(shown.values())[0], list(shown.values())[-1]
     position = max(complete, key=lambda at: changed(video.restored(first, at), video.restored(last, at)))

@@ -30,7 +30,9 @@ if __name__ == "__main__":
 from common.config import Config, as_dict
 from common.config_loader import load_config
 from common.errors import UserError
+from common.layout import Layout
 from common.runtime import distributed
+from common.runtime.command_line import add_config_options
 from common.runtime.entry import run
 from common.runtime.memory import peak_memory
 from common.stage import section_settings, stage_of
@@ -41,7 +43,7 @@ from scripts.report import make_report
 from scripts.video.adaptation import PREVIEW_FRAMES, adapt_and_restore
 from scripts.video.delivery import deliver
 from scripts.video.place import Place
-from scripts.video.preparation import FRAMES, Clip, note, prepare
+from scripts.video.preparation import Clip, note, prepare
 from scripts.video.sources import IMAGES_FPS, open_source
 
 MIN_FPS, MAX_FPS = 0.001, 100000.0
@@ -62,7 +64,7 @@ def main() -> None:
     describe(clips)
     overrides = [
         *options.overrides,
-        assign("dataset.root", place.folder / FRAMES),
+        assign("dataset.root", Layout(place.folder).frames),
         # A shot may be of any length.
         "dataset.min_frames=1",
         assign("output", place.folder),
@@ -86,7 +88,7 @@ def main() -> None:
     note(place.folder, clips, notes)
     for words in notes:
         print(words)
-    print(f"report: {make_report(place.folder, place.folder / 'report.html')}")
+    print(f"report: {make_report(place.folder, Layout(place.folder).report)}")
     peak = peak_memory(stage.world.device)
     print(
         f"took {time.perf_counter() - started:.0f} s"
@@ -121,17 +123,11 @@ def parse() -> argparse.Namespace:
         "clips", type=Path, nargs="+", metavar="CLIP", help="a video file or a folder of images"
     )
     parser.add_argument("--out", type=Path, default=None, help="a video file (for one clip), or the folder")
-    parser.add_argument(
-        "--config", type=Path, default=ROOT / "configs" / "video.yaml", help="settings and weights"
-    )
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="section.key=value",
-        help="change single keys of the configuration",
+    add_config_options(
+        parser,
+        "settings and weights",
+        ROOT / "configs" / "video.yaml",
+        overwrite="remove what an earlier run wrote and start again",
     )
     parser.add_argument(
         "--preview",
@@ -148,9 +144,6 @@ def parse() -> argparse.Namespace:
         "--keep-going",
         action="store_true",
         help="deliver what is left of a damaged video file; without it such a file is refused",
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="remove what an earlier run wrote and start again"
     )
     # A clip's name may begin with a dash.
     options = parser.parse_args(

@@ -28,6 +28,7 @@ from common.config_loader import load_config
 from common.constants import MAGNITUDE_SCALE
 from common.errors import UserError
 from common.images import open_array, read_array
+from common.layout import Layout
 from common.regions_file import Region, read_regions
 from common.rendering.presets import PRESETS
 from common.runtime.entry import run
@@ -35,10 +36,9 @@ from common.runtime.files import write_text
 from common.runtime.provenance import code_version, library_versions
 from common.stage import Stage, autocast, stage_of
 from common.training.source_domain import SourceDomain
-from DBCGM.exposure import fit_path, read_fit
+from DBCGM.exposure import read_fit
 from DeblurringModel.pairs import reblurred_pairs
 from RSDM.magnitude import rank_correlation
-from RSDM.main import map_path
 from scripts.evaluation.runner import ROOT, assign
 from scripts.evaluation.synthetic.cells import DOMAINS, METHOD
 from scripts.evaluation.synthetic.diagnosis import (
@@ -102,7 +102,7 @@ def figures(output: Path, config_path: Path, domain: str) -> dict[str, str]:
 def patches(stage: Stage, truth: Truth, folder: Path, random: Path) -> dict[str, str]:
     """How sharp the chosen regions are, and random ones where they were made."""
     regions = _regions(folder, stage)
-    as_they_are, targets = against_truth(reblurred_pairs(regions, folder / "blurring"), stage.videos)
+    as_they_are, targets = against_truth(reblurred_pairs(regions, Layout(folder).blurring), stage.videos)
     drawn = "not run"
     if random.exists():
         drawn = _mean_and_largest(blur_inside(truth, _regions(random, stage)))
@@ -128,7 +128,7 @@ def magnitudes(stage: Stage, truth: Truth) -> dict[str, str]:
 
 def conditions(stage: Stage, truth: Truth, folder: Path, domain: str) -> dict[str, str]:
     """How right stage 2's directions are, and the exposures it found."""
-    made = Conditions(folder / "dbcgm")
+    made = Conditions(Layout(folder))
     paths = {
         (video.name, name): made.path("condition", video, position)
         for video in stage.videos
@@ -164,7 +164,7 @@ def reblurred(stage: Stage, root: Path) -> dict[str, str]:
 
 def exposures(stage: Stage, folder: Path) -> str:
     """What stage 2 found of each clip, where dbcgm.magnitude is shutter."""
-    paths = [fit_path(folder / "dbcgm", video) for video in stage.videos]
+    paths = [Layout(folder).shutter(video.name) for video in stage.videos]
     return ", ".join(f"{read_fit(path).tau:.2f}" for path in paths if path.exists()) or "not fitted"
 
 
@@ -172,7 +172,7 @@ def frames_blur(stage: Stage, truth: Truth) -> tuple[np.ndarray, np.ndarray]:
     """Mean blur of each frame in pixels, as stage 1 found it and as it is."""
     rows = [
         (
-            float(open_array(map_path(stage.output / "rsdm", video, frame), 2, HINT).mean())
+            float(open_array(stage.layout.magnitude(video.name, frame.stem), 2, HINT).mean())
             * MAGNITUDE_SCALE,
             float(truth[video.name, frame.stem][2].mean()),
         )
@@ -187,7 +187,7 @@ def _mean_and_largest(values: np.ndarray) -> str:
 
 
 def _regions(folder: Path, stage: Stage) -> list[Region]:
-    path = folder / "rsdm" / "sharp_regions.json"
+    path = Layout(folder).sharp_regions
     if not path.exists():
         raise UserError(f"{path}: missing; {HINT}")
     return read_regions(path, stage.videos)

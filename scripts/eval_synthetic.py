@@ -24,6 +24,7 @@ if __name__ == "__main__":
     interrupts.end_at_once()
 
 from common.errors import UserError
+from common.runtime.command_line import add_config_options
 from common.runtime.entry import run
 from common.runtime.locks import hold
 from scripts.evaluation.runner import ROOT
@@ -93,18 +94,7 @@ def parse() -> argparse.Namespace:
         default=None,
         help="folder for everything (default outputs/eval_synthetic, with --quick another)",
     )
-    parser.add_argument(
-        "--config", type=Path, default=ROOT / "configs" / "demo.yaml", help="settings and weights"
-    )
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="section.key=value",
-        help="change single keys",
-    )
+    add_config_options(parser, "settings and weights", ROOT / "configs" / "demo.yaml")
     options = parser.parse_args()
     complete(options)
     return options

@@ -26,6 +26,7 @@ if __name__ == "__main__":
     interrupts.end_at_once()
 
 from common.errors import UserError
+from common.runtime.command_line import add_config_options
 from common.runtime.entry import run
 from common.runtime.files import write_text
 from common.runtime.locks import hold
@@ -72,15 +73,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--output", type=Path, default=ROOT / "outputs" / "eval", help="folder for all results"
     )
-    parser.add_argument("--config", type=Path, help="a configuration in place of the published one")
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="key=value",
-        help="change single keys, as [NETWORK:]section.key=value",
+    add_config_options(
+        parser,
+        "a configuration in place of the published one",
+        keys="change single keys, as [NETWORK:]section.key=value",
     )
     options = parser.parse_args()
     check(options)

@@ -21,32 +21,22 @@ if __name__ == "__main__":
 from common.config import Config, require
 from common.config_loader import load_config
 from common.errors import UserError
+from common.layout import Layout
+from common.runtime.command_line import add_config_options
 from common.runtime.entry import run
 from scripts.reporting.page import make_report
-
-NAME = "report.html"
 
 
 def main() -> None:
     """Make the report and say where it is."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("output", type=Path, nargs="?", metavar="OUTPUT", help="the stages' output folder")
-    parser.add_argument("--config", type=Path, help="take the output folder from this configuration instead")
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="section.key=value",
-        help="change single keys of the configuration",
+    add_config_options(
+        parser,
+        "take the output folder from this configuration instead",
+        overwrite="changes nothing, a report is always made anew: so that a stage's options are accepted",
     )
-    parser.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="changes nothing, a report is always made anew: so that a stage's options are accepted",
-    )
-    parser.add_argument("--out", type=Path, help=f"file to write (default: OUTPUT/{NAME})")
+    parser.add_argument("--out", type=Path, help="file to write (default: OUTPUT/report.html)")
     options = parser.parse_args()
     if (options.output is None) == (options.config is None):
         raise UserError(
@@ -56,7 +46,7 @@ def main() -> None:
     if output is None:
         config = load_config(Config, options.config, options.overrides)
         output = require(config.output, "output", "folder for all results")
-    print(f"report: look at {make_report(output, options.out or output / NAME)}")
+    print(f"report: look at {make_report(output, options.out or Layout(output).report)}")
 
 
 if __name__ == "__main__":

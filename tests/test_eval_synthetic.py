@@ -17,7 +17,7 @@ from common.metrics import psnr
 from common.runtime import locks
 from common.runtime.provenance import differences
 from common.videos import find_videos
-from DeblurringModel.deblur_finetune_DDP import epochs_and_steps
+from DeblurringModel.fine_tuning import epochs_and_steps
 from scripts import diagnose_synthetic, eval_synthetic
 from scripts.evaluation.runner import ROOT
 from scripts.evaluation.synthetic import runs

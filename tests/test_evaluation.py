@@ -996,7 +996,13 @@ def test_help_needs_no_environment_and_tells_all(table, tmp_path):
 
 
 def test_help_names_every_option_of_the_program():
-    options = re.findall(r'add_argument\(\s*"(--[a-z]+)"', (ROOT / "scripts" / "evaluate.py").read_text())
+    sources = [ROOT / "scripts" / "evaluate.py", ROOT / "common" / "runtime" / "command_line.py"]
+    options = [
+        option
+        for path in sources
+        for option in re.findall(r'add_argument\(\s*"(--[a-z]+)"', path.read_text())
+        if option != "--overwrite"
+    ]
     helps = (ROOT / "scripts" / "evaluation" / "paper" / "help.txt").read_text() + "".join(
         (ROOT / "scripts" / f"eval_{table}.sh").read_text() for table in TABLES
     )

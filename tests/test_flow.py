@@ -6,8 +6,10 @@ import torch
 from torchvision.models.optical_flow import raft_large, raft_small
 from vectors import expected, image, manifest, relative_error, shapes, values
 
+from common.config import Config
+from common.config_loader import load_config
 from common.errors import UserError
-from common.flow import RaftFlow, load_flow, princeton_to_torchvision
+from common.flow import TORCHVISION, RaftFlow, load_flow, princeton_to_torchvision, weights_file
 
 MANIFEST = manifest("raft")
 EXPECTED = expected("raft")
@@ -217,3 +219,41 @@ def test_raft_encodes_an_image_once_however_many_pairs_it_is_in(files):
         )
     flow.between(torch.cat([texture(128, 128, str(index)) for index in range(3)]), [(1, 2), (1, 0)])
     assert seen == {"feature": [3], "context": [1], "mask": [2]}
+
+
+class TestTorchvision:
+    """dbcgm.weights: torchvision."""
+
+    def test_the_word_is_no_path(self, tmp_path):
+        config = tmp_path / "own.yaml"
+        config.write_text("dbcgm: {weights: torchvision}")
+        assert load_config(Config, config).dbcgm.weights == TORCHVISION
+        config.write_text("dbcgm: {weights: ./torchvision}")
+        assert load_config(Config, config).dbcgm.weights == tmp_path / "torchvision"
+
+    def test_the_file_in_the_cache_is_used(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+        kept = tmp_path / "checkpoints" / "raft_small_C_T_V1-ad48884c.pth"
+        kept.parent.mkdir()
+        torch.manual_seed(0)
+        torch.save(raft_small().state_dict(), kept)
+        assert weights_file("raft_small", TORCHVISION) == kept
+        expected = load_flow("raft_small", kept, iterations=1)
+        frames = texture(128, 136), texture(128, 136, "other")
+        assert torch.equal(load_flow("raft_small", TORCHVISION, iterations=1)(*frames), expected(*frames))
+
+    def test_no_network_is_one_line(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+        monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+        for name in ("http_proxy", "https_proxy"):
+            monkeypatch.setenv(name, "http://127.0.0.1:9")
+        monkeypatch.setattr("urllib.request._opener", None)
+        with pytest.raises(
+            UserError, match="raft_large_C_T_V1-22a6c225.pth cannot be downloaded .*put the file to"
+        ):
+            weights_file("raft_large", TORCHVISION)
+        assert not list(tmp_path.rglob("*.pth"))
+
+    def test_other_flows_and_files_are_left_alone(self, tmp_path):
+        assert weights_file("raft_large", tmp_path / "x.pth") == tmp_path / "x.pth"
+        assert weights_file("dis", None) is None

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from common.layout import Layout
 from common.videos import Video
-from DBCGM.exposure import fit_path, write_fit
+from DBCGM.exposure import write_fit
 from DBCGM.shutter import Fit
 from scripts.reporting.exposure import exposure
 
@@ -26,7 +27,7 @@ def test_nothing_is_shown_where_no_exposure_was_fitted(tmp_path):
     ],
 )
 def test_the_fit_is_shown_with_its_curve(tmp_path, fit, words, points):
-    write_fit(fit_path(tmp_path / "dbcgm", VIDEO), fit)
+    write_fit(Layout(tmp_path).shutter(VIDEO.name), fit)
     html = exposure(tmp_path, VIDEO)
     assert words in html and "walk &amp; run" in html and "walk & run" not in html
     assert html.count('class="dot c0"') == points

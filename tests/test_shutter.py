@@ -12,13 +12,14 @@ from tiny import one_thread  # noqa: F401 (a fixture)
 from common.errors import UserError
 from common.flow import DisFlow
 from common.images import read_image, write_image
+from common.layout import Layout
 from common.rendering.camera import Shake
 from common.rendering.clips import render_clip
 from common.rendering.exposure import Sensor
 from common.rendering.presets import Preset
 from common.videos import Video, find_videos
 from DBCGM import shutter
-from DBCGM.exposure import fit_path, fit_video, in_words, read_fit, write_fit
+from DBCGM.exposure import fit_video, in_words, read_fit, write_fit
 from DBCGM.shutter import Fit
 
 CPU = torch.device("cpu")
@@ -114,7 +115,7 @@ def test_stage_2_blurs_as_long_as_the_motion_times_the_exposure(tmp_path, capsys
     folder = tmp_path / "out" / "dbcgm"
     said = capsys.readouterr().out
     for video in find_videos(tmp_path / "data"):
-        fit = read_fit(fit_path(folder, video))
+        fit = read_fit(Layout(folder.parent).shutter(video.name))
         assert f"stage 2: {video.name} {in_words(fit)}" in said
         for path in (folder / "condition" / video.name).iterdir():
             motion = np.load(folder / "motion" / video.name / path.name)

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from BlurringModel.reblurring.shots import Frame, Shot
 from BlurringModel.reblurring.windows import Portion
 from common.config import BlurringConfig
 from common.images import pad_to_multiple, to_tensor, write_image
+from common.layout import Layout
 from common.rendering.condition_view import condition_picture
 from common.runtime.background import Writer
 from common.runtime.memory import Splitter
@@ -87,15 +87,15 @@ def finished(placed: Placed, blurred: np.ndarray, config: BlurringConfig, seed: 
 
 
 def write_portion(
-    made: Portion, canvases: Canvases, config: BlurringConfig, folder: Path, writer: Writer
+    made: Portion, canvases: Canvases, config: BlurringConfig, layout: Layout, writer: Writer
 ) -> None:
-    """Have the pictures of a portion's frames written, below `folder`."""
+    """Have the pictures of a portion's frames written."""
     for frame, original in made.originals.items():
         own = {(copy, index): canvas for (of, copy, index), canvas in canvases.items() if of is frame}
         shown = [shot for shot in made.shots if (shot.frame, shot.copy, shot.index) == (frame, 0, REACH)]
         writer(
             write_frame,
-            folder,
+            layout,
             frame,
             own if config.window != "center" else {},
             original,
@@ -115,7 +115,7 @@ def target_picture(original: np.ndarray, shots: list[Shot]) -> np.ndarray:
 
 
 def write_frame(
-    folder: Path,
+    layout: Layout,
     frame: Frame,
     windows: dict[tuple[int, int], np.ndarray],
     original: np.ndarray,
@@ -126,17 +126,12 @@ def write_frame(
     """Write a frame's windows, pictures by (copy, index), and where there is one its reblurred picture with
     what belongs to it."""
     for (copy, index), canvas in windows.items():
-        write_image(folder / frame.video.name / "window" / frame.name / str(copy) / f"{index}.png", canvas)
+        write_image(layout.window_picture(*frame.key, copy, index), canvas)
     if reblurred is None or condition is None:
         return
-    write_image(picture(folder, "ori", frame), original)
+    write_image(layout.original(*frame.key), original)
     if target is not None:
-        write_image(picture(folder, "target", frame), target)
-    write_image(picture(folder, "flow", frame), condition_picture(condition))
+        write_image(layout.target(*frame.key), target)
+    write_image(layout.blurred_with(*frame.key), condition_picture(condition))
     # Last, because a frame counts as done when this one exists.
-    write_image(picture(folder, "reblur", frame), reblurred)
-
-
-def picture(folder: Path, kind: str, frame: Frame) -> Path:
-    """Where a frame's picture of the kind ori, target, reblur or flow lies."""
-    return folder / frame.video.name / kind / f"{frame.name}.png"
+    write_image(layout.reblurred(*frame.key), reblurred)

@@ -8,6 +8,7 @@ import numpy as np
 from BlurringModel.reblurring.moments import moments
 from common.errors import UserError
 from common.images import read_array
+from common.layout import SETTINGS, Layout
 from common.runtime.files import read_json
 from common.videos import Video
 
@@ -16,13 +17,14 @@ HINT = "run python DBCGM/main.py first"
 
 @dataclass(frozen=True)
 class Conditions:
-    """The arrays below `<output>/dbcgm`. kind: "condition", float32 (3, H, W), or "motion", (2, H, W)."""
+    """Stage 2's arrays below an output folder. kind: "condition", float32 (3, H, W), or "motion", (2, H, W)."""
 
-    folder: Path
+    layout: Layout
 
     def path(self, kind: str, video: Video, position: int) -> Path:
         """Where the array of a frame lies."""
-        return self.folder / kind / video.name / f"{video.names[position]}.npy"
+        kinds = {"condition": self.layout.condition, "motion": self.layout.motion}
+        return kinds[kind](*video.at(position))
 
     def read(self, kind: str, video: Video, position: int, shape: tuple[int, ...]) -> np.ndarray:
         """The array of a frame; UserError where it is missing or has another shape than the frame."""
@@ -46,7 +48,7 @@ class Conditions:
     def check_complete(self, videos: list[Video]) -> None:
         """UserError where stage 2 was stopped half-way: which moments can be drawn must not depend on
         that."""
-        made = read_json(self.folder / "settings.json")
+        made = read_json(self.layout.dbcgm / SETTINGS)
         settings = made.get("dbcgm", {}) if isinstance(made, dict) else {}
         if not isinstance(settings, dict) or settings.get("frames") != "all":
             return

@@ -29,6 +29,11 @@ class Frame:
         """The frame's name without ending."""
         return self.video.names[self.position]
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """Names of the video and of the frame, without ending."""
+        return self.video.at(self.position)
+
 
 @dataclass(frozen=True, eq=False)
 class Shot:
@@ -56,7 +61,7 @@ class Shot:
     @property
     def identity(self) -> tuple[str | int, ...]:
         """What the shot's random numbers depend on, beside the seed."""
-        own = self.frame.video.name, self.frame.name
+        own = self.frame.key
         return own if (self.copy, self.index) == (0, REACH) else (*own, self.copy, self.index)
 
 

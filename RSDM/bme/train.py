@@ -24,6 +24,7 @@ from torch.optim.swa_utils import update_bn
 
 from common.constants import MAGNITUDE_SCALE
 from common.images import write_image
+from common.layout import LAST
 from common.rendering.condition_view import magnitude_picture
 from common.runtime.entry import run
 from common.training.loop import Task
@@ -43,7 +44,7 @@ def main() -> None:
     network = build(lambda: BlurMagnitudeEstimator(**architecture))
     check_crop(setup, 8, 24)
     fixed = setup.config.network.batch_statistics == "fixed"
-    if fixed and not (setup.folder / "last.pth").exists():
+    if fixed and not (setup.folder / LAST).exists():
         # Batch normalisation in training relies on what a batch has in common; through some fifty layers the
         # network in evaluation mode then has little to do with the trained one unless training is very long.
         measure_statistics(network.to(setup.world.device), setup)

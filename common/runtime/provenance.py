@@ -13,11 +13,11 @@ import yaml
 
 from common.config import as_dict
 from common.errors import UserError
+from common.layout import CONFIG, RUN, SETTINGS
 from common.runtime.distributed import World
 from common.runtime.files import read_json, remove_leftovers, write_json, write_text
 from common.runtime.locks import LOCK, hold
 
-SETTINGS, CONFIG, RUN = "settings.json", "config.yaml", "run.json"
 Amend = Callable[[Any], Any]
 _SHOWN = 8
 """How many differences are listed."""
@@ -85,37 +85,47 @@ def claim_folder(
             _empty(folder)
         remove_leftovers(folder)
         if stored.exists():
-            before = read_json(stored)
-            differing = differences(before, settings)
-            if not differing:
-                return not _has_results(folder)
-            if _has_results(folder):
-                if amend is not None and amend(before) == settings:
-                    write_json(stored, settings)
-                    return False
-                more = f"; and {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
-                raise UserError(
-                    f"{folder}: made with other settings: {'; '.join(differing[:_SHOWN])}{more}; "
-                    "use --overwrite to make it again, or another output folder"
-                )
+            before, holds_results = read_json(stored), _has_results(folder)
+            if not differences(before, settings):
+                return not holds_results
+            if holds_results:
+                if amend is None or amend(before) != settings:
+                    raise UserError(_refusal(folder, before, settings))
+                write_json(stored, settings)
+                return False
         folder.mkdir(parents=True, exist_ok=True)
-        if config is not None:
-            write_text(folder / CONFIG, yaml.safe_dump(as_dict(config), sort_keys=False))
-        write_json(
-            folder / RUN,
-            {
-                "command": sys.argv,
-                "code": code_version(),
-                "python": sys.version.split()[0],
-                "machine": platform.machine(),
-                "libraries": library_versions(),
-            },
-        )
+        _describe(folder, config)
         # Last, because the others are taken to be there when this one is.
         write_json(stored, settings)
         return True
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror})") from None
+
+
+def _refusal(folder: Path, before: Any, settings: dict[str, Any]) -> str:
+    """Why a folder with results of other settings cannot be used."""
+    differing = differences(before, settings)
+    more = f"; and {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
+    return (
+        f"{folder}: made with other settings: {'; '.join(differing[:_SHOWN])}{more}; "
+        "use --overwrite to make it again, or another output folder"
+    )
+
+
+def _describe(folder: Path, config: Any) -> None:
+    """Write config.yaml, unless there is no configuration, and run.json."""
+    if config is not None:
+        write_text(folder / CONFIG, yaml.safe_dump(as_dict(config), sort_keys=False))
+    write_json(
+        folder / RUN,
+        {
+            "command": sys.argv,
+            "code": code_version(),
+            "python": sys.version.split()[0],
+            "machine": platform.machine(),
+            "libraries": library_versions(),
+        },
+    )
 
 
 def _empty(folder: Path) -> None:

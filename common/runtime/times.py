@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from common.errors import UserError
+from common.layout import Layout
 from common.runtime.files import read_json, write_json
 
-TIMES = "times.json"
 _SAVE_EVERY = 30.0
 
 
@@ -19,7 +19,7 @@ def read_times(output: Path) -> dict[str, float]:
 
     Raises UserError where the file is damaged.
     """
-    path = output / TIMES
+    path = Layout(output).times
     if not path.exists():
         return {}
     times = read_json(path)
@@ -70,7 +70,7 @@ def _kept(output: Path) -> dict[str, float]:
 
 def _write(output: Path, times: dict[str, float]) -> None:
     try:
-        write_json(output / TIMES, times)
+        write_json(Layout(output).times, times)
     except (OSError, UserError):
         # The results themselves cannot be written either then, and that is what the user is told.
         pass

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from common.errors import UserError
+from common.layout import LAST
 from common.runtime.distributed import World
 
 CHECK_EVERY = 50
@@ -62,7 +63,7 @@ class Divergence:
         if whole:
             problem = next(filter(None, self._world.gather(problem)), None)
         if problem is not None:
-            last = self._folder / "last.pth"
+            last = self._folder / LAST
             kept = f"{last} keeps the last good state" if last.exists() else "nothing had been saved yet"
             raise UserError(
                 f"{self._label}: diverged at step {step + 1}, {problem}; {kept}. Lower "

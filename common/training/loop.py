@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from common.checkpoints import save_checkpoint
 from common.images import on_device
+from common.layout import BEST, LAST, LOG
 from common.runtime.background import prefetch
 from common.runtime.distributed import World, compiled, mixed_precision, place
 from common.runtime.files import write_text
@@ -163,10 +164,10 @@ class _Run:
         self.average = WeightAverage(network, plan.average) if plan.average else None
         self.module = _WithLoss(network, task.loss)
         self.divergence = Divergence(self.module, folder, world, plan.section, plan.label)
-        self.state = resume(network, self.average, self.optimizer, folder / "last.pth")
+        self.state = resume(network, self.average, self.optimizer, folder / LAST)
         self.losses = self.state["losses"]
         if self.state["step"] and world.main:
-            print(f"going on after step {self.state['step']} ({folder / 'last.pth'})")
+            print(f"going on after step {self.state['step']} ({folder / LAST})")
         if world.size > 1:
             devices = [world.device] if world.device.type == "cuda" else None
             # The layout that is fastest for convolutions is not the one that buckets of gradients have;
@@ -237,7 +238,7 @@ class _Run:
                     state["best"] = value
                     content = {"model_state": network.state_dict(), "step": step, "figures": figures}
                     if self.world.main:
-                        save_checkpoint({**content, **self.metadata}, self.folder / "best.pth")
+                        save_checkpoint({**content, **self.metadata}, self.folder / BEST)
         return figures
 
     def save(self, done: int, kept: str | None) -> None:
@@ -246,9 +247,9 @@ class _Run:
         content = payload(self.network, self.average, self.optimizer, progress, self.metadata)
         if kept:
             save_checkpoint(content, self.folder / kept)
-        write_text(self.folder / "log.csv", _as_csv(self.state["log"]))
+        write_text(self.folder / LOG, _as_csv(self.state["log"]))
         # Last: a run that is killed here and started again takes the others to be there.
-        save_checkpoint(content, self.folder / "last.pth")
+        save_checkpoint(content, self.folder / LAST)
 
 
 def _optimizer(parameters: list[nn.Parameter], plan: Plan) -> torch.optim.Optimizer:

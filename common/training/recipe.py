@@ -17,7 +17,9 @@ from common.checkpoints import load_into
 from common.config import TrainConfig, as_dict, require
 from common.config_loader import load_config
 from common.errors import UserError
+from common.layout import BEST, LAST
 from common.runtime import distributed
+from common.runtime.command_line import add_config_options
 from common.runtime.distributed import World
 from common.runtime.precision import resolve_precision
 from common.runtime.provenance import claim_together
@@ -82,18 +84,11 @@ def open_recipe(description: str) -> Setup:
     """Parse `--config FILE [--set section.key=value ...] [--overwrite]`, join the process group, open the
     data."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--config", type=Path, required=True, help="recipe, see configs/train/")
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="section.key=value",
-        help="change single keys",
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="start anew in a folder that holds another training"
+    add_config_options(
+        parser,
+        "recipe, see configs/train/",
+        required=True,
+        overwrite="start anew in a folder that holds another training",
     )
     options = parser.parse_args()
     config = load_config(TrainConfig, options.config, options.overrides)
@@ -185,7 +180,7 @@ def train(
         )
         if isinstance(setup.train, RenderedDomain) and clock.steps:
             print(clock.rendering(setup.train.seconds - rendered))
-        print(f"{figures}\nweights: {setup.folder / 'best.pth'}, all states: {setup.folder / 'last.pth'}")
+        print(f"{figures}\nweights: {setup.folder / BEST}, all states: {setup.folder / LAST}")
 
 
 class Clock:

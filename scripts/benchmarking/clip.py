@@ -10,6 +10,7 @@ import numpy as np
 import yaml
 
 from common.images import read_image
+from common.layout import BASELINE, Layout
 from common.metrics import psnr
 from scripts.benchmarking import content, measure
 from scripts.benchmarking.workload import QUICK, Workload
@@ -129,13 +130,13 @@ def _precisions(config: Path, folder: Path, device: str, threads: int, said: Sai
             1,
             threads,
             "--variant",
-            "baseline",
+            BASELINE,
             "--set",
             f"output={folder / precision}",
             f"runtime.precision={precision}",
             f"runtime.device={device}",
         )
-        pictures[precision] = folder / precision / "deblurring" / "ESTRNN" / "baseline"
+        pictures[precision] = Layout(folder / precision).network("ESTRNN").variant(BASELINE)
     sharp = sorted((measure.ROOT / "assets" / "demo").glob("*/Sharp/RGB/*.png"))
 
     def restored(precision: str, path: Path) -> np.ndarray:

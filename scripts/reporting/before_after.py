@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from common.images import read_image
+from common.layout import ADAPTED, ADAPTED_BEST_GT, BASELINE, Layout, restored_file
 from common.videos import Video
-from DeblurringModel.evaluation import ROWS, result_file
+from DeblurringModel.evaluation import ROWS
 from scripts.reporting import pictures
 from scripts.reporting.collect import Results
-from scripts.reporting.maps import Budget, map_path, picture, read_map
+from scripts.reporting.maps import Budget, picture, read_map
 from scripts.reporting.markup import aside, figure, image
 
 SMALLEST_DETAIL = 128
@@ -40,11 +41,11 @@ def _restored(results: Results, video: Video, position: int) -> Iterator[tuple[s
     for model in results.models:
         prefix = f"{model.name}, " if len(results.models) > 1 else ""
         for variant in model.variants:
-            path = result_file(model.folder / variant, video, position)
+            path = restored_file(model.folder / variant, video, position)
             if path.exists():
                 # The released choice looks at the answer, and says so wherever it is shown.
-                by_answer = variant == "adapted" and model.config.deblurring.select == "best_gt"
-                yield prefix + ROWS["adapted_best_gt" if by_answer else variant], path
+                by_answer = variant == ADAPTED and model.config.deblurring.select == "best_gt"
+                yield prefix + ROWS[ADAPTED_BEST_GT if by_answer else variant], path
 
 
 def _layers(results: Results, video: Video, position: int) -> list[tuple[str, Path]]:
@@ -67,7 +68,7 @@ def before_after(results: Results, video: Video, shown: dict[int, str], budget: 
         )
         if parts:
             left = next(
-                (index for index, (label, _) in enumerate(layers) if label.endswith(ROWS["baseline"])), 0
+                (index for index, (label, _) in enumerate(layers) if label.endswith(ROWS[BASELINE])), 0
             )
             right = min(left + 1, len(layers) - 1)
             scenes.append(
@@ -100,7 +101,7 @@ def detail(results: Results, video: Video, shown: dict[int, str]) -> str:
     if len(layers) < 2:
         return ""
     sharpest, name = layers[-1][1], video.names[position]
-    measured = map_path(results.output, video, position).exists()
+    measured = Layout(results.output).magnitude(*video.at(position)).exists()
     length = (
         read_map(results.output, video, position) if measured else np.ones(sharpest.shape[:2], np.float32)
     )

@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 
 from common.images import read_image
+from common.layout import ALIGNED, SOURCE, WEIGHT, borrowed_file
 from common.videos import Video
-from DeblurringModel.borrowing import ALIGNED, SOURCE, THIS_FRAME, WEIGHT
+from DeblurringModel.borrowing import THIS_FRAME
 from scripts.reporting import pictures
 from scripts.reporting.collect import Results
 from scripts.reporting.maps import Budget
@@ -20,12 +21,11 @@ def borrowed(results: Results, video: Video, shown: dict[int, str], budget: Budg
     none)."""
     parts, width = [], min(budget.width, 640)
     for model in results.models:
-        reach, folder = model.config.deblurring.aligned.reach, model.folder / ALIGNED / video.name
+        reach, folder = model.config.deblurring.aligned.reach, model.folder / ALIGNED
         for position in shown:
-            name = video.names[position]
-            weight, source = (folder / kind / f"{name}.png" for kind in (WEIGHT, SOURCE))
+            weight, source = (borrowed_file(folder, kind, *video.at(position)) for kind in (WEIGHT, SOURCE))
             if weight.exists() and source.exists():
-                parts.append(_frame(weight, source, width, reach, name))
+                parts.append(_frame(weight, source, width, reach, video.names[position]))
     if not parts:
         return ""
     bar = source_colours(np.linspace(-reach, reach, 256)[None].repeat(14, 0), np.ones((14, 256)), reach)

@@ -11,15 +11,15 @@ from common.checkpoints import load_checkpoint
 from common.config import Config
 from common.config_loader import load_config
 from common.errors import UserError
+from common.layout import BEST, CONFIG, LAST, LOG, RUN, SETTINGS, VARIANTS, Layout, NetworkLayout
 from common.regions_file import Region, read_regions
 from common.runtime.files import read_json
-from common.runtime.provenance import CONFIG, RUN, SETTINGS
 from common.runtime.times import read_times
 from common.videos import Video, find_videos, in_order
 
+STAGE_FOUR = "deblurring/"
+"""What the names of stage 4's parts of an output begin with; the network's name follows."""
 STAGES = {"rsdm": "stage 1, RSDM", "dbcgm": "stage 2, DBCGM", "blurring": "stage 3, ID-Blau"}
-VARIANTS = ("baseline", "adapted", "adapted_best_gt", "aligned", "fused")
-CLIP = "clip.json"
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,9 @@ class Results:
 def collect(output: Path) -> Results:
     """Read what the stages left in `output`. Raises UserError where it holds nothing, and for damaged
     files."""
-    folders = {part: output / part for part in STAGES}
-    folders |= {f"deblurring/{folder.name}": folder for folder in _folders(output / "deblurring")}
+    layout = Layout(output)
+    folders = dict(zip(STAGES, (layout.rsdm, layout.dbcgm, layout.blurring)))
+    folders |= {f"{STAGE_FOUR}{folder.name}": folder for folder in _folders(layout.deblurring)}
     described = {part: place for part, folder in folders.items() if (place := _described(folder))}
     if not described:
         raise UserError(
@@ -84,12 +85,16 @@ def collect(output: Path) -> Results:
         for part, place in described.items()
     }
     notes = [f"{label}: not run" for part, label in STAGES.items() if part not in described]
-    if not any(part.startswith("deblurring/") for part in described):
+    if not any(part.startswith(STAGE_FOUR) for part in described):
         notes.append("stage 4, deblurring: not run")
-    videos, problem = _videos(output, next(iter(configs.values())))
+    videos, problem = _videos(layout, next(iter(configs.values())))
     notes += problem
-    regions, thresholds = _regions(output / "rsdm" / "sharp_regions.json", videos)
-    models = [_model(output / part, configs[part]) for part in described if part.startswith("deblurring/")]
+    regions, thresholds = _regions(layout.sharp_regions, videos)
+    models = [
+        _model(NetworkLayout(folders[part]), configs[part])
+        for part in described
+        if part.startswith(STAGE_FOUR)
+    ]
     if models and not any(model.metrics for model in models):
         notes.append("no ground truth, so no PSNR and SSIM")
     return Results(
@@ -102,7 +107,7 @@ def collect(output: Path) -> Results:
         thresholds,
         models,
         read_times(output),
-        _clip(output / CLIP),
+        _clip(layout.clip),
         notes,
     )
 
@@ -114,7 +119,8 @@ def _folders(folder: Path) -> list[Path]:
 def _described(folder: Path) -> Path | None:
     """The folder that says how a part of the output was made: its own, or that of a network's first kind of
     result."""
-    places = (folder, folder / "weights", *(folder / variant for variant in VARIANTS))
+    network = NetworkLayout(folder)
+    places = (folder, network.weights, *(network.variant(variant) for variant in VARIANTS))
     return next((place for place in places if (place / SETTINGS).exists()), None)
 
 
@@ -130,15 +136,15 @@ def _expect(holds: bool, path: Path) -> None:
         raise UserError(f"{path}: not laid out as the stages write it; remove it, and make it again")
 
 
-def _videos(output: Path, config: Config) -> tuple[list[Video], list[str]]:
+def _videos(layout: Layout, config: Config) -> tuple[list[Video], list[str]]:
     """The videos that have results, and why their frames cannot be shown, if so."""
     made = [
-        *_folders(output / "rsdm" / "magnitude"),
+        *_folders(layout.magnitudes),
         *(
             video
-            for model in _folders(output / "deblurring")
+            for model in _folders(layout.deblurring)
             for variant in VARIANTS
-            for video in _folders(model / variant)
+            for video in _folders(NetworkLayout(model).variant(variant))
         ),
     ]
     names = dict.fromkeys(folder.name for folder in made)
@@ -178,23 +184,22 @@ def _regions(path: Path, videos: list[Video]) -> tuple[list[Region], dict[str, d
     return read_regions(path, videos) if videos else [], thresholds
 
 
-def _model(folder: Path, config: Config) -> Model:
+def _model(layout: NetworkLayout, config: Config) -> Model:
     metrics = None
-    if (folder / "metrics.json").exists():
-        metrics = read_json(folder / "metrics.json")
-        _check_metrics(metrics, folder / "metrics.json")
-    weights = folder / "weights"
-    places = [weights, *_folders(weights)]
+    if layout.metrics.exists():
+        metrics = read_json(layout.metrics)
+        _check_metrics(metrics, layout.metrics)
+    places = [layout.weights, *_folders(layout.weights)]
     trainings = [
-        _training(place, "" if place == weights else place.name)
+        _training(place, "" if place == layout.weights else place.name)
         for place in places
-        if (place / "log.csv").exists()
+        if (place / LOG).exists()
     ]
     return Model(
-        folder.name,
-        folder,
+        layout.name,
+        layout.folder,
         config,
-        tuple(kind for kind in VARIANTS if _folders(folder / kind)),
+        tuple(kind for kind in VARIANTS if _folders(layout.variant(kind))),
         metrics,
         trainings,
     )
@@ -225,7 +230,7 @@ def _check_metrics(metrics: Any, path: Path) -> None:
 
 
 def _training(folder: Path, video: str) -> Training:
-    last, best = folder / "last.pth", folder / "best.pth"
+    last, best = folder / LAST, folder / BEST
     stored = load_checkpoint(last) if last.exists() else {}
     epochs, per_epoch = (
         value if isinstance(value := stored.get(name), int) and value > 0 else None
@@ -234,7 +239,7 @@ def _training(folder: Path, video: str) -> Training:
     steps = epochs * per_epoch if epochs and per_epoch else None
     return Training(
         video,
-        read_log(folder / "log.csv"),
+        read_log(folder / LOG),
         steps,
         per_epoch,
         load_checkpoint(best).get("step") if best.exists() else None,

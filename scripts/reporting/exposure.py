@@ -5,15 +5,16 @@ from pathlib import Path
 
 import numpy as np
 
+from common.layout import Layout
 from common.videos import Video
-from DBCGM.exposure import fit_path, in_words, read_fit
+from DBCGM.exposure import in_words, read_fit
 from DBCGM.shutter import Fit
 from scripts.reporting.curves import Mark, Series, chart
 
 
 def exposure(output: Path, video: Video) -> str:
     """The part of a video's section, or nothing where stage 2 did not fit an exposure."""
-    path = fit_path(output / "dbcgm", video)
+    path = Layout(output).shutter(video.name)
     if not path.exists():
         return ""
     fit = read_fit(path)

@@ -8,6 +8,7 @@ import numpy as np
 
 from common.constants import MAGNITUDE_SCALE
 from common.images import read_array, read_image
+from common.layout import Layout
 from common.videos import Video
 from scripts.reporting import pictures
 from scripts.reporting.markup import image
@@ -30,16 +31,10 @@ def budget_for(results: int) -> Budget:
     return Budget(960, 3, 4) if results <= 2 else Budget(800, 2, 2) if results <= 5 else Budget(640, 1, 1)
 
 
-def map_path(output: Path, video: Video, position: int) -> Path:
-    """Where a frame's magnitude map lies."""
-    return output / "rsdm" / "magnitude" / video.name / f"{video.names[position]}.npy"
-
-
 def read_map(output: Path, video: Video, position: int) -> np.ndarray:
     """A frame's blur magnitude float32 (H, W) in pixels."""
-    return (
-        read_array(map_path(output, video, position), 2, f"python RSDM/main.py: {REMAKE}") * MAGNITUDE_SCALE
-    )
+    path = Layout(output).magnitude(*video.at(position))
+    return read_array(path, 2, f"python RSDM/main.py: {REMAKE}") * MAGNITUDE_SCALE
 
 
 def mean_magnitudes(output: Path, video: Video) -> dict[int, float]:
@@ -47,7 +42,7 @@ def mean_magnitudes(output: Path, video: Video) -> dict[int, float]:
     return {
         position: float(read_map(output, video, position).mean())
         for position in range(len(video.frames))
-        if map_path(output, video, position).exists()
+        if Layout(output).magnitude(*video.at(position)).exists()
     }
 
 

@@ -5,6 +5,7 @@ from html import escape
 from typing import Any
 
 from common.config import Config, as_dict
+from common.layout import ADAPTED, BASELINE
 from DeblurringModel.evaluation import ROWS
 from DeblurringModel.main import CHOICES
 from scripts.reporting.collect import STAGES, Model, Results, Training
@@ -68,7 +69,7 @@ def _figures(model: Model) -> str:
     rows = [["", *(escape(name) for name, _ in columns)]]
     for kind, label in ROWS.items():
         if kind in metrics:
-            label += f" ({choice})" if kind == "adapted" else ""
+            label += f" ({choice})" if kind == ADAPTED else ""
             rows.append(
                 [
                     escape(label),
@@ -79,8 +80,8 @@ def _figures(model: Model) -> str:
                 ]
             )
     gain = ""
-    if {"baseline", "adapted"} <= metrics.keys():
-        before, after = metrics["baseline"]["psnr"], metrics["adapted"]["psnr"]
+    if {BASELINE, ADAPTED} <= metrics.keys():
+        before, after = metrics[BASELINE]["psnr"], metrics[ADAPTED]["psnr"]
         gain = (
             f'<p class="gain"><strong>{after - before:+.2f} dB</strong> by adaptation of {escape(model.name)} '
             f"({choice}): {before:.2f} dB before, {after:.2f} dB after</p>"

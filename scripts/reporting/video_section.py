@@ -8,6 +8,7 @@ import numpy as np
 from common.constants import MAGNITUDE_SCALE
 from common.errors import UserError
 from common.images import read_array, read_image
+from common.layout import Layout
 from common.regions_file import Region
 from common.videos import Video
 from scripts.reporting import pictures
@@ -126,9 +127,10 @@ def _direction(
     results: Results, video: Video, shown: dict[int, str], regions: list[Region], budget: Budget
 ) -> str:
     title, width, output = "<h3>Blur direction</h3>", min(budget.width, 640), results.output
+    layout = Layout(output)
 
     def preview(position: int) -> Path:
-        return output / "dbcgm" / "preview" / video.name / f"{video.names[position]}.png"
+        return layout.preview(*video.at(position))
 
     candidates = [*shown, *(region.position for region in regions), *range(len(video.frames))]
     positions = [position for position in dict.fromkeys(candidates) if preview(position).exists()][:2]
@@ -137,9 +139,8 @@ def _direction(
     parts = []
     for position in positions:
         name = video.names[position]
-        condition = read_array(
-            output / "dbcgm" / "condition" / video.name / f"{name}.npy", 3, f"python DBCGM/main.py: {REMAKE}"
-        )
+        path = layout.condition(*video.at(position))
+        condition = read_array(path, 3, f"python DBCGM/main.py: {REMAKE}")
         parts.append(
             figure(
                 picture(preview(position), width, f"blur direction of frame {name} as colours", 92),
@@ -161,12 +162,12 @@ def _direction(
 
 
 def _pairs(output: Path, video: Video, regions: list[Region], budget: Budget) -> str:
-    title, folder = "<h3>Training pairs</h3>", output / "blurring" / video.name
+    title, layout = "<h3>Training pairs</h3>", Layout(output)
     ready = [
         region
         for region in regions
-        if (folder / "reblur" / f"{region.frame}.png").exists()
-        and (folder / "ori" / f"{region.frame}.png").exists()
+        if layout.reblurred(video.name, region.frame).exists()
+        and layout.original(video.name, region.frame).exists()
     ]
     if not ready:
         return title + aside(
@@ -174,15 +175,14 @@ def _pairs(output: Path, video: Video, regions: list[Region], budget: Budget) ->
         )
     rows = []
     for region in ready[: budget.pairs]:
-        window = [folder / "window" / region.frame / "0" / f"{index}.png" for index in range(5)]
-        blurred = (
-            window if all(path.exists() for path in window) else [folder / "reblur" / f"{region.frame}.png"]
-        )
-        clean = folder / "target" / f"{region.frame}.png"
+        frame = video.name, region.frame
+        window = [layout.window_picture(*frame, 0, index) for index in range(5)]
+        blurred = window if all(path.exists() for path in window) else [layout.reblurred(*frame)]
+        clean = layout.target(*frame)
         cells = [
             _patch(clean, region, "sharp, without noise: the target")
             if clean.exists()
-            else _patch(folder / "ori" / f"{region.frame}.png", region, "sharp: the target")
+            else _patch(layout.original(*frame), region, "sharp: the target")
         ]
         names = (
             [f"reblurred, {index + 1} of 5{' (middle)' if index == 2 else ''}" for index in range(5)]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from BlurringModel.main import reblur_regions
 from common.checkpoints import load_checkpoint
+from common.layout import ADAPTED, BASELINE, BEST, LAST
 from common.regions_file import Region, read_regions
 from common.stage import Stage
 from DBCGM.main import make_conditions
@@ -12,7 +13,7 @@ from DeblurringModel.borrowing import borrow, fuse
 from DeblurringModel.deblur_finetune_DDP import finetune
 from DeblurringModel.deblur_inference import infer
 from DeblurringModel.evaluation import sanity_problems
-from DeblurringModel.variants import model_folder
+from DeblurringModel.variants import network_layout
 from RSDM.main import NoRegion, find_sharp_regions
 from scripts.video.estimate import seconds_left
 
@@ -33,7 +34,7 @@ def adapt_and_restore(stage: Stage, preview: bool) -> tuple[dict[str, Path], lis
     if reason is not None:
         notes.append(f"{reason}: the unadapted network's result is delivered")
         stage.say(notes[0])
-        folder = infer(stage, "baseline", wanted)
+        folder = infer(stage, BASELINE, wanted)
         restored = {video.name: folder / video.name for video in stage.videos}
     else:
         restored = adapted_result(stage, shown, preview, notes)
@@ -46,7 +47,7 @@ def adapted_result(stage: Stage, shown: Positions, preview: bool, notes: list[st
     """Shot -> folder with its frames as the adapted network restores them, or the unadapted one where that
     is sounder. What there is to tell people is added to `notes`."""
     wanted = shown if preview else None
-    baseline, adapted = infer(stage, "baseline", shown), infer(stage, "adapted", wanted)
+    baseline, adapted = infer(stage, BASELINE, shown), infer(stage, ADAPTED, wanted)
     found = {} if preview else sanity_problems(stage, adapted)
     for video, problems in found.items():
         notes.append(
@@ -56,7 +57,7 @@ def adapted_result(stage: Stage, shown: Positions, preview: bool, notes: list[st
     if found:
         infer(
             stage,
-            "baseline",
+            BASELINE,
             {
                 video.name: range(len(video.frames)) if video.name in found else shown[video.name]
                 for video in stage.videos
@@ -89,7 +90,7 @@ def learn(stage: Stage, restored: int) -> str | None:
         find_sharp_regions(stage)
     except NoRegion as error:
         return str(error)
-    regions = read_regions(stage.output / "rsdm" / "sharp_regions.json", stage.videos)
+    regions = read_regions(stage.layout.sharp_regions, stage.videos)
     if stage.config.deblurring.select == "best_pairs" and len(set(regions)) < 2:
         return "one sharp region, too few to learn from some and judge by others"
     announce(stage, regions, restored)
@@ -102,7 +103,7 @@ def learn(stage: Stage, restored: int) -> str | None:
 def announce(stage: Stage, regions: list[Region], restored: int) -> None:
     """Say what is ahead, and how long it will take; a run that goes on after the fine-tuning has begun says
     nothing."""
-    if any((model_folder(stage) / "weights").glob("**/last.pth")):
+    if any(network_layout(stage).weights.glob(f"**/{LAST}")):
         return
     parts = seconds_left(stage, regions, restored)
     total = sum(parts.values())
@@ -137,7 +138,7 @@ def preview_positions(stage: Stage) -> Positions:
 
 def kept_unadapted(stage: Stage) -> bool:
     """Whether deblurring.select best_pairs ended with the unadapted network."""
-    best = [path for path in (model_folder(stage) / "weights").glob("**/best.pth")]
+    best = list(network_layout(stage).weights.glob(f"**/{BEST}"))
     return stage.config.deblurring.select == "best_pairs" and all(
         load_checkpoint(path)["step"] == 0 for path in best
     )

@@ -18,7 +18,7 @@ from DBCGM.main import frame_condition, read_frames
 from DeblurringModel import models
 from DeblurringModel.aligned import targets
 from DeblurringModel.aligned.warping import offer, prepared
-from DeblurringModel.deblur_finetune_DDP import epochs_and_steps
+from DeblurringModel.fine_tuning import epochs_and_steps
 from DeblurringModel.restoring import clips_of, restored_frames
 from DeblurringModel.variants import load_network, model_spec
 

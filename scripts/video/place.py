@@ -6,13 +6,12 @@ from typing import Any
 
 from common.checkpoints import sha256
 from common.errors import UserError
+from common.layout import Layout
 from common.runtime.files import read_json, write_json
 from common.videos import FRAME_SUFFIXES
 from scripts.video.containers import OTHER_ENDINGS
-from scripts.video.preparation import RECORD, Clip, recorded_sources
+from scripts.video.preparation import Clip, recorded_sources
 from scripts.video.sources import VIDEO_SUFFIXES, Source
-
-RESULT = "result.json"
 
 
 class Place:
@@ -57,7 +56,7 @@ class Place:
         if self._file is not None:
             return [self._file]
         return [
-            self.folder / f"{clip.name}.mp4" if clip.is_video else self.folder / "restored" / clip.name
+            self.folder / f"{clip.name}.mp4" if clip.is_video else Layout(self.folder).delivered(clip.name)
             for clip in clips
         ]
 
@@ -87,14 +86,14 @@ class Place:
         """Note down which files will be written, so that they are known as own ones should the run be
         killed."""
         write_json(
-            self.folder / RESULT,
+            Layout(self.folder).delivery,
             {"done": False, "results": {str(path): None for path in self.results(clips)}},
         )
 
     def finish(self, clips: list[Clip], settings: Any) -> None:
         """Note down that everything is written."""
         write_json(
-            self.folder / RESULT,
+            Layout(self.folder).delivery,
             {
                 "done": True,
                 "settings": settings,
@@ -106,9 +105,10 @@ class Place:
         """Remove everything that an earlier run wrote."""
         if not self.folder.exists() or not any(self.folder.iterdir()):
             return
-        if not (self.folder / RECORD).is_file():
+        record = Layout(self.folder).clip
+        if not record.is_file():
             raise UserError(
-                f"{self.folder}: not emptied by --overwrite, because it holds no {RECORD} of this command"
+                f"{self.folder}: not emptied by --overwrite, because it holds no {record.name} of this command"
             )
         for path in self._record().get("results", {}):
             if Path(path) == self._file:
@@ -116,7 +116,7 @@ class Place:
         shutil.rmtree(self.folder)
 
     def _record(self) -> dict:
-        path = self.folder / RESULT
+        path = Layout(self.folder).delivery
         content = read_json(path) if path.exists() else {}
         if not isinstance(content, dict) or not isinstance(content.get("results", {}), dict):
             raise UserError(f"{path}: damaged; start again with --overwrite")
@@ -126,7 +126,7 @@ class Place:
 def _own_folder(parent: Path, name: str, sources: list[Source]) -> Path:
     """The first folder of this name that no other clips have; by its place or its content a clip is known."""
     folder, number = parent / name, 1
-    while (clips := recorded_sources(folder / RECORD)) and not _same(clips, sources):
+    while (clips := recorded_sources(Layout(folder).clip)) and not _same(clips, sources):
         number += 1
         folder = parent / f"{name}_{number}"
     return folder

@@ -9,13 +9,14 @@ from tqdm import tqdm
 
 from common.errors import UserError
 from common.images import write_image
+from common.layout import Layout
 from common.runtime import locks
 from common.runtime.files import is_leftover, read_json, remove_leftovers, write_json
 from scripts.video.cuts import CutDetector
 from scripts.video.film import Film, film_of
 from scripts.video.sources import Source
 
-RECORD, FRAMES, _UNFINISHED = "clip.json", "frames", ".frames-unfinished"
+_UNFINISHED = ".frames-unfinished"
 BLUR = Path("Blur") / "RGB"
 FEWEST = 5
 """Frames a clip needs: a window is five."""
@@ -57,7 +58,8 @@ def prepare(sources: list[Source], folder: Path) -> list[Clip]:
     Raises UserError for clips that cannot be read or have fewer than five frames, then nothing is left
     behind; where the folder was made from other clips; and for a folder with something else in it.
     """
-    record, created, unfinished = folder / RECORD, _first_missing(folder), folder / _UNFINISHED
+    layout = Layout(folder)
+    record, created, unfinished = layout.clip, _first_missing(folder), folder / _UNFINISHED
     try:
         locks.hold(folder)
         locks.hold_below(folder)
@@ -78,13 +80,13 @@ def prepare(sources: list[Source], folder: Path) -> list[Clip]:
             f"{folder}: cannot be written ({error.strerror}); choose another place with --out"
         ) from None
     try:
-        for leftover in (unfinished, folder / FRAMES):
+        for leftover in (unfinished, layout.frames):
             shutil.rmtree(leftover, ignore_errors=True)
         clips = [_extract(source, name, unfinished) for source, name in zip(sources, _names(sources))]
-        unfinished.rename(folder / FRAMES)
+        unfinished.rename(layout.frames)
         note(folder, clips, [])
     except BaseException:
-        for begun in (unfinished, folder / FRAMES):
+        for begun in (unfinished, layout.frames):
             shutil.rmtree(begun, ignore_errors=True)
         with contextlib.suppress(OSError):
             record.unlink()
@@ -99,7 +101,7 @@ def note(folder: Path, clips: list[Clip], said: list[str]) -> None:
     clips."""
     notes = [f"{clip.name}: {words}" for clip in clips for words in clip.notes]
     write_json(
-        folder / RECORD,
+        Layout(folder).clip,
         {
             "source": ", ".join(clip.source for clip in clips),
             "fps": clips[0].film.rate,

@@ -8,7 +8,8 @@ from pathlib import Path
 from common.config import Config, as_dict
 from common.config_loader import load_config
 from common.errors import UserError
-from common.flow import RAFT
+from common.flow import RAFT, TORCHVISION
+from common.layout import Layout
 from common.runtime.plugins import is_own
 from common.runtime.provenance import differences
 from common.videos import find_videos
@@ -68,7 +69,7 @@ class Case:
 
     def restored(self, variant: str) -> Path:
         """Where stage 4 writes the pictures of `variant`."""
-        return self.output / "deblurring" / self.network / variant
+        return Layout(self.output).network(self.network).variant(variant)
 
     def changed(self) -> list[str]:
         """`key: published -> here` for every setting that changes results and is not that of
@@ -162,7 +163,7 @@ def absent(case: Case) -> str:
     }
     if is_own(config.rsdm.estimator) and config.rsdm.weights is None:
         del needed["rsdm.weights"]
-    if config.dbcgm.flow in RAFT and case.condition != "random":
+    if config.dbcgm.flow in RAFT and config.dbcgm.weights != TORCHVISION and case.condition != "random":
         needed["dbcgm.weights"] = config.dbcgm.weights
     for key, path in needed.items():
         if path is None:

@@ -1,5 +1,7 @@
 """What stands above a table of the paper: data, settings, weights and code that it was made with."""
 
+from common.flow import weights_file
+from common.layout import RUN, Layout
 from common.runtime.files import read_json
 from common.stage import weights_record
 from common.videos import find_videos
@@ -40,7 +42,8 @@ def describe_weights(cases: list[Case]) -> list[str]:
     files = {}
     for case in cases:
         config = case.config
-        flow = config.dbcgm.weights if config.dbcgm.flow != "dis" else None
+        dbcgm = config.dbcgm
+        flow = weights_file(dbcgm.flow, dbcgm.weights) if dbcgm.flow != "dis" else None
         for use, path in (
             ("BME", config.rsdm.weights),
             ("flow", flow),
@@ -57,8 +60,8 @@ def describe_code(cases: list[Case]) -> list[str]:
     results."""
     versions = set()
     for case in cases:
-        stage_four = case.output / "deblurring" / case.network
-        for path in (*case.output.glob("*/run.json"), *stage_four.glob("*/run.json")):
+        stage_four = Layout(case.output).network(case.network).folder
+        for path in (*case.output.glob(f"*/{RUN}"), *stage_four.glob(f"*/{RUN}")):
             noted = read_json(path)
             libraries = ", ".join(f"{name} {version}" for name, version in noted["libraries"].items())
             versions.add(f"code {noted['code']}, {libraries}")

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from common.checkpoints import sha256
 from common.errors import UserError
 from common.images import read_image
+from common.layout import SETTINGS
 from common.metrics import psnr, psnr_column_mean, ssim, ssim_three_axis
 from common.runtime.files import read_json, write_json
 from common.videos import Video
@@ -88,7 +89,7 @@ def _state(video: Video, pictures: Sequence[Path], restored: Path | None) -> dic
         facts = path.stat()
         digest.update(f"{path.name} {facts.st_size} {facts.st_mtime_ns}\n".encode())
     return {
-        "settings": sha256(restored / "settings.json") if restored is not None else None,
+        "settings": sha256(restored / SETTINGS) if restored is not None else None,
         "files": digest.hexdigest(),
         "measures": list(MEASURES),
     }

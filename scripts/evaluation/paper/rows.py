@@ -4,6 +4,7 @@ import argparse
 from typing import Any
 
 from common.errors import UserError
+from common.layout import ADAPTED, ADAPTED_BEST_GT, BASELINE
 from common.videos import find_videos
 from scripts.datasets import published
 from scripts.evaluation import ablation
@@ -11,7 +12,7 @@ from scripts.evaluation.paper.cases import Case
 from scripts.evaluation.paper.measure import Figures, measure
 from scripts.evaluation.paper.tables import Row
 
-BASELINE, LAST, BEST = "baseline", "adapted", "adapted_best_gt"
+LAST, BEST = ADAPTED, ADAPTED_BEST_GT
 WORDS = {
     BASELINE: "before adaptation",
     LAST: "adapted, last epoch (label-free)",

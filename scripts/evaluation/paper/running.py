@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from common.layout import ADAPTED, BASELINE, Layout
 from scripts.evaluation.paper.cases import Case
 from scripts.evaluation.runner import FINE_TUNING, INFERENCE, LAUNCHER, ROOT, StageFailed, assign, call, share
 
@@ -17,7 +18,7 @@ class Runner:
 
     def baseline(self, case: Case) -> None:
         """Restore the videos with the unadapted network. Raises StageFailed."""
-        self._stage(INFERENCE, case, "--variant", "baseline")
+        self._stage(INFERENCE, case, "--variant", BASELINE)
 
     def adapt(self, case: Case) -> None:
         """Stages 1 to 3, fine-tuning, and the videos restored with the last epoch and with the one chosen by
@@ -30,14 +31,14 @@ class Runner:
             lambda: self._stage("RSDM/main.py", case, "--set", assign("output", case.stage_one)),
         )
         if case.output != case.stage_one:
-            share(case.stage_one / "rsdm", case.output / "rsdm")
+            share(Layout(case.stage_one).rsdm, Layout(case.output).rsdm)
         self._once(
             "stages 2 and 3",
             case.output,
             lambda: (self._stage("DBCGM/main.py", case), self._stage("BlurringModel/main.py", case)),
         )
         self._stage(FINE_TUNING, case)
-        self._stage(INFERENCE, case, "--variant", "adapted")
+        self._stage(INFERENCE, case, "--variant", ADAPTED)
 
     def _once(self, what: str, folder: Path, work: Callable[[], object]) -> None:
         key = what, folder

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 
 from common.config_loader import preset_overrides
+from common.layout import ADAPTED, ADAPTED_BEST_GT
 from scripts.evaluation import ablation
 from scripts.evaluation.runner import ROOT
 
 DOMAINS = ("short", "mid", "long")
 CLIPS, FRAMES, SIZE, DATA_SEED = 4, 24, (384, 288), 5
-LAST, BEST = "adapted", "adapted_best_gt"
+LAST, BEST = ADAPTED, ADAPTED_BEST_GT
 
 
 @dataclass(frozen=True)

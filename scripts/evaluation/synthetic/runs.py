@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common import layout
 from common.checkpoints import load_checkpoint
 from common.config import Config, as_dict
 from common.config_loader import load_config
@@ -20,7 +21,7 @@ from common.videos import Video, find_videos
 from scripts.evaluation.runner import FINE_TUNING, INFERENCE, ROOT, assign, call, share
 from scripts.evaluation.synthetic.cells import BEST, CEILING, CLIPS, DATA_SEED, FRAMES, SIZE, TABLES, Cell
 
-INPUT, BASELINE = Cell("input", "blurry input"), Cell("baseline", "before adaptation")
+INPUT, BASELINE = Cell("input", "blurry input"), Cell(layout.BASELINE, "before adaptation")
 QUICK_FRAMES, QUICK_STEPS = 8, 50
 
 
@@ -110,7 +111,7 @@ class Benchmark:
             folder = self._run(domain, cell, seed)
             known[key] = {
                 "identity": identity,
-                "clips": self._clips(folder, domain, variant),
+                "clips": self._clips(folder, domain, cell, variant),
                 "steps": self._steps(folder, domain, cell, seed) if cell not in (INPUT, BASELINE) else {},
             }
             write_json(kept, known)
@@ -138,14 +139,14 @@ class Benchmark:
             return None
         runs = self.output / "runs" / domain
         if cell is BASELINE:
-            folder = runs / "baseline"
-            self._stage(INFERENCE, domain, cell, seed, folder, "--variant", "baseline")
+            folder = runs / cell.name
+            self._stage(INFERENCE, domain, cell, seed, folder, "--variant", layout.BASELINE)
             return folder
         made = self._pairs(domain, cell, seed)
         folder = runs / f"{cell.name}_{seed}"
         self._linked(folder, made)
         self._stage(FINE_TUNING, domain, cell, seed, folder)
-        self._stage(INFERENCE, domain, cell, seed, folder, "--variant", "adapted")
+        self._stage(INFERENCE, domain, cell, seed, folder, "--variant", layout.ADAPTED)
         return folder
 
     def _pairs(self, domain: str, cell: Cell, seed: int) -> list[Path]:
@@ -189,20 +190,25 @@ class Benchmark:
             ]
         )
 
-    def _clips(self, folder: Path | None, domain: str, variant: str) -> dict[str, float]:
+    def _clips(self, folder: Path | None, domain: str, cell: Cell, variant: str) -> dict[str, float]:
         values = {}
         for video in find_videos(self.output / "data" / domain):
             restored = video.frames
             if folder is not None:
-                pictures = next(folder.glob(f"deblurring/*/{variant}")) / video.name
-                restored = tuple(pictures / f"{name}.png" for name in video.names)
+                pictures = self._network(folder, domain, cell).variant(variant)
+                restored = tuple(video.restored(pictures, at) for at in range(len(video.frames)))
             values[video.name] = _clip_psnr(video, restored)
         return values
 
+    def _network(self, folder: Path, domain: str, cell: Cell) -> layout.NetworkLayout:
+        model = self.config(domain, cell, self.first_seed)[0].deblurring.model
+        return layout.Layout(folder).network(model)
+
     def _steps(self, folder: Path, domain: str, cell: Cell, seed: int) -> dict[str, int]:
         config = self.config(domain, cell, seed)[0].deblurring
-        name = "best.pth" if cell.variant == BEST or config.select == "best_pairs" else "last.pth"
-        weights = next(folder.glob("deblurring/*/weights"))
+        best = cell.variant == BEST or config.select == "best_pairs"
+        name = layout.BEST if best else layout.LAST
+        weights = self._network(folder, domain, cell).weights
         places = {
             video.name: weights / video.name if config.scope == "video" else weights
             for video in find_videos(self.output / "data" / domain)

@@ -1,0 +1,152 @@
+"""What fine-tuning learns from, by which loss, for how long, and what it is judged by."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from common.config import DeblurringConfig, RuntimeConfig
+from common.errors import UserError
+from common.images import to_image
+from common.metrics import psnr
+from common.regions_file import Region
+from common.runtime.distributed import World
+from common.stage import Stage
+from common.training.loop import Plan, cosine
+from common.videos import Video
+from DeblurringModel import models
+from DeblurringModel.evaluation import ground_truth
+from DeblurringModel.pairs import Pair, Pairs, hold_out, reblurred_pairs, rehearsal_pairs, true_pairs
+from DeblurringModel.restoring import clips_of, restored_frames
+from DeblurringModel.windows import block
+
+
+def chosen_pairs(
+    config: DeblurringConfig, regions: list[Region], blurring: Path, rehearsal: Path, seed: int
+) -> tuple[list[Pair], list[Pair]]:
+    """(the pairs to learn from, those held out to judge by), as deblurring.pairs, select and rehearsal say.
+
+    blurring: stage 3's folder. rehearsal: folder of the unadapted results on the frames with regions.
+    """
+    made = true_pairs(regions) if config.pairs == "ground_truth" else reblurred_pairs(regions, blurring)
+    held_out: list[Pair] = []
+    if config.select == "best_pairs":
+        made, held_out = hold_out(made, seed)
+    if config.pairs == "reblurred":
+        # None of a patch that is held out: they would show it.
+        learned = {(pair.name, pair.box) for pair in made}
+        rehearsed = rehearsal_pairs(regions, rehearsal, config.rehearsal)
+        made = made + [pair for pair in rehearsed if (pair.name, pair.box) in learned]
+    return made, held_out
+
+
+def middle_loss(
+    config: DeblurringConfig, spec: models.Spec
+) -> Callable[[nn.Module, tuple[Tensor, ...]], Tensor]:
+    """The training's loss: of (network, (windows, sharp) as `Pairs.batch` gives them), the distance between
+    the restored middle frames and the sharp ones. UserError where deblurring.loss cannot be loaded."""
+    distance = chosen_loss(config.loss, spec)
+
+    def loss(network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+        windows, sharp = (models.to_range(part, spec, config.channel_order) for part in batch)
+        restored = models.checked(network(windows), windows, spec)
+        middle = windows.shape[1] // 2 - spec.past
+        return distance(restored[:, middle : middle + 1], sharp)
+
+    return loss
+
+
+def chosen_loss(name: str | None, spec: models.Spec) -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss that deblurring.loss names; UserError where it cannot be loaded."""
+    try:
+        return models.adaptation_loss(name, spec)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def epochs_and_steps(config: DeblurringConfig, pairs: int) -> tuple[int, int]:
+    """(epochs, steps in each) of a fine-tuning on so many pairs."""
+    per_epoch = math.ceil(pairs / config.batch_size)
+    # On one short clip ten epochs are a dozen steps; the floor leaves large data sets as published.
+    return max(config.epochs, math.ceil(config.min_steps / per_epoch)), per_epoch
+
+
+def interval(per_epoch: int) -> int:
+    """Steps between checkpoints: every epoch, but not more often than every 50 steps on very short videos.
+    Between looks at the ground truth too (deblurring.select) where deblurring.min_steps has multiplied the
+    epochs."""
+    return per_epoch * max(1, 50 // per_epoch)
+
+
+def plan_of(
+    config: DeblurringConfig,
+    runtime: RuntimeConfig,
+    spec: models.Spec,
+    epochs: int,
+    per_epoch: int,
+    label: str,
+) -> Plan:
+    """The training's schedule, of so many epochs of `per_epoch` steps. label: what the progress bar says."""
+    rate = spec.learning_rate if config.learning_rate is None else config.learning_rate
+    clip = spec.gradient_clip if config.gradient_clip is None else config.gradient_clip
+
+    def keep(step: int) -> str | None:
+        epoch, rest = divmod(step, per_epoch)
+        kept = config.keep_every and not rest and not epoch % config.keep_every
+        return f"epoch_{epoch}.pth" if kept else None
+
+    return Plan(
+        epochs * per_epoch,
+        config.batch_size,
+        lambda step: cosine(step // per_epoch, epochs, rate, config.min_learning_rate),
+        clip,
+        runtime.precision,
+        runtime.seed,
+        runtime.workers,
+        validate_every=per_epoch if epochs == config.epochs else interval(per_epoch),
+        save_every=interval(per_epoch),
+        keep=keep,
+        label=label,
+        section="deblurring",
+        compile=runtime.compile,
+        optimizer=config.optimizer or "adam",
+        weight_decay=config.weight_decay,
+    )
+
+
+def pairs_psnr(network: nn.Module, spec: models.Spec, pairs: Pairs, stage: Stage) -> float:
+    """Mean PSNR over the pairs of the restored middle frame against the sharp patch, centre crops. All
+    processes have to call it; each looks at its share."""
+    values = []
+    for index in stage.world.share(range(len(pairs))):
+        windows, sharp = pairs.centre(index)
+        restored = models.restore(
+            network, spec, windows.to(stage.world.device), stage.config.deblurring.channel_order
+        )
+        middle = windows.shape[1] // 2 - spec.past
+        values.append((index, psnr(to_image(restored[0, middle]), to_image(sharp[0, 0]))))
+    return mean_of_all(values, stage.world)
+
+
+def ground_truth_psnr(network: nn.Module, spec: models.Spec, videos: list[Video], stage: Stage) -> float:
+    """Mean PSNR over the frames of all videos against their ground truth. It looks at the answer: only for
+    the comparison with the released code's choice of the epoch (deblurring.select best_gt, both). All
+    processes have to call it; each restores its part of every video."""
+    config, values = stage.config.deblurring, []
+    for number, video in enumerate(videos):
+        clips = clips_of(video, spec, config.clip_length, config.clip_overlap, "drop")
+        own = block(clips, stage.world.rank, stage.world.size)
+        values += [
+            ((number, position), psnr(picture, ground_truth(video, position, picture)))
+            for position, picture in restored_frames(network, spec, video, own, stage)
+        ]
+    return mean_of_all(values, stage.world)
+
+
+def mean_of_all(values: list[tuple[Any, float]], world: World) -> float:
+    """Mean of the numbers of all processes, added in the order of their keys, so that it is the same however
+    many there are."""
+    every = sorted(pair for part in world.gather(values) for pair in part)
+    return sum(value for _, value in every) / len(every)

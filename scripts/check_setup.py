@@ -1,0 +1,99 @@
+"""Say what works on this machine, and what a configuration still lacks, before hours are spent.
+
+Prints   versions, devices, memory and disk; the weights and videos that the configuration needs; small runs of every
+         network on the device, compared with float32 on the CPU; the whole pipeline on a small clip
+Usage    python scripts/check_setup.py [--config configs/bsd_2ms16ms.yaml] [--device cuda]
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common.runtime import environment, interrupts
+
+if __name__ == "__main__":
+    environment.require()
+    interrupts.end_at_once()
+
+import torch
+
+from common.config import Config
+from common.config_loader import load_config
+from common.errors import UserError
+from common.runtime import distributed
+from common.runtime.entry import run
+from common.runtime.memory import peak_memory
+from scripts.preparation.machine import machine_lines, needs
+from scripts.preparation.trial import Mode, differences, modes, pipeline
+
+
+def main() -> None:
+    """Check machine, files, networks and pipeline; exit code 2 where something does not work or is missing."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", type=Path, help="also say what this configuration needs")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--set", dest="overrides", nargs="+", default=[], metavar="section.key=value")
+    options = parser.parse_args()
+    config = load_config(Config, options.config, options.overrides) if options.config else None
+    device = distributed.start(options.device).device
+    output = config.output if config is not None and config.output is not None else Path("outputs")
+    print("\n".join(machine_lines(output)), flush=True)
+    missing = wanting(config) if config is not None else []
+    failed = trials(device)
+    works = [mode.name for mode in modes(device) if mode.name not in failed]
+    print(f"works on {device.type}: {', '.join(works) or 'nothing'}", end="")
+    print(f"; does not: {', '.join(failed)}" if failed else "", end="")
+    print(f"; missing: {', '.join(missing)}" if missing else "", flush=True)
+    if failed or missing:
+        raise UserError("not all that was checked works or is there, see above")
+
+
+def wanting(config: Config) -> list[str]:
+    """Print what the configuration needs; the keys of what is not there."""
+    found = needs(config)
+    for need in found:
+        print(("there:   " if need.there else "missing: ") + need.line, flush=True)
+    return [need.key for need in found if not need.there]
+
+
+def trials(device: torch.device) -> list[str]:
+    """Print each trial; the names of the modes that failed one."""
+    failed: dict[str, None] = {}
+    start = time.monotonic()
+    for part, mode, found in differences(device):
+        good = isinstance(found, float) and found <= mode.bound
+        words = f"differs by {found:.1e} (at most {mode.bound:g})" if isinstance(found, float) else found
+        print(f"{'ok  ' if good else 'FAIL'} {device.type}, {mode.name}: {part.name} {words}", flush=True)
+        if not good:
+            failed[mode.name] = None
+    memory = peak_memory(device)
+    print(
+        f"networks: {time.monotonic() - start:.0f} s"
+        + (f", peak memory {memory:.2f} GiB" if memory is not None else ""),
+        flush=True,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        for mode, processes in runs(device):
+            seconds, problem = pipeline(Path(folder), device.type, mode, processes)
+            name = f"{mode.name}, {processes} processes" if processes > 1 else mode.name
+            verdict = "FAIL" if problem else "ok  "
+            print(f"{verdict} {device.type}, {name}: pipeline, {seconds:.0f} s {problem}", flush=True)
+            if problem:
+                failed[name] = None
+    return list(failed)
+
+
+def runs(device: torch.device) -> list[tuple[Mode, int]]:
+    """The pipelines to run: each precision, and two processes where there are two devices."""
+    found = [(mode, 1) for mode in modes(device) if not mode.compile]
+    if torch.cuda.device_count() > 1 or device.type == "cpu":
+        found.append((Mode("fp32"), 2))
+    return found
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,1 @@
+"""What has to be had before a run: weights and data sets."""
