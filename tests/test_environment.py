@@ -5,14 +5,17 @@ import errno
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import tiny
+from tqdm import TqdmMonitorWarning
 
 from common.errors import UserError
+from common.images import read_image, write_image
 from common.runtime import entry, environment
 from common.runtime.inputs import contents, note_down, with_unused
 from common.runtime.memory import halving, out_of_memory
@@ -137,6 +140,23 @@ def test_other_errors_are_no_shortage():
         entry.run(lambda: 1 / 0)
     with pytest.raises(UserError):
         halving(lambda size: np.empty(2**56), 4, 1, "x", print)
+
+
+def test_a_picture_that_finds_no_memory_is_not_called_damaged(tmp_path, monkeypatch):
+    write_image(tmp_path / "1.png", np.zeros((8, 8, 3), np.uint8))
+    monkeypatch.setattr("cv2.imdecode", lambda *_: None)
+    with pytest.raises(UserError, match="not a readable image"):
+        read_image(tmp_path / "1.png")
+    monkeypatch.setattr("common.formats.image_formats._ROOM", 2**56)
+    with pytest.raises(MemoryError):
+        read_image(tmp_path / "1.png")
+
+
+def test_bars_without_a_thread_of_their_own_say_nothing():
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        entry.run(lambda: warnings.warn("can't start new thread", TqdmMonitorWarning))
+    assert not seen
 
 
 GIVEN_BACK = f"""

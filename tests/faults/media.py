@@ -151,7 +151,8 @@ def containers(rng: np.random.Generator) -> Iterator[Case]:
 
             for what, damage in (("written over", written_over), ("cut off", cut_off)):
                 name = f"{ending} damaged containers, {what} {number}"
-                yield clip(name, damage, words=(f"clip{ending}",), either=what == "written over")
+                # What was cut off or written over may be an index alone: then all frames are there.
+                yield clip(name, damage, words=(f"clip{ending}",), either=True, check=shown(COUNT))
                 keep = "--keep-going"
                 yield clip(f"{name}, {keep}", damage, keep, words=(f"clip{ending}",), either=True)
 

@@ -3,6 +3,7 @@ then."""
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,8 @@ LIMIT = 300.0
 machine."""
 NOISE = ("libpng", "Corrupt JPEG", "Premature end", "[ WARN", "[ERROR")
 """Starts of lines that image decoders print themselves."""
+BAR = re.compile(r"%\||frame \[\d\d:\d\d")
+"""A progress bar, of a known number of things or not."""
 OF_STAGE = {
     "RSDM.main": "rsdm",
     "DBCGM.main": "dbcgm",
@@ -143,7 +146,7 @@ def judged(case: Case, outcome: dict) -> list[str]:
     lines = [
         line
         for line in outcome["err"].replace("\r", "\n").splitlines()
-        if line.strip() and "%|" not in line and not line.startswith(NOISE)
+        if line.strip() and not BAR.search(line) and not line.startswith(NOISE)
     ]
     shown = f"{lines[-1] if lines else ''}"[:300]
     if outcome["code"] is None:
