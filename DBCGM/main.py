@@ -30,7 +30,8 @@ import torch
 from common.checkpoints import sha256
 from common.config import DbcgmConfig
 from common.errors import UserError
-from common.flow import Flow, load_flow, weights_file
+from common.flow import Flow, load_flow
+from common.formats.raft_weights import weights_file
 from common.images import on_device, read_array, read_image, write_array, write_image
 from common.layout import SETTINGS, Layout
 from common.regions_file import by_frame, read_regions
@@ -64,9 +65,9 @@ def make_conditions(stage: Stage) -> None:
     config, layout = stage.config.dbcgm, stage.layout
     config = replace(config, weights=weights_file(config.flow, config.weights))
     regions = read_regions(layout.sharp_regions, stage.videos)
-    drawn = {"seed": stage.config.runtime.seed} if config.condition == "random" else {}
+    more = {"seed": stage.config.runtime.seed} if config.condition == "random" else {}
     # Flow is float32 whatever runtime.precision says, but CUDA may compute it with TF32.
-    rounded = {"precision": "TF32"} if "TF32" in stage.precision else {}
+    more |= {"precision": "TF32"} if "TF32" in stage.precision else {}
     maps = layout.rsdm / SETTINGS
     stage.claim(
         layout.dbcgm,
@@ -77,8 +78,7 @@ def make_conditions(stage: Stage) -> None:
             "rsdm": sha256(maps) if maps.exists() else None,
             "dataset": stage.inputs(),
         }
-        | drawn
-        | rounded,
+        | more,
         WORK,
     )
     # The outermost frames have no flow on one side, and with five frames the second ones neither.

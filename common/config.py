@@ -179,6 +179,7 @@ class TrainDataConfig:
     root: Path | None = key(None, path=True)
     render: str = key("none", choices=("none", "real"))
     content: list[Path] = key([], path=True)
+    sharp: str = key("scene", choices=("scene", "camera"))
     validation: Path | None = key(None, path=True)
     augment: str = key("flip_rotate", choices=("none", "flip", "flip_rotate"))
 

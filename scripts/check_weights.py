@@ -110,7 +110,8 @@ def judged(path: Path, data: SourceDomain, unsaid: dict[str, Any]) -> str:
     figures = reblurring(load_id_blau(config), data, config)
     return (
         "  against the true blur: {psnr_reblurred:.2f} dB, with the condition turned by 90 degrees {psnr_turned:.2f}, "
-        "blurred along lines {psnr_line:.2f}, sharp {psnr_sharp:.2f}".format(**figures)
+        "blurred along lines {psnr_line:.2f}, sharp {psnr_sharp:.2f}; with no blur asked for {psnr_still:.2f} dB "
+        "against the sharp crops".format(**figures)
     )
 
 

@@ -158,6 +158,9 @@ def reblurred(stage: Stage, root: Path) -> dict[str, str]:
         f"{REBLURRED} by ID-Blau, dB": f"{again['psnr_reblurred']:.2f}",
         f"{REBLURRED} by ID-Blau, the condition turned by 90 degrees, dB": f"{again['psnr_turned']:.2f}",
         f"{REBLURRED} along straight lines, dB": f"{again['psnr_line']:.2f}",
+        "stage 3, sharp crops through ID-Blau with no blur asked for, against themselves, dB": (
+            f"{again['psnr_still']:.2f}"
+        ),
         "the sharp crops themselves, against the same, dB": f"{again['psnr_sharp']:.2f}",
     }
 

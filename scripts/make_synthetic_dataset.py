@@ -65,6 +65,8 @@ def main() -> None:
     }
     if options.preset == REAL:
         settings |= {"frame_width": options.frame_width, "lengths": list(options.lengths)}
+        if options.sharp != "scene":
+            settings["sharp"] = options.sharp
     record = options.out / "dataset.json"
     hold(options.out)
     remove_leftovers(options.out)
@@ -131,19 +133,32 @@ def parse() -> argparse.Namespace:
         metavar=("LOW", "HIGH"),
         help="preset real: shortest and longest blur of frames that are not sharp, in pixels at a width of 640",
     )
+    parser.add_argument(
+        "--sharp",
+        choices=("scene", "camera"),
+        default="scene",
+        help="preset real: sharp pictures as the scene was, or as the camera would have recorded them",
+    )
     parser.add_argument("--seed", type=int, default=0, help="same seed, same data set")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="parallel processes")
     options = parser.parse_args()
+    check(options)
+    options.size = list(options.size)
+    return options
+
+
+def check(options: argparse.Namespace) -> None:
+    """UserError for numbers and combinations that cannot be rendered."""
     if options.clips < 1 or options.frames < 5 or min(options.size) < 64 or options.jobs < 1:
         raise UserError("at least 1 clip, 5 frames, 64 x 64 pixels and 1 job are needed")
     if options.preset == REAL and (options.moving or options.size[0] % 2 or options.size[1] % 2):
         raise UserError("preset real: without --moving, and with an even width and height")
+    if options.sharp != "scene" and options.preset != REAL:
+        raise UserError("--sharp: for preset real")
     if options.frame_width and (options.preset != REAL or options.frame_width < options.size[0]):
         raise UserError("--frame-width: for preset real, and at least the width of --size")
     if not 0.5 <= options.lengths[0] <= options.lengths[1]:
         raise UserError("--lengths: expected two numbers from 0.5 on, the smaller first")
-    options.size = list(options.size)
-    return options
 
 
 def content_names(paths: list[Path]) -> list[str]:
@@ -213,6 +228,7 @@ def real_frames(
         options.frame_width or width,
         tuple(options.lengths),
         picture,
+        options.sharp,
     )
     for frame in range(options.frames):
         yield clip.blurry[frame], clip.sharp[frame], clip.condition(frame)

@@ -9,7 +9,8 @@ from vectors import expected, image, manifest, relative_error, shapes, values
 from common.config import Config
 from common.config_loader import load_config
 from common.errors import UserError
-from common.flow import TORCHVISION, RaftFlow, load_flow, princeton_to_torchvision, weights_file
+from common.flow import RaftFlow, load_flow
+from common.formats.raft_weights import TORCHVISION, princeton_to_torchvision, weights_file
 
 MANIFEST = manifest("raft")
 EXPECTED = expected("raft")

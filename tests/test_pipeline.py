@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -343,18 +344,54 @@ def test_a_share_of_less_than_one_region_is_none_as_released(
 def test_two_processes_give_the_results_of_one(finished: tuple[Path, str], tmp_path: Path) -> None:
     shutil.copytree(finished[0], tmp_path / "case", ignore=shutil.ignore_patterns("out"))
     printed = pipeline(tmp_path / "case", "2")
-    one, two = finished[0] / "out", tmp_path / "case" / "out"
+    check_same_results(finished[0], tmp_path / "case")
+    assert files(finished[0] / "out").keys() == files(tmp_path / "case" / "out").keys()
+    assert sum(line.startswith("| blurry input |") for line in printed.splitlines()) == 1
+
+
+def test_two_nodes_give_the_results_of_one_process(finished: tuple[Path, str], tmp_path: Path) -> None:
+    """Two launchers on one machine, as on two machines with a shared output folder."""
+    shutil.copytree(finished[0], tmp_path / "case", ignore=shutil.ignore_patterns("out"))
+    printed = ""
+    for stage in tiny.STAGES:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        nodes = [
+            subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "torch.distributed.run", "--nnodes=2", f"--node_rank={rank}"),
+                    *("--nproc_per_node=1", "--master_addr=127.0.0.1", f"--master_port={port}"),
+                    *(str(tiny.ROOT / stage / "main.py"), "--config", "config.yaml"),
+                ],
+                cwd=tmp_path / "case",
+                env=environment(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for rank in range(2)
+        ]
+        for node in nodes:
+            said, complaints = node.communicate(timeout=300)
+            assert node.returncode == 0, complaints[-4000:]
+            printed += said
+    check_same_results(finished[0], tmp_path / "case")
+    assert sum(line.startswith("| blurry input |") for line in printed.splitlines()) == 1
+
+
+def check_same_results(first: Path, second: Path) -> None:
+    """The results of two processes in the case `second` are those of one in `first`."""
+    one, two = first / "out", second / "out"
     for stage in ("rsdm", "dbcgm", "blurring", DEBLURRED / "baseline", DEBLURRED / "aligned"):
         assert contents(one / stage) == contents(two / stage)
-    assert files(one).keys() == files(two).keys()
-    assert sum(line.startswith("| blurry input |") for line in printed.splitlines()) == 1
-    check_metrics(tmp_path / "case", NAMES)
+    check_metrics(second, NAMES)
     # Gradients are averaged in another order: the weights agree to a small part of the way they went (5e-6
     # where this was written).
     start, *ends = (
         torch.cat([value.flatten().double() for value in state.values()])
         for state in (
-            load_state(finished[0] / "weights" / "estrnn.tar"),
+            load_state(first / "weights" / "estrnn.tar"),
             *(
                 load_checkpoint(output / DEBLURRED / "weights" / "last.pth")["model_state"]
                 for output in (one, two)

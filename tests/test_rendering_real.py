@@ -305,6 +305,24 @@ def test_clip_depends_on_the_stream_alone(pictures):
     assert not np.array_equal(one.sharp, other.sharp)
 
 
+def test_a_recorded_target_is_as_soft_as_what_is_recorded(pictures):
+    """Of what hardly moves, the recorded picture differs by noise alone; the scene is sharper than both."""
+    scene, camera = [], []
+    for seed in range(8):
+        clips = [
+            render_real(
+                pictures, 1, 64, 64, np.random.default_rng(seed), lengths=(0.5, 0.6), sharp_as=sharp_as
+            )
+            for sharp_as in ("scene", "camera")
+        ]
+        assert np.array_equal(clips[0].blurry, clips[1].blurry)
+        assert np.array_equal(clips[0].condition(0), clips[1].condition(0))
+        for clip, near in zip(clips, (scene, camera)):
+            near.append(psnr(clip.blurry[0], clip.sharp[0]))
+    assert all(recorded > original for recorded, original in zip(camera, scene))
+    assert np.median(camera) > np.median(scene) + 1
+
+
 def test_more_blur_is_farther_from_the_target(pictures):
     """With the same look and noise; and what hardly moves is near its target."""
     near, far = [], []

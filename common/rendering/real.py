@@ -2,7 +2,8 @@
 
 Light is averaged, not display values; bright parts may outshine what the sensor holds and draw streaks; the
 sensor's noise passes through the camera's whole pipeline; some clips are compressed. The target is the moment
-at mid-exposure through the same pipeline, without noise and compression. Only the asked-for frame (or crop)
+at mid-exposure through the same pipeline, without noise and compression: as the scene was (for deblurring), or as the
+camera would have recorded it (for blurring, which is given recorded pictures). Only the asked-for frame (or crop)
 is warped, with as many samples of an exposure as its longest path has pixels.
 """
 
@@ -74,13 +75,15 @@ def render_real(
     frame_width: float = WIDTH,
     lengths: tuple[float, float] = LENGTHS,
     picture: Picture | None = None,
+    sharp_as: str = "scene",
 ) -> Clip:
     """A clip of `frames` frames of height x width pixels, both even.
 
     pictures: what is shown, and what moving objects are cut from. picture: the one to show, as a whole;
     without it one is drawn, and a part of it. frame_width: width in pixels of the whole frame that this is a
     crop of; motion is scaled with it. lengths: shortest and longest path of a frame that is not sharp, in
-    pixels at a frame width of WIDTH. All randomness comes from `rng`.
+    pixels at a frame width of WIDTH. sharp_as: "scene", without what lens and mosaic do to fine detail, or
+    "camera", with it. All randomness comes from `rng`.
     """
     size = (height + 2 * MARGIN, width + 2 * MARGIN)
     scale = frame_width / WIDTH
@@ -98,13 +101,20 @@ def render_real(
         light = average([next(moments) for _ in range(count)], pieces, size)
         moment = next(moments)
         still = composed(moment, pieces, size, cv2.INTER_CUBIC)
-        seen = cv2.GaussianBlur(light, (3, 3), LENS, borderType=cv2.BORDER_REPLICATE)
-        noisy = add_noise(to_raw(seen, pipeline), pipeline, rng)
+        noisy = add_noise(to_raw(through_lens(light), pipeline), pipeline, rng)
         blurry.append(develop(demosaic(noisy), table)[inside])
-        # Without the mosaic: what it does to fine detail is none of the scene.
-        sharp.append(develop(converted(sensed(still, pipeline)), table)[inside])
+        if sharp_as == "camera":
+            raw = demosaic(to_raw(through_lens(still), pipeline))
+        else:
+            raw = converted(sensed(still, pipeline))
+        sharp.append(develop(raw, table)[inside])
         covers.append([seen_through(piece, own, size)[inside] for piece, own in zip(pieces[1:], moment[1:])])
     return Clip(compressed(np.stack(blurry), rng), np.stack(sharp), poses, covers)
+
+
+def through_lens(light: np.ndarray) -> np.ndarray:
+    """Light (H, W, 3) with the lens's own blur."""
+    return cv2.GaussianBlur(light, (3, 3), LENS, borderType=cv2.BORDER_REPLICATE)
 
 
 def compressed(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:

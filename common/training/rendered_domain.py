@@ -24,10 +24,12 @@ class RenderedWindow:
 class RenderedDomain:
     """Draws crops of preset `real`; to the trainers what `SourceDomain` is for a data set on disk."""
 
-    def __init__(self, content: list[Path]) -> None:
-        """content: image files, folders of images, video files. UserError where there is none."""
+    def __init__(self, content: list[Path], sharp_as: str = "scene") -> None:
+        """content: image files, folders of images, video files. sharp_as: see `render_real`. UserError where
+        there is no content."""
         # Each worker thread renders by itself.
         cv2.setNumThreads(1)
+        self._sharp_as = sharp_as
         self._pictures = load_pictures(find_content(content, "data.content"))
         self._lock = threading.Lock()
         self.seconds = 0.0
@@ -43,7 +45,9 @@ class RenderedDomain:
             raise UserError(f"schedule.crop_size: rendered crops need an even size, found {size}")
         start = time.thread_time()
         stream = np.random.default_rng(int(rng.integers(2**63)))
-        window = RenderedWindow(render_real(self._pictures, frames, size, size, stream))
+        window = RenderedWindow(
+            render_real(self._pictures, frames, size, size, stream, sharp_as=self._sharp_as)
+        )
         with self._lock:
             self.seconds += time.thread_time() - start
         return window

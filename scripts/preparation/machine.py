@@ -10,7 +10,8 @@ import torch
 
 from common.config import Config
 from common.errors import UserError
-from common.flow import RAFT, TORCHVISION
+from common.flow import RAFT
+from common.formats.raft_weights import TORCHVISION
 from common.runtime.precision import computes_bf16
 from common.runtime.provenance import library_versions
 from common.videos import find_videos

@@ -8,7 +8,8 @@ from pathlib import Path
 from common.config import Config, as_dict
 from common.config_loader import load_config
 from common.errors import UserError
-from common.flow import RAFT, TORCHVISION
+from common.flow import RAFT
+from common.formats.raft_weights import TORCHVISION
 from common.layout import Layout
 from common.runtime.plugins import is_own
 from common.runtime.provenance import differences

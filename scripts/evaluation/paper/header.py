@@ -1,6 +1,6 @@
 """What stands above a table of the paper: data, settings, weights and code that it was made with."""
 
-from common.flow import weights_file
+from common.formats.raft_weights import weights_file
 from common.layout import RUN, Layout
 from common.runtime.files import read_json
 from common.stage import weights_record
