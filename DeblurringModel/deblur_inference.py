@@ -38,7 +38,7 @@ from DeblurringModel.variants import (
     network_layout,
     work_name,
 )
-from DeblurringModel.windows import Clip
+from DeblurringModel.windows import block
 
 TRAINING_KEYS = (
     "epochs",
@@ -129,7 +129,7 @@ def restore(
     clips = clips_of(video, spec, config.clip_length, config.clip_overlap, config.borders)
     missing = [
         clip
-        for clip in _block(clips, stage.world.rank, stage.world.size)
+        for clip in block(clips, stage.world.rank, stage.world.size)
         if any(
             position in wanted and not (folder / f"{video.names[position]}.png").exists()
             for _, position in clip.outputs
@@ -143,11 +143,6 @@ def restore(
         for position, picture in restored_frames(network, spec, video, bar, stage):
             if position in wanted:
                 write_image(folder / f"{video.names[position]}.png", picture)
-
-
-def _block(clips: list[Clip], rank: int, size: int) -> list[Clip]:
-    # Neighbouring clips share frames, so each process gets a run of them rather than every size-th.
-    return clips[len(clips) * rank // size : len(clips) * (rank + 1) // size]
 
 
 if __name__ == "__main__":
