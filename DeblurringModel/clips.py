@@ -45,6 +45,12 @@ def cut(frames: int, past: int, future: int, length: int, borders: str, overlap:
     return clips
 
 
+def block(clips: list[Clip], rank: int, size: int) -> list[Clip]:
+    """The clips of one process of `size`: neighbours share frames, so a run of them rather than every
+    size-th."""
+    return clips[len(clips) * rank // size : len(clips) * (rank + 1) // size]
+
+
 def _mirrored(position: int, frames: int) -> int:
     if frames == 1:
         return 0

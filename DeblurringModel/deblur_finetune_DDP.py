@@ -19,16 +19,15 @@ from common.runtime import start
 start.prepare(__name__)
 
 from common.checkpoints import load_checkpoint, sha256
-from common.config import DeblurringConfig
-from common.errors import UserError
 from common.layout import BEST, LAST, REHEARSAL, SETTINGS
 from common.regions_file import Region, read_regions
 from common.runtime.entry import run
 from common.stage import Stage, open_stage, section_settings
+from common.training.frame_cache import FrameCache
 from common.training.loop import Task, fit
 from common.videos import Video
-from DeblurringModel import models
 from DeblurringModel.borrowing import borrow
+from DeblurringModel.checks import BY_GROUND_TRUTH, check_stage
 from DeblurringModel.deblur_inference import infer
 from DeblurringModel.fine_tuning import (
     chosen_pairs,
@@ -39,7 +38,7 @@ from DeblurringModel.fine_tuning import (
     plan_of,
 )
 from DeblurringModel.pair_sources import BORROWED, TRUE, pairs_of, require_aligned
-from DeblurringModel.pairs import HINT, Pairs
+from DeblurringModel.pairs import Pairs
 from DeblurringModel.variants import (
     load_network,
     model_spec,
@@ -48,7 +47,6 @@ from DeblurringModel.variants import (
     work_name,
 )
 
-BY_GROUND_TRUTH = ("best_gt", "both")
 INFERENCE_KEYS = ("borders", "clip_length", "clip_overlap", "tile", "tile_overlap")
 FUSION_KEYS = ("fusion", "aligned")
 """Settings of what is done with the result, and of borrowing, whose own record is what a training with aligned
@@ -72,19 +70,16 @@ def main() -> None:
 def finetune(stage: Stage) -> None:
     """Fine-tune as configured; a finished training is left alone, an interrupted one goes on."""
     config, layout = stage.config.deblurring, stage.layout
+    check_stage(stage)
     rehearses = config.pairs != TRUE and config.rehearsal > 0
     of_regions = config.pairs != "aligned" or rehearses
     regions = read_regions(layout.sharp_regions, stage.videos) if of_regions else []
-    reblurred = layout.blurring / SETTINGS
-    if config.pairs != "aligned" and not reblurred.exists():
-        raise UserError(f"{layout.blurring}: no reblurred frames; {HINT}")
-    check_settings(config, model_spec(stage.config), stage.world.size, stage.videos)
     made_from = {}
     if config.pairs in BORROWED:
         made_from["aligned"] = sha256(borrow(stage) / SETTINGS)
         require_aligned(stage)
     if config.pairs != "aligned":
-        made_from["blurring"] = sha256(reblurred)
+        made_from["blurring"] = sha256(layout.blurring / SETTINGS)
     if of_regions:
         made_from["sharp_regions"] = sha256(layout.sharp_regions)
     left_out = FUSION_KEYS if rehearses else (*FUSION_KEYS, *INFERENCE_KEYS)
@@ -116,24 +111,6 @@ def finetune(stage: Stage) -> None:
             stage.say(f"{video.name}: {NOTHING[config.pairs]}, restored with the unadapted network")
 
 
-def check_settings(config: DeblurringConfig, spec: models.Spec, processes: int, videos: list[Video]) -> None:
-    """UserError for settings with which the network cannot be fine-tuned on the videos."""
-    if config.batch_size % processes:
-        raise UserError(
-            f"deblurring.batch_size: {config.batch_size} cannot be divided among {processes} processes"
-        )
-    if config.crop_size % spec.multiple or config.crop_size < spec.minimum:
-        raise UserError(
-            f"deblurring.crop_size: {config.model} needs a multiple of {spec.multiple} of at least "
-            f"{spec.minimum}, found {config.crop_size}"
-        )
-    if config.select in BY_GROUND_TRUTH and not all(video.sharp for video in videos):
-        raise UserError(
-            f"deblurring.select: {config.select} needs ground truth for every video (dataset.sharp); use last "
-            "or best_pairs"
-        )
-
-
 def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder: Path, label: str) -> None:
     """Fine-tune one network on the given regions."""
     config, runtime, spec = stage.config.deblurring, stage.config.runtime, model_spec(stage.config)
@@ -144,7 +121,8 @@ def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder
         network_layout(stage).variant(REHEARSAL),
         runtime.seed,
     )
-    pairs = Pairs(learned, config.crop_size, runtime.seed, runtime.cache_gib)
+    frames = FrameCache.of_machine(runtime.cache_gib, stage.world)
+    pairs = Pairs(learned, config.crop_size, runtime.seed, frames)
     epochs, per_epoch = epochs_and_steps(config, len(pairs))
     steps = epochs * per_epoch
     last = folder / LAST
@@ -155,10 +133,14 @@ def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder
     if config.select in BY_GROUND_TRUTH:
         validate, best = lambda net: {best: ground_truth_psnr(net, spec, videos, stage)}, "psnr_ground_truth"
     elif held_out:
-        held = Pairs(held_out, config.crop_size, runtime.seed, runtime.cache_gib)
+        held = Pairs(held_out, config.crop_size, runtime.seed, frames)
         validate, best = lambda net: {best: pairs_psnr(net, spec, held, stage)}, "psnr_held_out"
     task = Task(
-        lambda items: pairs.batch(items, config.batch_size), middle_loss(config, spec), validate, best=best
+        lambda items: pairs.batch(items, config.batch_size),
+        middle_loss(config, spec),
+        validate,
+        best,
+        shared=True,
     )
     plan = plan_of(config, runtime, spec, epochs, per_epoch, label)
     metadata = {

@@ -28,7 +28,7 @@ from common.stage import Stage, open_stage, section_settings, weights_record
 from common.videos import Video
 from DeblurringModel.adapted import adapted_weights
 from DeblurringModel.borrowing import borrow, fuse
-from DeblurringModel.clips import Clip
+from DeblurringModel.clips import block
 from DeblurringModel.restoring import clips_of, restored_frames
 from DeblurringModel.variants import (
     adapted_variants,
@@ -134,7 +134,7 @@ def restore(
     clips = clips_of(video, spec, config.clip_length, config.clip_overlap, config.borders)
     missing = [
         clip
-        for clip in _block(clips, stage.world.rank, stage.world.size)
+        for clip in block(clips, stage.world.rank, stage.world.size)
         if any(
             position in wanted and not video.restored(folder, position).exists()
             for _, position in clip.outputs
@@ -148,11 +148,6 @@ def restore(
         for position, picture in restored_frames(network, spec, video, bar, stage):
             if position in wanted:
                 write_image(video.restored(folder, position), picture)
-
-
-def _block(clips: list[Clip], rank: int, size: int) -> list[Clip]:
-    # Neighbouring clips share frames, so each process gets a run of them rather than every size-th.
-    return clips[len(clips) * rank // size : len(clips) * (rank + 1) // size]
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -11,10 +12,12 @@ from common.errors import UserError
 from common.images import to_image
 from common.metrics import psnr
 from common.regions_file import Region
+from common.runtime.distributed import World
 from common.stage import Stage
 from common.training.loop import Plan, cosine
 from common.videos import Video
 from DeblurringModel import models
+from DeblurringModel.clips import block
 from DeblurringModel.evaluation import ground_truth
 from DeblurringModel.losses import weighted
 from DeblurringModel.pair_sources import TRUE
@@ -46,10 +49,7 @@ def middle_loss(
 ) -> Callable[[nn.Module, tuple[Tensor, ...]], Tensor]:
     """The training's loss: of (network, what `Pairs.batch` gives), the distance between
     the restored middle frames and the sharp ones. UserError where deblurring.loss cannot be loaded."""
-    try:
-        distance = models.adaptation_loss(config.loss, spec)
-    except ValueError as error:
-        raise UserError(str(error)) from None
+    distance = chosen_loss(config.loss, spec)
 
     def loss(network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
         windows, sharp = (models.to_range(part, spec, config.channel_order) for part in batch[:2])
@@ -58,6 +58,14 @@ def middle_loss(
         return distance(weighted(restored[:, middle : middle + 1], sharp, *batch[2:]), sharp)
 
     return loss
+
+
+def chosen_loss(name: str | None, spec: models.Spec) -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss that deblurring.loss names; UserError where it cannot be loaded."""
+    try:
+        return models.adaptation_loss(name, spec)
+    except ValueError as error:
+        raise UserError(str(error)) from None
 
 
 def epochs_and_steps(config: DeblurringConfig, pairs: int) -> tuple[int, int]:
@@ -111,16 +119,18 @@ def plan_of(
 
 
 def pairs_psnr(network: nn.Module, spec: models.Spec, pairs: Pairs, stage: Stage) -> float:
-    """Mean PSNR over the pairs of the restored middle frame against the sharp patch, `Pairs.centre` crops."""
+    """Mean PSNR over the pairs of the restored middle frame against the sharp patch, `Pairs.centre` crops. All
+    processes have to call it; each looks at its share."""
     values = []
-    for index in range(len(pairs)):
+    for index in stage.world.share(range(len(pairs))):
         windows, sharp, *weight = pairs.centre(index)
         restored = models.restore(
             network, spec, windows.to(stage.world.device), stage.config.deblurring.channel_order
         )
         middle = windows.shape[1] // 2 - spec.past
-        values.append(weighted_psnr(restored[0, middle].cpu(), sharp[0, 0], *(part[0, 0] for part in weight)))
-    return sum(values) / len(values)
+        value = weighted_psnr(restored[0, middle].cpu(), sharp[0, 0], *(part[0, 0] for part in weight))
+        values.append((index, value))
+    return mean_of_all(values, stage.world)
 
 
 def weighted_psnr(restored: Tensor, sharp: Tensor, weight: Tensor | None = None) -> float:
@@ -133,14 +143,22 @@ def weighted_psnr(restored: Tensor, sharp: Tensor, weight: Tensor | None = None)
 
 
 def ground_truth_psnr(network: nn.Module, spec: models.Spec, videos: list[Video], stage: Stage) -> float:
-    """Mean PSNR over the frames of all videos against their ground truth. It uses the ground truth, so it
-    only serves the comparison with the released code's choice of the epoch (deblurring.select best_gt,
-    both)."""
+    """Mean PSNR over the frames of all videos against their ground truth, which nothing else of the
+    fine-tuning reads: it serves the comparison with the released code's choice of the epoch
+    (deblurring.select best_gt, both). All processes have to call it; each restores its part of every video."""
     config, values = stage.config.deblurring, []
-    for video in videos:
+    for number, video in enumerate(videos):
         clips = clips_of(video, spec, config.clip_length, config.clip_overlap, "drop")
+        own = block(clips, stage.world.rank, stage.world.size)
         values += [
-            psnr(picture, ground_truth(video, position, picture))
-            for position, picture in restored_frames(network, spec, video, clips, stage)
+            ((number, position), psnr(picture, ground_truth(video, position, picture)))
+            for position, picture in restored_frames(network, spec, video, own, stage)
         ]
-    return sum(values) / len(values)
+    return mean_of_all(values, stage.world)
+
+
+def mean_of_all(values: list[tuple[Any, float]], world: World) -> float:
+    """Mean of the numbers of all processes, added in the order of their keys, so that it is the same however
+    many there are."""
+    every = sorted(pair for part in world.gather(values) for pair in part)
+    return sum(value for _, value in every) / len(every)

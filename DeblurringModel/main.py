@@ -25,6 +25,7 @@ from common.runtime.entry import run
 from common.runtime.inputs import summary
 from common.stage import open_stage
 from DeblurringModel.borrowing import borrow, fuse
+from DeblurringModel.checks import check_stage
 from DeblurringModel.deblur_finetune_DDP import finetune
 from DeblurringModel.deblur_inference import infer
 from DeblurringModel.evaluation import measure, sanity_problems, table
@@ -34,6 +35,7 @@ from DeblurringModel.variants import adapted_variants, how_adapted, network_layo
 def main() -> None:
     """Baseline, fine-tuning, adapted result, table."""
     stage = open_stage(__doc__.splitlines()[0])
+    check_stage(stage)
     baseline = infer(stage, BASELINE)
     finetune(stage)
     adapted = {variant: infer(stage, variant) for variant in adapted_variants(stage.config.deblurring)}

@@ -1,6 +1,7 @@
 """What fine-tuning reads: windows of five frames, and the sharp picture that the middle one should become."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,10 +82,7 @@ def true_pairs(regions: list[Region]) -> list[Pair]:
     """
     pairs = []
     for video, box in dict.fromkeys((region.video, region.box) for region in regions):
-        if not video.sharp:
-            raise UserError(
-                f"deblurring.pairs: ground_truth needs ground truth (dataset.sharp), {video.name} has none"
-            )
+        check_true([video])
         pairs += [
             Pair(
                 frames_around(video, position),
@@ -138,6 +136,27 @@ def hold_out(pairs: list[Pair], seed: int) -> tuple[list[Pair], list[Pair]]:
     )
 
 
+def check_true(videos: Iterable[Video]) -> None:
+    """UserError where a video has no ground truth to make pairs of."""
+    for video in videos:
+        if not video.sharp:
+            raise UserError(
+                f"deblurring.pairs: ground_truth needs ground truth (dataset.sharp), {video.name} has none"
+            )
+
+
+def check_crop(places: Iterable[Pair | Region], crop_size: int) -> None:
+    """UserError where a box is smaller than the crop."""
+    for place in places:
+        r0, c0, r1, c1 = place.box
+        if min(r1 - r0, c1 - c0) < crop_size:
+            name = place.name if isinstance(place, Pair) else f"{place.video.name}/{place.frame}"
+            raise UserError(
+                f"deblurring.crop_size: {crop_size} is larger than a region of {name} "
+                f"({c1 - c0} x {r1 - r0} pixels); lower it, or raise rsdm.min_size"
+            )
+
+
 def frames_around(video: Video, position: int) -> tuple[Path, ...]:
     """The window of the frame at `position`, as it is in the video."""
     return video.frames[position - REACH : position + REACH + 1]
@@ -155,18 +174,12 @@ class Pairs:
     """Training samples cut from a list of pairs, drawn by number: sample k is the same in every run and
     process."""
 
-    def __init__(self, pairs: list[Pair], crop_size: int, seed: int, cache_gib: float) -> None:
+    def __init__(self, pairs: list[Pair], crop_size: int, seed: int, frames: FrameCache) -> None:
         """Raises UserError for a box smaller than the crop."""
-        for pair in pairs:
-            r0, c0, r1, c1 = pair.box
-            if min(r1 - r0, c1 - c0) < crop_size:
-                raise UserError(
-                    f"deblurring.crop_size: {crop_size} is larger than a region of {pair.name} "
-                    f"({c1 - c0} x {r1 - r0} pixels); lower it, or raise rsdm.min_size"
-                )
+        check_crop(pairs, crop_size)
         self._pairs, self._crop_size, self._seed = pairs, crop_size, seed
         self._weighted = any(pair.weight is not None for pair in pairs)
-        self._frames = FrameCache(cache_gib)
+        self._frames = frames
 
     def __len__(self) -> int:
         return len(self._pairs)

@@ -27,6 +27,8 @@ SOURCES = {
     "ground_truth": "; learned from the ground truth",
 }
 """What they learned from where that is not the paper's pairs, by deblurring.pairs."""
+WEIGHTS_HINT = "GoPro-trained weights of {}, see README.md (Published weights)"
+HINT = "run python DeblurringModel/deblur_finetune_DDP.py first"
 
 
 def model_spec(config: Config) -> models.Spec:
@@ -50,11 +52,7 @@ def work_name(stage: Stage, part: str) -> str:
 def load_network(stage: Stage, weights: Path | None) -> nn.Module:
     """The configured network with the given weights, on this process's device."""
     config = stage.config.deblurring
-    require(
-        weights,
-        "deblurring.weights",
-        f"GoPro-trained weights of {config.model}, see README.md (Published weights)",
-    )
+    require(weights, "deblurring.weights", WEIGHTS_HINT.format(config.model))
     model_spec(stage.config)
     try:
         network = models.build(config.model, **config.architecture)

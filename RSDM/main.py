@@ -11,7 +11,6 @@ Usage    python RSDM/main.py --config configs/demo.yaml
 """
 
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +30,13 @@ from common.layout import Layout
 from common.runtime.background import Writer, prefetch
 from common.runtime.distributed import compiled, place
 from common.runtime.entry import run
-from common.runtime.files import read_json, write_json
 from common.runtime.inputs import with_unused
 from common.runtime.memory import Splitter
 from common.runtime.seeding import derive_seed
 from common.stage import Stage, autocast, groups, open_stage, section_settings, unfinished
 from common.videos import Video, VideoFrames
 from RSDM.ablation import random_regions
+from RSDM.choice import kept_choice, why_left_out, why_none, write_choice
 from RSDM.estimators import check_weights, load_estimator, load_score, scored
 from RSDM.magnitude import estimate, with_moving_neighbours
 from RSDM.regions import search_threshold
@@ -84,23 +83,35 @@ def find_sharp_regions(stage: Stage) -> None:
         WORK,
         amend,
     )
-    # Every run looks for the boxes, to print what was found. Only the first time counts as work.
-    with nullcontext() if layout.sharp_regions.exists() else stage.timed(WORK):
-        estimate_magnitudes(stage)
-        stage.world.barrier()
-        results = [
-            row
-            for rows in stage.world.gather(
-                [
-                    choose_regions(layout, config, stage.config.runtime.seed, video)
-                    for video in stage.world.share(stage.videos)
-                ]
-            )
-            for row in rows
-        ]
-        if stage.world.main:
-            write_result(stage, {row["video"]: row for row in results})
+    choice = stage.world.gather(finished_choice(stage) if stage.world.main else None)[0]
+    if choice is None:
+        with stage.timed(WORK):
+            estimate_magnitudes(stage)
+            stage.world.barrier()
+            own = [
+                choose_regions(layout, config, stage.config.runtime.seed, video)
+                for video in stage.world.share(stage.videos)
+            ]
+            results = {row["video"]: row for rows in stage.world.gather(own) for row in rows}
+            choice = choice_of(stage, results)
+            if stage.world.main and choice["sharp_regions"]:
+                write_choice(layout.sharp_regions, choice)
+    if stage.world.main:
+        say_choice(stage, choice)
     stage.world.barrier()
+
+
+def finished_choice(stage: Stage) -> dict | None:
+    """The content of sharp_regions.json where an earlier run came to its end and all of its files are there;
+    None where there is something to do."""
+    config, layout = stage.config.rsdm, stage.layout
+    kinds = [layout.magnitude]
+    kinds += [layout.score] if has_own_score(config) else []
+    kinds += [layout.mask] if config.patches != "random" else []
+    whole = all(
+        place(video.name, name).exists() for place in kinds for video in stage.videos for name in video.names
+    )
+    return kept_choice(layout.sharp_regions, stage.videos) if whole else None
 
 
 def estimate_magnitudes(stage: Stage) -> None:
@@ -163,7 +174,7 @@ def choose_regions(layout: Layout, config: RsdmConfig, seed: int, video: Video) 
     eligible = with_moving_neighbours(
         maps, range(config.border, len(maps) - config.border), config.min_neighbour_motion
     )
-    target = max(1, int(len(maps) * config.ratio))
+    target = max(config.min_regions, int(len(maps) * config.ratio))
     seed = derive_seed(seed, "regions", video.name)
     if config.patches == "random":
         regions = random_regions(len(eligible), maps[0].shape, target, config.min_size, seed)
@@ -186,7 +197,6 @@ def choose_regions(layout: Layout, config: RsdmConfig, seed: int, video: Video) 
         "threshold": threshold,
         "target": target,
         "found": found,
-        "size": list(maps[0].shape),
         "boxes": boxes,
     }
 
@@ -209,20 +219,13 @@ def write_masks(paths: list[Path], scores: list[np.ndarray], threshold: float) -
             write_image(path, np.where(score < threshold, 255, 0).astype(np.uint8))
 
 
-def write_result(stage: Stage, results: dict[str, dict]) -> None:
-    """Write sharp_regions.json, say what was found, and which videos are left out."""
-    regions, videos, smallest = [], {}, stage.config.rsdm.min_size
+def choice_of(stage: Stage, results: dict[str, dict]) -> dict:
+    """The content of sharp_regions.json, from what `choose_regions` found in each video."""
     dataset = stage.config.dataset.root.resolve().name
-    why = "fits" if stage.config.rsdm.patches == "random" else "is sharp at any threshold"
+    regions, videos = [], {}
     for video in stage.videos:
         row = results[video.name]
         videos[video.name] = {key: row[key] for key in ("threshold", "target", "found")}
-        if not row["boxes"]:
-            height, width = row["size"]
-            stage.say(
-                f"{video.name}: left out, no region of {smallest} x {smallest} pixels {why} "
-                f"(frames are {width} x {height}, {len(video.frames)} of them)"
-            )
         for frame, box in row["boxes"]:
             regions.append(
                 {
@@ -233,27 +236,26 @@ def write_result(stage: Stage, results: dict[str, dict]) -> None:
                     "frame": frame,
                 }
             )
+    return {"sharp_regions": regions, "videos": videos}
+
+
+def say_choice(stage: Stage, choice: dict) -> None:
+    """Say what was found, and which videos are left out. Raises NoRegion where all are."""
+    config, regions = stage.config.rsdm, choice["sharp_regions"]
+    kept = {region["video"] for region in regions}
+    for video in stage.videos:
+        if video.name not in kept:
+            size = open_array(stage.layout.magnitude(video.name, video.names[0]), 2, REMAKE).shape
+            target = choice["videos"][video.name]["target"]
+            stage.say(f"{video.name}: left out, {why_left_out(config, target, len(video.frames), size)}")
     if not regions:
-        raise NoRegion(
-            f"rsdm.min_size: no video has a sharp region of {smallest} x {smallest} pixels; use a smaller "
-            "rsdm.min_size (and deblurring.crop_size), or videos with more frames"
-        )
-    path, result = stage.layout.sharp_regions, {"sharp_regions": regions, "videos": videos}
-    if not path.exists() or not _same_choice(read_json(path), result):
-        write_json(path, result)
+        wanted = any(row["target"] for row in choice["videos"].values())
+        raise NoRegion(why_none(config, wanted, max(len(video.frames) for video in stage.videos)))
     frames = len({(region["video"], region["frame"]) for region in regions})
-    stage.say(f"stage 1: {len(regions)} sharp regions in {frames} frames of {len(results)} videos -> {path}")
-
-
-def _same_choice(kept: Any, result: dict) -> bool:
-    """Whether sharp_regions.json already holds `result`, apart from the paths. A path contains the name of
-    the output folder. If that folder was renamed, a new file would have another hash, and later stages would
-    take it for another choice of regions."""
-    try:
-        without = [[{**region, "path": None} for region in of["sharp_regions"]] for of in (kept, result)]
-        return without[0] == without[1] and kept["videos"] == result["videos"]
-    except (KeyError, TypeError):
-        return False
+    stage.say(
+        f"stage 1: {len(regions)} sharp regions in {frames} frames of {len(stage.videos)} videos -> "
+        f"{stage.layout.sharp_regions}"
+    )
 
 
 if __name__ == "__main__":

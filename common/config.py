@@ -57,6 +57,7 @@ class RsdmConfig:
     backbone: str = key("resnet50", choices=("resnet50", "resnet18", "resnet10_slim"))
     width: int = key(64, low=2)
     ratio: float = key(0.2, low=0.0, high=1.0)
+    min_regions: int = key(0, low=0)
     min_size: int = key(256, low=8)
     initial_threshold: float = key(0.1, low=1e-5, high=0.99)
     border: int = key(3, low=2)

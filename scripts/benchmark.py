@@ -139,6 +139,8 @@ def report(figures: dict[str, Any], workload: Workload, parts: list[str]) -> Non
     for part in (*PARTS, *MORE_PARTS):
         if part in parts:
             print(f"\n### {TITLES[part].format(clip=workload.clip)}\n\n{printers[part]()}")
+    if {"units", "stages"} & set(parts):
+        print(f"\n{tables.RELEASED}")
 
 
 if __name__ == "__main__":

@@ -34,6 +34,8 @@ from common.runtime.command_line import add_config_options
 from common.runtime.entry import run
 from common.runtime.memory import peak_memory
 from common.stage import section_settings, stage_of
+from DeblurringModel.checks import BY_GROUND_TRUTH
+from scripts.check_settings import check_settings as check_all
 from scripts.evaluation.runner import ROOT, assign
 from scripts.report import make_report
 from scripts.video.adaptation import PREVIEW_FRAMES, adapt_and_restore
@@ -95,13 +97,19 @@ def main() -> None:
 def check_settings(options: argparse.Namespace) -> None:
     """UserError for settings with which no clip could be delivered, before anything is read."""
     config = load_config(Config, options.config, options.overrides)
+    if distributed.start(config.runtime.device).size > 1:
+        raise UserError("scripts/deblur_video.py runs as one process; start it without torchrun")
     if config.deblurring.borders == "drop":
         raise UserError(
             "deblurring.borders: drop leaves out the first and last frames, a clip comes back whole; "
             "set mirror, or use configs/video_published.yaml"
         )
-    if distributed.start(config.runtime.device).size > 1:
-        raise UserError("scripts/deblur_video.py runs as one process; start it without torchrun")
+    if config.deblurring.select in BY_GROUND_TRUTH or config.deblurring.pairs == "ground_truth":
+        raise UserError(
+            f"deblurring.select: {config.deblurring.select}, deblurring.pairs: {config.deblurring.pairs}: a clip "
+            "has no ground truth; use best_pairs or last, and reblurred"
+        )
+    check_all(config)
 
 
 def parse() -> argparse.Namespace:

@@ -18,6 +18,8 @@ source "$root/scripts/environment.sh"
 source "$root/scripts/foreground.sh"
 entered "$root"
 python="$(command -v python || command -v python3)"
+# What cannot work in the last stage is told before the first.
+foreground "$python" "$root/scripts/check_settings.py" --config "$config" --processes "$processes" "$@"
 for stage in RSDM DBCGM BlurringModel DeblurringModel; do
   if [ "$processes" -gt 1 ]; then
     foreground "$python" "$root/scripts/launch.py" "$processes" "$root/$stage/main.py" --config "$config" "$@"

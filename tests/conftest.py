@@ -10,6 +10,7 @@ SLOW = {
     "test_benchmark",
     "test_best_pairs",
     "test_blur_models",
+    "test_check_settings",
     "test_deblur_video",
     "test_check_setup",
     "test_doors",
@@ -33,6 +34,7 @@ SLOW = {
     "test_shift_net_network",
     "test_training",
     "test_training_real",
+    "test_validation_shared",
     "test_video_files",
 }
 """Files whose tests run stages, trainers or published networks. Those below tests/faults are slow too."""

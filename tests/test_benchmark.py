@@ -15,6 +15,7 @@ from common.images import to_tensor
 from common.runtime.seeding import derive_seed
 from RSDM.ablation import random_regions
 from RSDM.magnitude import estimate
+from scripts import benchmark
 from scripts.benchmarking import clip, content, measure, tables, units
 from scripts.benchmarking.workload import QUICK, STANDARD
 
@@ -75,6 +76,14 @@ def test_stage_totals_are_counts_times_units():
     assert totals["stage 3"]["released"] == totals["stage 3"]["bf16"] == 30 * 20
     assert totals["stage 4, fine-tuning"]["ours"] == 10 * 4 * 8 / 2
     assert totals["stage 4, inference"]["ours"] == 146
+
+
+@pytest.mark.parametrize("part, said", [("units", True), ("networks", False)])
+def test_the_output_says_what_released_means(monkeypatch, capsys, part, said):
+    for name in ("machine", "units", "networks"):
+        monkeypatch.setattr(tables, name, lambda *_: "| | released, s | here, s |")
+    benchmark.report({}, QUICK, [part])
+    assert ("BME is 1.13 times faster here" in capsys.readouterr().out) == said
 
 
 def test_memory_of_a_stage_is_its_own_not_that_of_who_measures_it(tmp_path, monkeypatch):

@@ -5,14 +5,17 @@ import errno
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import tiny
+from tqdm import TqdmMonitorWarning
 
 from common.errors import UserError
+from common.images import read_image, write_image
 from common.runtime import entry, environment
 from common.runtime.inputs import contents, note_down, with_unused
 from common.runtime.memory import halving, out_of_memory
@@ -137,6 +140,66 @@ def test_other_errors_are_no_shortage():
         entry.run(lambda: 1 / 0)
     with pytest.raises(UserError):
         halving(lambda size: np.empty(2**56), 4, 1, "x", print)
+
+
+def test_a_picture_that_finds_no_memory_is_not_called_damaged(tmp_path, monkeypatch):
+    write_image(tmp_path / "1.png", np.zeros((8, 8, 3), np.uint8))
+    monkeypatch.setattr("cv2.imdecode", lambda *_: None)
+    with pytest.raises(UserError, match="not a readable image"):
+        read_image(tmp_path / "1.png")
+    monkeypatch.setattr("common.formats.image_formats._ROOM", 2**56)
+    with pytest.raises(MemoryError):
+        read_image(tmp_path / "1.png")
+
+
+def test_bars_without_a_thread_of_their_own_say_nothing():
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        entry.run(lambda: warnings.warn("can't start new thread", TqdmMonitorWarning))
+    assert not seen
+
+
+GIVEN_BACK = f"""
+import resource, sys
+sys.path.insert(0, {str(tiny.ROOT)!r})
+import numpy as np
+from common.errors import UserError
+from common.runtime.allocator import keep_freed_memory
+from common.runtime.memory import halving
+
+def used(column):
+    return int(open("/proc/self/statm").read().split()[column]) * resource.getpagesize() // 2**20
+
+if sys.argv[1] == "limited":
+    resource.setrlimit(resource.RLIMIT_AS, (64 * 2**30, resource.RLIM_INFINITY))
+keep_freed_memory()
+before = used(0), used(1)
+blocks = [np.ones(2**20) for _ in range(40)]
+# What stays in use behind the others keeps the heap from shrinking.
+last = np.ones(2**17)
+del blocks
+print(used(1) - before[1], used(0) - before[0])
+try:
+    halving(lambda size: np.empty(2**56), 1, 1, "x", print)
+except UserError:
+    print(used(1) - before[1])
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
+def test_a_shortage_gives_back_what_is_kept(tmp_path):
+    """320 MiB are freed. They stay with the process for the next tensors, until memory runs short; with a
+    limited address space they never stay."""
+
+    def figures(limit: str) -> list[int]:
+        done = subprocess.run([sys.executable, "-c", GIVEN_BACK, limit], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return [int(word) for word in done.stdout.split()]
+
+    kept, _, left = figures("not limited")
+    assert kept > 300 and left < 60
+    kept, mapped, _ = figures("limited")
+    assert kept < 60 and mapped < 100
 
 
 class TestInputs:

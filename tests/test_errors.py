@@ -450,14 +450,34 @@ MISTAKES = {
         "larger than the smallest region (rsdm.min_size 32)",
         "lower it",
     ),
+    # Before any baseline is computed: nothing is written.
     "crop larger than a region that is there": Mistake(
-        FINE_TUNING,
+        STAGE_4,
         ("deblurring.crop_size: 64", "larger than a region of a/", "lower it"),
         ("--set", "deblurring.crop_size=64", "rsdm.min_size=64"),
-        arrange=remove("out/deblurring/ESTRNN/weights"),
+        arrange=remove("out/deblurring"),
     ),
     "crop that the network cannot take": setting(
-        FINE_TUNING, "deblurring.crop_size=30", "deblurring.crop_size", "multiple of 4", "found 30"
+        STAGE_4,
+        "deblurring.crop_size=30",
+        "deblurring.crop_size",
+        "multiple of 4",
+        "found 30",
+        arrange=remove("out/deblurring"),
+    ),
+    "clips shorter than a window": setting(
+        STAGE_4,
+        "deblurring.clip_length=3",
+        "deblurring.clip_length",
+        "at least 5",
+        arrange=remove("out/deblurring"),
+    ),
+    "pairs of ground truth without ground truth": setting(
+        STAGE_4,
+        "deblurring.pairs=ground_truth",
+        "deblurring.pairs",
+        "b has none",
+        arrange=remove("out/deblurring", "data/b/Sharp"),
     ),
     "best_gt without ground truth": setting(
         STAGE_4,
@@ -506,11 +526,14 @@ def test_half_set_environment_of_torchrun(
     assert "RANK, WORLD_SIZE without LOCAL_RANK, MASTER_ADDR, MASTER_PORT" in line and "torchrun" in line
 
 
+@pytest.mark.parametrize("stage", [FINE_TUNING, STAGE_4])
 def test_batch_that_the_processes_cannot_share(
-    case: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+    stage: str, case: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 ) -> None:
+    shutil.rmtree(case / "out" / "deblurring")
     monkeypatch.setattr(distributed, "start", lambda *_: World(0, 3, torch.device("cpu")))
-    line = complaint(FINE_TUNING, case / "config.yaml", (), capfd)
+    line = complaint(stage, case / "config.yaml", (), capfd)
+    assert not (case / "out" / "deblurring").exists()
     assert "deblurring.batch_size: 2 cannot be divided among 3 processes" in line
 
 

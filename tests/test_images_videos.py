@@ -5,7 +5,9 @@ import shutil
 import struct
 import subprocess
 import sys
+import threading
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -28,6 +30,7 @@ from common.images import (
     write_image,
 )
 from common.regions_file import by_frame, read_regions
+from common.runtime.distributed import start
 from common.training.frame_cache import FrameCache
 from common.videos import Video, VideoFrames, find_videos, frame_file, sorted_frames
 
@@ -261,6 +264,48 @@ def test_frame_cache_keeps_up_to_its_limit(tmp_path):
     # 900 bytes hold c (900) and nothing more.
     assert np.array_equal(cache(tmp_path / "c.png"), images["c"])
     assert "cannot be read" in _refused(cache, tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("processes, kept", [(1, "ab"), (2, "a")])
+def test_the_processes_of_a_machine_share_one_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int, kept: str
+) -> None:
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    for name, value in {
+        "RANK": 0,
+        "LOCAL_RANK": 0,
+        "WORLD_SIZE": 1,
+        "MASTER_ADDR": "x",
+        "MASTER_PORT": 1,
+    }.items():
+        monkeypatch.setenv(name, str(value))
+    cache = FrameCache.of_machine(600 / 2**30, start("cpu"))
+    for name in "ab":
+        write_image(tmp_path / f"{name}.png", _noise(10, 10, 3))
+        cache(tmp_path / f"{name}.png")
+    shutil.rmtree(tmp_path)
+    for name in kept:
+        cache(tmp_path / f"{name}.png")
+    for name in set("ab") - set(kept):
+        assert "cannot be read" in _refused(cache, tmp_path / f"{name}.png")
+
+
+def test_threads_that_read_one_image_count_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    together, image = threading.Barrier(8), _noise(10, 10, 3)
+
+    def slow(path: Path) -> np.ndarray:
+        together.wait(10)
+        return image
+
+    monkeypatch.setattr("common.training.frame_cache.read_image", slow)
+    cache = FrameCache(600 / 2**30)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(cache, [tmp_path / "a.png"] * 8))
+    # There is room for one more.
+    monkeypatch.setattr("common.training.frame_cache.read_image", lambda path: image)
+    cache(tmp_path / "b.png")
+    monkeypatch.setattr("common.training.frame_cache.read_image", lambda path: pytest.fail("decoded again"))
+    assert cache(tmp_path / "b.png") is image
 
 
 def test_frames_are_in_numeric_order(tmp_path):

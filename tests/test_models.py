@@ -1,4 +1,4 @@
-"""Every network through the code of stage 4: fine-tuning, restoring, loading, and networks of one's own."""
+"""Every network through the code of stage 4: fine-tuning, restoring, loading, and custom networks."""
 
 import argparse
 import re
@@ -22,6 +22,7 @@ from common.images import pad_to_multiple, read_image, to_image, to_tensor, writ
 from common.regions_file import Region
 from common.runtime.distributed import World
 from common.stage import Stage
+from common.training.frame_cache import FrameCache
 from common.videos import Video, find_videos
 from DeblurringModel import losses, models
 from DeblurringModel.deblur_finetune_DDP import finetune_on
@@ -124,7 +125,9 @@ def test_fine_tuning_lowers_the_adaptation_loss(name: str, video: Video, tmp_pat
     before, after = (models.build(name, **SMALL[name]).eval() for _ in range(2))
     load_into(before, config.weights)
     load_into(after, folder / "last.pth")
-    windows, sharp = Pairs(reblurred_pairs(regions, blurring), 32, 7, 1.0).batch(list(range(4)), 4)
+    windows, sharp = Pairs(reblurred_pairs(regions, blurring), 32, 7, FrameCache(1.0)).batch(
+        list(range(4)), 4
+    )
     with torch.no_grad():
         values = [
             float(
@@ -293,7 +296,7 @@ def test_channel_order_is_that_of_the_weights() -> None:
         assert torch.allclose(restored, expected, atol=1e-6)
 
 
-# Networks of one's own
+# Custom networks
 
 OWN = '''
 import dataclasses

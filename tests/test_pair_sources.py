@@ -19,6 +19,7 @@ from common.images import read_image, write_image
 from common.metrics import psnr
 from common.runtime.distributed import World
 from common.runtime.files import read_json
+from common.training.frame_cache import FrameCache
 from common.videos import Video
 from DeblurringModel import deblur_finetune_DDP as finetuning
 from DeblurringModel import losses
@@ -88,7 +89,7 @@ def test_the_main_source_is_the_one_that_gave_most() -> None:
 def test_crops_lie_where_the_weight_is(written: tuple[Video, Path]) -> None:
     """All places with half the weight or more, and the weight is cut and turned as the pictures are."""
     video, aligned = written
-    pairs = Pairs(aligned_pairs(video, aligned, CROP), CROP, 7, 0.1)
+    pairs = Pairs(aligned_pairs(video, aligned, CROP), CROP, 7, FrameCache(0.1))
     windows, sharp, weight = pairs.batch(list(range(200)), 4)
     assert windows.shape == (200, 5, 3, CROP, CROP) and weight.shape == sharp.shape == (200, 1, 3, CROP, CROP)
     rows, columns = values(sharp)[:, 0, 1], values(sharp)[:, 0, 2]
@@ -107,24 +108,24 @@ def test_crops_lie_where_the_weight_is(written: tuple[Video, Path]) -> None:
 def test_a_batch_of_both_has_a_weight_for_every_pair(written: tuple[Video, Path]) -> None:
     video, aligned = written
     reblurred = Pair(video.frames[2:7], video.frames[4], (0, 0, HEIGHT, WIDTH), "a/4")
-    pairs = Pairs([reblurred, *aligned_pairs(video, aligned, CROP)], CROP, 7, 0.1)
+    pairs = Pairs([reblurred, *aligned_pairs(video, aligned, CROP)], CROP, 7, FrameCache(0.1))
     _, sharp, weight = pairs.batch(list(range(40)), 4)
     plain = values(sharp)[:, 0, 0, 0, 0] == 4
     assert (
         0 < plain.sum() < 40 and (weight[plain] == 1).all() and (weight[~plain].flatten(1).amin(1) < 1).any()
     )
     # Without borrowed pairs there is no weight, and the same crops are drawn as ever.
-    assert len(Pairs([reblurred], CROP, 7, 0.1).batch([0, 1], 2)) == 2
+    assert len(Pairs([reblurred], CROP, 7, FrameCache(0.1)).batch([0, 1], 2)) == 2
 
 
 def test_one_and_more_processes_draw_the_same(written: tuple[Video, Path]) -> None:
     video, aligned = written
     made = aligned_pairs(video, aligned, 10)
-    whole = Pairs(made, 10, 7, 0.1).batch(list(range(16, 24)), 8)
+    whole = Pairs(made, 10, 7, FrameCache(0.1)).batch(list(range(16, 24)), 8)
     for size in (2, 4):
         for rank in range(size):
             share = World(rank, size, torch.device("cpu")).share(list(range(16, 24)))
-            part = Pairs(made, 10, 7, 0.0).batch(share, 8)
+            part = Pairs(made, 10, 7, FrameCache(0.0)).batch(share, 8)
             assert all(torch.equal(one, two[rank::size]) for one, two in zip(part, whole, strict=True))
 
 

@@ -301,6 +301,7 @@ def test_second_run_loads_nothing_and_changes_nothing(
         raise AssertionError("a network was loaded although nothing is left to do")
 
     monkeypatch.setattr(torch.nn.Module, "load_state_dict", refuse)
+    monkeypatch.setattr("RSDM.main.search_threshold", refuse)
     before = times(case.parent)
     started = time.monotonic()
     for stage in tiny.STAGES:
@@ -308,6 +309,36 @@ def test_second_run_loads_nothing_and_changes_nothing(
     assert times(case.parent) == before
     assert time.monotonic() - started < 5
     assert "| blurry input |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("broken", ["cut off", "another video", "a mask gone"])
+def test_stage_1_makes_again_what_is_broken(
+    case: Path, broken: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    tiny.run("RSDM", case)
+    said = capsys.readouterr().out
+    before = contents(case.parent / "out" / "rsdm")
+    path, mask = (case.parent / "out" / "rsdm" / name for name in ("sharp_regions.json", "mask/a/8.png"))
+    if broken == "a mask gone":
+        mask.unlink()
+    else:
+        text = path.read_text()
+        path.write_text(text[:50] if broken == "cut off" else text.replace('"b"', '"c"'))
+    tiny.run("RSDM", case)
+    assert contents(case.parent / "out" / "rsdm") == before
+    assert capsys.readouterr().out == said
+
+
+def test_a_share_of_less_than_one_region_is_none_as_released(
+    fresh: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """A tenth of eight frames; at the first threshold nothing is sharp."""
+    changes = ("rsdm.ratio=0.1", "rsdm.initial_threshold=1e-5")
+    with pytest.raises(UserError, match="rsdm.ratio: 0.1 of 8 frames is less than one region"):
+        tiny.run("RSDM", fresh, "--set", *changes)
+    assert "a: left out, 0.1 of 8 frames" in capsys.readouterr().out
+    tiny.run("RSDM", fresh, "--set", *changes, "rsdm.min_regions=1", "--overwrite")
+    assert {region["video"] for region in regions(fresh.parent / "out")} == set(tiny.VIDEOS)
 
 
 def test_two_processes_give_the_results_of_one(finished: tuple[Path, str], tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from common.errors import UserError
 from common.images import write_image
 from common.regions_file import Region
 from common.runtime.distributed import World
+from common.training.frame_cache import FrameCache
 from common.videos import Video
 from DeblurringModel.clips import Clip, cut
 from DeblurringModel.pairs import Pairs, reblurred_pairs, true_pairs
@@ -249,7 +250,7 @@ def _regions(videos: dict[str, Video]) -> list[Region]:
 
 @pytest.fixture
 def pairs(videos) -> Pairs:
-    return Pairs(reblurred_pairs(_regions(videos[1]), videos[0]), CROP, 7, 0.1)
+    return Pairs(reblurred_pairs(_regions(videos[1]), videos[0]), CROP, 7, FrameCache(0.1))
 
 
 def _values(tensor: torch.Tensor) -> np.ndarray:
@@ -298,7 +299,9 @@ def test_window_and_target(videos, pairs):
 
 def test_crops_reach_every_edge_of_a_region(videos):
     region = Region(videos[1]["a"], 2, (3, 5, 3 + CROP + 2, 5 + CROP + 1))
-    _, sharp = Pairs(reblurred_pairs([region], videos[0]), CROP, 7, 0.1).batch(list(range(100)), 1)
+    _, sharp = Pairs(reblurred_pairs([region], videos[0]), CROP, 7, FrameCache(0.1)).batch(
+        list(range(100)), 1
+    )
     values = _values(sharp)
     assert {(int(target[1].min()), int(target[2].min())) for (target,) in values} == set(
         itertools.product((3, 4, 5), (5, 6))
@@ -309,12 +312,14 @@ def test_sample_depends_on_its_number_alone(videos, pairs):
     """Whatever the number of processes, after a restart, and without a cache."""
     windows, sharp = pairs.batch(list(range(16, 24)), 8)
     for size in (1, 2, 4, 8):
-        again = Pairs(reblurred_pairs(_regions(videos[1]), videos[0]), CROP, 7, 0.0)
+        again = Pairs(reblurred_pairs(_regions(videos[1]), videos[0]), CROP, 7, FrameCache(0.0))
         for rank in range(size):
             share = World(rank, size, torch.device("cpu")).share(list(range(16, 24)))
             part = again.batch(share, 8)
             assert torch.equal(part[0], windows[rank::size]) and torch.equal(part[1], sharp[rank::size])
-    other = Pairs(reblurred_pairs(_regions(videos[1]), videos[0]), CROP, 8, 0.1).batch(list(range(16, 24)), 8)
+    other = Pairs(reblurred_pairs(_regions(videos[1]), videos[0]), CROP, 8, FrameCache(0.1)).batch(
+        list(range(16, 24)), 8
+    )
     assert not torch.equal(other[1], sharp)
 
 
@@ -342,7 +347,7 @@ def test_pairs_of_the_ground_truth():
 
 
 def test_more_places_than_regions(videos):
-    pairs = Pairs(reblurred_pairs(_regions(videos[1])[:2], videos[0]), CROP, 7, 0.1)
+    pairs = Pairs(reblurred_pairs(_regions(videos[1])[:2], videos[0]), CROP, 7, FrameCache(0.1))
     _, sharp = pairs.batch(list(range(8)), 8)
     assert sorted(Counter(_values(sharp)[:, 0, 0, 0, 0].tolist()).items()) == [(2, 4), (5, 4)]
     # The same region again, at another place or turned.
@@ -352,7 +357,7 @@ def test_more_places_than_regions(videos):
 def _refused(regions: list[Region], blurring: Path, crop: int = CROP) -> str:
     """The message, at the start or with the first batches; it has to be one line."""
     with pytest.raises(UserError) as caught:
-        Pairs(reblurred_pairs(regions, blurring), crop, 7, 0.1).batch([0, 1], 2)
+        Pairs(reblurred_pairs(regions, blurring), crop, 7, FrameCache(0.1)).batch([0, 1], 2)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 

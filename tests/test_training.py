@@ -33,6 +33,7 @@ from common.runtime.distributed import World, mixed_precision
 from common.runtime.seeding import numpy_generator
 from common.training import recipe as recipes
 from common.training.augmentation import Augmentation
+from common.training.frame_cache import FrameCache
 from common.training.loop import Plan, Task, cosine, fit
 from common.training.source_domain import Crop, SourceDomain
 from RSDM.bme.dataset import blur_and_magnitude
@@ -614,7 +615,7 @@ def test_windows_are_drawn_evenly(data):
 
 
 def test_crops_show_one_place(data):
-    domain = SourceDomain(data, cache_gib=0)
+    domain = SourceDomain(data, FrameCache(0))
     window = Crop("two", ("2", "3"), 10, 20, 32)
     blurry, sharp = domain.images("Blur/RGB", window), domain.images("Sharp/RGB", window)
     assert blurry.shape == sharp.shape == (2, 32, 32, 3)

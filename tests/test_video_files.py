@@ -282,6 +282,28 @@ class TestDamage:
         with pytest.raises(UserError, match=r"\d+ of 40 frames are lost"):
             read(path)
 
+    @pytest.mark.parametrize("share", [0.3, 0.45, 0.6, 0.75, 0.9])
+    @pytest.mark.parametrize("name, codec", [("a.mkv", "libx264"), ("a.webm", "libvpx-vp9")])
+    def test_a_silent_file_that_was_cut_off_anywhere(self, tmp_path, name, codec, share):
+        path = clips.make(tmp_path / name, clips.moving(14), codec=codec, options={"g": "5"})
+        path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+        with pytest.raises(UserError, match="of 14 frames are lost|damaged, cut off"):
+            read(path)
+
+    def test_a_silent_transport_stream_that_was_written_over(self, tmp_path):
+        path = clips.make(tmp_path / "a.ts", clips.moving(14), options={"g": "5"})
+        content = bytearray(path.read_bytes())
+        content[2000:4500] = np.random.default_rng(1).integers(0, 256, 2500, np.uint8).tobytes()
+        path.write_bytes(content)
+        with pytest.raises(UserError, match="of 14 frames are lost"):
+            read(path)
+
+    def test_a_last_frame_that_is_shown_long_is_no_damage(self, tmp_path):
+        times = [*range(9), 60]
+        for name in ("a.mkv", "a.ts"):
+            pictures, reader = read(clips.make(tmp_path / name, clips.moving(10), times=times))
+            assert len(pictures) == 10 and not any("damaged" in words for words in reader.notes)
+
     def test_what_is_told(self):
         times = np.arange(0, 400, 10)
         lost = np.array([50, 60, 70, 200])

@@ -25,6 +25,8 @@ _OTHERS = {"TIFF", "WEBP", "BMP", "DIB"}
 _GREY_MODES, _ALPHA_MODES = {"1", "L", "LA", "I", "I;16", "I;16B"}, {"LA", "PA", "RGBA", "RGBa", "La"}
 _READ_MODES = _GREY_MODES | _ALPHA_MODES | {"P", "RGB", "RGBX", "YCbCr"}
 _BITS_TAG = 258
+_ROOM = 16 << 20
+"""Bytes beside the picture that a decoder may need."""
 
 # OpenCV would print lines beside the one that says what is wrong.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -46,7 +48,7 @@ def decoded(data: bytes) -> tuple[np.ndarray, tuple[str, ...]]:
     ValueError, with a message for the user, for content that is no PNG, JPEG, TIFF, WebP or BMP image, is
     damaged
     or cut off, holds several pictures, stores its colours in another way than grey or RGB, or has more than
-    MOST_PIXELS.
+    MOST_PIXELS; MemoryError where memory does not suffice.
     """
     if not data:
         raise ValueError("the file is empty")
@@ -59,6 +61,7 @@ def decoded(data: bytes) -> tuple[np.ndarray, tuple[str, ...]]:
     except cv2.error:
         image = None
     if image is None:
+        _require_memory(header)
         raise ValueError("not a readable image")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB), header.changes
 
@@ -66,6 +69,11 @@ def decoded(data: bytes) -> tuple[np.ndarray, tuple[str, ...]]:
 def _check_size(width: int, height: int) -> None:
     if width * height > MOST_PIXELS:
         raise ValueError(f"claims {width} x {height} pixels, more than {MOST_PIXELS} are not read")
+
+
+def _require_memory(header: Header) -> None:
+    """MemoryError where there is none to decode the picture: OpenCV says of that what it says of damage."""
+    np.ones(2 * 3 * header.width * header.height + _ROOM, np.uint8)
 
 
 def _png_header(data: bytes) -> Header:

@@ -1,7 +1,7 @@
 """One process or many: the same code, read from torchrun's environment."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -22,11 +22,13 @@ _VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 @dataclass(frozen=True)
 class World:
-    """This process among all: `rank` of `size`, computing on `device`."""
+    """This process among all: `rank` of `size`, computing on `device`; `local_size` of them are on this
+    machine."""
 
     rank: int
     size: int
     device: torch.device
+    local_size: int = 1
 
     @property
     def main(self) -> bool:
@@ -49,6 +51,12 @@ class World:
         values: list = [None] * self.size
         torch.distributed.all_gather_object(values, value)
         return values
+
+    def copy_from_main(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Give every process the main process's values, in place. All have to call it."""
+        if self.size > 1:
+            for tensor in tensors:
+                torch.distributed.broadcast(tensor, 0)
 
 
 def start(device: str = "auto", tf32: bool = False) -> World:
@@ -94,7 +102,14 @@ def start(device: str = "auto", tf32: bool = False) -> World:
         torch.cuda.set_device(local_rank)
     if size > 1 and not torch.distributed.is_initialized():
         torch.distributed.init_process_group("nccl" if use_cuda else "gloo", timeout=PATIENCE)
-    return World(rank, size, torch.device("cuda", local_rank) if use_cuda else torch.device("cpu"))
+    chosen = torch.device("cuda", local_rank) if use_cuda else torch.device("cpu")
+    return World(rank, size, chosen, _local_size())
+
+
+def _local_size() -> int:
+    """How many processes torchrun started on this machine; 1 where another launcher does not say."""
+    stated = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return max(1, int(stated)) if stated.isdecimal() else 1
 
 
 def place(network: nn.Module, device: torch.device) -> nn.Module:

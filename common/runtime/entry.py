@@ -3,7 +3,10 @@
 import io
 import os
 import sys
+import warnings
 from collections.abc import Callable
+
+from tqdm import TqdmMonitorWarning
 
 from common.errors import UserError
 from common.runtime import distributed, interrupts, locks
@@ -20,6 +23,8 @@ def run(main: Callable[[], None]) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    # Where no thread can be started, progress bars do without theirs.
+    warnings.filterwarnings("ignore", category=TqdmMonitorWarning)
     interrupts.raise_in_work()
     try:
         main()

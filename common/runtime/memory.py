@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from common.errors import UserError
+from common.runtime.allocator import give_back_freed_memory
 
 try:
     import resource
@@ -65,6 +66,7 @@ def halving(
         # Outside of the except block, where nothing holds the failed attempt's tensors any longer.
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+        give_back_freed_memory()
         if size <= least:
             raise UserError(
                 f"{name}: not enough memory even with {size}; close other programs, use smaller frames or "

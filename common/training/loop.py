@@ -39,7 +39,8 @@ class Task:
 
     batch: global item numbers (step * batch_size + i) -> tensors on the CPU, first dimension the items.
     loss: (network, batch on the device) -> scalar.
-    validate: network -> figures by name; called in the main process every `validate_every` steps.
+    validate: network -> figures by name, every `validate_every` steps; called in the main process alone, or,
+    with `shared`, in all of them, which have to return the same figures.
     best: name of the figure that chooses best.pth, or "" for none; higher_is_better says which way.
     """
 
@@ -48,6 +49,7 @@ class Task:
     validate: Callable[[nn.Module], dict[str, float]] | None = None
     best: str = ""
     higher_is_better: bool = True
+    shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def fit(
     """
     run = _Run(network, task, plan, folder, world, metadata)
     if plan.validate_first and not run.state["step"]:
-        if world.main:
+        if run.validates:
             run.state["log"].append({"step": 0} | run.validated(0))
         world.barrier()
     # The bar is closed before an error is reported, or it would be drawn once more below it.
@@ -201,20 +203,28 @@ class _Run:
         self.divergence.check(step, self.losses[-1], rate, start_loss, to_be_kept)
 
     def row(self, step: int) -> dict[str, float]:
-        """A new row of the log after step number `step`: the mean loss since the row before, and in the main
-        process the validation's figures."""
+        """A new row of the log after step number `step`: the mean loss since the row before, and where this
+        process validates the figures."""
         losses, rate = self.losses, self.plan.learning_rate(step)
         row = {"step": step + 1, "loss": sum(losses) / len(losses), "learning_rate": rate}
         losses.clear()
-        if self.world.main and self.task.validate is not None:
+        if self.validates:
             row |= self.validated(step + 1)
         self.state["log"].append(row)
         return row
+
+    @property
+    def validates(self) -> bool:
+        """Whether this process calls the task's validation."""
+        return self.task.validate is not None and (self.world.main or self.task.shared)
 
     def validated(self, step: int) -> dict[str, float]:
         """The figures of the weights to use (see `common.training.state.payload`); best.pth where they are
         the best so far."""
         network, task, state = self.network, self.task, self.state
+        if task.shared:
+            # Running means of a batch normalisation are each process's own until the next step.
+            self.world.copy_from_main(network.buffers())
         with Averaged(network, self.average):
             network.eval()
             with torch.inference_mode(), mixed_precision(network, self.world.device, self.plan.precision):
@@ -227,7 +237,8 @@ class _Run:
                 if better or (value > best if task.higher_is_better else value < best):
                     state["best"] = value
                     content = {"model_state": network.state_dict(), "step": step, "figures": figures}
-                    save_checkpoint({**content, **self.metadata}, self.folder / BEST)
+                    if self.world.main:
+                        save_checkpoint({**content, **self.metadata}, self.folder / BEST)
         return figures
 
     def save(self, done: int, kept: str | None) -> None:

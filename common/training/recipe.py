@@ -24,6 +24,7 @@ from common.runtime.precision import resolve_precision
 from common.runtime.provenance import claim_together
 from common.runtime.seeding import numpy_generator, seed_everything
 from common.training.augmentation import Augmentation
+from common.training.frame_cache import FrameCache
 from common.training.loop import Plan, Task, cosine, fit
 from common.training.rendered_domain import RenderedCrop, RenderedDomain
 from common.training.source_domain import Crop, SourceDomain
@@ -94,10 +95,9 @@ def open_recipe(description: str) -> Setup:
     config = load_config(TrainConfig, options.config, options.overrides)
     world = distributed.start(config.runtime.device, config.runtime.tf32)
     config = resolve_precision(config, world)
-    train = training_domain(config)
-    validation = SourceDomain(
-        require(config.data.validation, "data.validation", HINT), config.runtime.cache_gib
-    )
+    frames = FrameCache.of_machine(config.runtime.cache_gib, world)
+    train = training_domain(config, frames)
+    validation = SourceDomain(require(config.data.validation, "data.validation", HINT), frames)
     folder = require(config.output, "output", "folder for checkpoints and log")
     settings = {name: value for name, value in as_dict(config).items() if name not in ("output", "runtime")}
     runtime = config.runtime
@@ -111,14 +111,14 @@ def open_recipe(description: str) -> Setup:
     return setup
 
 
-def training_domain(config: TrainConfig) -> SourceDomain | RenderedDomain:
+def training_domain(config: TrainConfig, frames: FrameCache) -> SourceDomain | RenderedDomain:
     """The data set data.root, or samples rendered from data.content; UserError where not exactly one is
     asked for."""
     data = config.data
     if data.render == "none":
         if data.content:
             raise UserError("data.content is what data.render: real renders from; set that, or leave it out")
-        return SourceDomain(require(data.root, "data.root", HINT), config.runtime.cache_gib)
+        return SourceDomain(require(data.root, "data.root", HINT), frames)
     if data.root is not None:
         raise UserError("data.root and data.render are both set: train on a data set or on rendered samples")
     if not data.content:

@@ -28,8 +28,9 @@ class Crop:
 class SourceDomain:
     """Reads crops; keeps decoded frames in memory up to a limit, because PNG decoding dominates otherwise."""
 
-    def __init__(self, root: Path, cache_gib: float = 4.0) -> None:
-        """Raises UserError when `root` has no video in the layout."""
+    def __init__(self, root: Path, frames: FrameCache | None = None) -> None:
+        """frames: None for a cache of its own, of 4 GiB. Raises UserError when `root` has no video in the
+        layout."""
         if not root.is_dir():
             raise UserError(f"{root}: no such data folder; {HINT}")
         self.root = root
@@ -40,7 +41,7 @@ class SourceDomain:
                 self.videos[folder.name] = [path.stem for path in sorted_frames(folder / "Blur" / "RGB")]
         if not self.videos:
             raise UserError(f"{root}: no <video>/Blur/RGB/<frame>.png inside; {HINT}")
-        self._frames = FrameCache(cache_gib)
+        self._frames = FrameCache(4.0) if frames is None else frames
 
     def __len__(self) -> int:
         return sum(map(len, self.videos.values()))

@@ -19,6 +19,7 @@ from common.flow import RaftFlow
 from common.images import pad_to_multiple, read_image, to_tensor
 from common.runtime.distributed import World, compiled, mixed_precision, place
 from common.stage import Stage
+from common.training.frame_cache import FrameCache
 from common.training.loop import Plan, Task, fit
 from DeblurringModel import models
 from DeblurringModel.pairs import REACH, Pair, Pairs
@@ -195,7 +196,7 @@ def step_ours(given: Given) -> Run:
 
     made = content.video(given.folder / "video", workload, 2 * REACH + 1)
     pair = Pair(made.frames, made.frames[REACH], (0, 0, workload.height, workload.width), "video")
-    pairs, moments = Pairs([pair], workload.crop, 0, 1.0), []
+    pairs, moments = Pairs([pair], workload.crop, 0, FrameCache(1.0)), []
 
     def loss(net: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
         moments.append(time.perf_counter())

@@ -9,7 +9,7 @@ import av
 import av.logging
 import numpy as np
 
-from scripts.video import damage
+from scripts.video import damage, marks
 from scripts.video.media import opened, picture_stream
 
 _AVI_HEADER = 8
@@ -71,7 +71,8 @@ def scan(path: Path) -> Scan:
         sound_base = None if sound is None else sound.time_base
     times = np.unique(np.array(sorted(retimed.values()) if retimed else picture.times, np.int64))
     keys = np.unique(np.array(picture.keys, np.int64))
-    interval, broken = damage.usual_interval(times), picture.corrupt or complained or bool(missing)
+    interval = damage.usual_interval(times)
+    broken = picture.corrupt or complained or bool(missing) or marks.is_damaged(path, kinds)
     if missing:
         expected = np.union1d(times, np.array(missing, np.int64))
     elif interval and (broken or _both_silent(times, interval, base, heard, sound_base)):

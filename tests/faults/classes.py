@@ -10,6 +10,7 @@ from pathlib import Path
 import tiny
 from faults.files import results
 from faults.jobs import Job, Jobs, environment
+from faults.media import endings, exported, videos
 from faults.pictures import footage
 from faults.processes import (
     asked_to_end,
@@ -23,9 +24,10 @@ from faults.processes import (
     two_at_once,
 )
 from faults.settings import configurations
+from faults.shortage import shortages
 from faults.trials import Case, Trials
 from faults.videos import degenerate
-from faults.weights import strangers
+from faults.weights import layouts, strangers
 
 SEED = 2024
 KILLS = 100
@@ -34,7 +36,12 @@ BROKEN = {
     "broken arrays and JSON": results,
     "configurations": configurations,
     "weights from strangers": strangers,
+    "weights in other layouts": layouts,
     "degenerate videos": degenerate,
+    "interlaced, trimmed and damaged video files": videos,
+    "re-exported frames": exported,
+    "mixed endings": endings,
+    "shortage of memory": shortages,
 }
 
 Work = Callable[[], list[str]]

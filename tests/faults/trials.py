@@ -3,6 +3,7 @@ then."""
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,8 @@ LIMIT = 300.0
 machine."""
 NOISE = ("libpng", "Corrupt JPEG", "Premature end", "[ WARN", "[ERROR")
 """Starts of lines that image decoders print themselves."""
+BAR = re.compile(r"%\||frame \[\d\d:\d\d")
+"""A progress bar, of a known number of things or not."""
 OF_STAGE = {
     "RSDM.main": "rsdm",
     "DBCGM.main": "dbcgm",
@@ -49,6 +52,10 @@ class Case:
     fresh: bool = True
     limit: float = LIMIT
     file_size: int = 0
+    memory: int = 0
+    """Bytes of address space that it may take beyond what is taken at its start; 0: gibibytes."""
+    check: Callable[[Path], list[str]] | None = None
+    """Looks at the folder after an accepted input and tells what is wrong."""
     light: bool = False
     """Only configuration files are broken: the next case needs no new copy."""
 
@@ -83,7 +90,13 @@ class Trials:
         self._zygote.wait()
 
     def ask(
-        self, module: str, arguments: tuple[str, ...], folder: Path, limit: float = LIMIT, file_size: int = 0
+        self,
+        module: str,
+        arguments: tuple[str, ...],
+        folder: Path,
+        limit: float = LIMIT,
+        file_size: int = 0,
+        memory: int = 0,
     ) -> dict:
         """Run `module`'s main in a fork."""
         trial = {
@@ -92,6 +105,7 @@ class Trials:
             "folder": str(folder),
             "limit": limit,
             "file_size": file_size,
+            "memory": memory,
         }
         self._zygote.stdin.write(json.dumps(trial) + "\n")
         self._zygote.stdin.flush()
@@ -118,8 +132,11 @@ class Trials:
             folder,
             case.limit,
             case.file_size,
+            case.memory,
         )
         found = judged(case, outcome) + harm(world, folder / "out", before)
+        if case.check is not None and outcome["code"] == 0:
+            found += case.check(folder)
         self._light = case.light and not found
         return found
 
@@ -129,7 +146,7 @@ def judged(case: Case, outcome: dict) -> list[str]:
     lines = [
         line
         for line in outcome["err"].replace("\r", "\n").splitlines()
-        if line.strip() and "%|" not in line and not line.startswith(NOISE)
+        if line.strip() and not BAR.search(line) and not line.startswith(NOISE)
     ]
     shown = f"{lines[-1] if lines else ''}"[:300]
     if outcome["code"] is None:

@@ -7,6 +7,8 @@ import io
 import os
 import pickle
 import subprocess
+import tarfile
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import torch
 from faults.files import MARKER, TRAINERS, recipe
 from faults.trials import Case
 
-from common.checkpoints import load_checkpoint
+from common.checkpoints import load_checkpoint, load_state
 
 STAGES = {
     "RSDM.main": ("rsdm", "bme.pth"),
@@ -313,3 +315,89 @@ def resumed() -> Iterator[Case]:
 
         for module in ("DeblurringModel.deblur_finetune_DDP", "DeblurringModel.deblur_inference"):
             yield Case("states to go on from", f"{name}, {module}", module, act, ("last.pth",), fresh=False)
+
+
+def layouts(seed: int) -> Iterator[Case]:
+    """The right weights in other people's wrappers, which load, and files that are none, which are named."""
+    wrapped: dict[str, Callable[[dict], object]] = {
+        "bare": lambda state: state,
+        **{
+            f"prefix {prefix}": lambda state, prefix=prefix: {
+                "state_dict": {f"{prefix}{key}": tensor for key, tensor in state.items()}
+            }
+            for prefix in (
+                "module.",
+                "_orig_mod.",
+                "net.",
+                "generator.",
+                "module._orig_mod.",
+                "net.module.model.",
+            )
+        },
+        "params_ema": lambda state: {
+            "params": {key: 0 * tensor for key, tensor in state.items()},
+            "params_ema": state,
+        },
+        "model_state_dict": lambda state: {"model_state_dict": state, "epoch": np.int64(3)},
+        "ema": lambda state: {"ema": state, "model": {key: 0 * tensor for key, tensor in state.items()}},
+        "n_averaged": lambda state: {
+            "n_averaged": torch.tensor(7),
+            **{f"module.{key}": tensor for key, tensor in state.items()},
+        },
+        "numpy scalars beside": lambda state: {
+            "state_dict": state,
+            "best": np.float64(31.5),
+            "on": np.bool_(True),
+        },
+    }
+    for module, (_, file) in STAGES.items():
+        for name, wrap in wrapped.items():
+            yield Case(
+                "weights in other layouts",
+                f"{name}, {module}",
+                module,
+                put(
+                    module,
+                    lambda folder, file, wrap=wrap: written(
+                        wrap(load_state(folder / "weights" / file)), "zip"
+                    ),
+                ),
+                None,
+            )
+        for name, packed in PACKED.items():
+            yield Case(
+                "weights in other layouts",
+                f"{name}, {module}",
+                module,
+                put(
+                    module,
+                    lambda folder, file, packed=packed: packed((folder / "weights" / file).read_bytes()),
+                ),
+                (file,),
+            )
+
+
+def _zipped(data: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("best.pth", data)
+    return file.getvalue()
+
+
+def _tarred(data: bytes) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as archive:
+        entry = tarfile.TarInfo("best.pth")
+        entry.size = len(data)
+        archive.addfile(entry, io.BytesIO(data))
+    return file.getvalue()
+
+
+PACKED: dict[str, Callable[[bytes], bytes]] = {
+    "a page": lambda data: b"<!DOCTYPE html><html><body>Sign in</body></html>",
+    "a Git LFS pointer": lambda data: (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 1234\n"
+    ),
+    "zipped": _zipped,
+    "tarred": _tarred,
+}

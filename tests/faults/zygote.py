@@ -33,6 +33,7 @@ MODULES = (
     "RSDM.bme.train",
     "BlurringModel.id_blau.train",
     "scripts.make_synthetic_dataset",
+    "scripts.deblur_video",
     "faults.pipeline",
 )
 
@@ -86,7 +87,8 @@ def run(trial: dict, out: int, err: int) -> None:
         os.chdir(trial["folder"])
         with open("/proc/self/statm") as file:
             used = int(file.read().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
+        limit = used + (trial.get("memory") or MEMORY)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         if trial.get("file_size"):
             resource.setrlimit(resource.RLIMIT_FSIZE, (trial["file_size"], trial["file_size"]))
         sys.argv = [trial["module"], *trial["arguments"]]
