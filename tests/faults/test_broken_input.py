@@ -32,7 +32,7 @@ def test_broken_input_is_refused_in_one_line_or_handled(
     trials: Trials, cases: Callable[[int], Iterator[Case]]
 ) -> None:
     chosen = list(islice(cases(SEED), 0, None, EVERY))
-    assert len(chosen) > 2
+    assert len(chosen) > 1
     wrong = {f"{case.group}: {case.name}": found for case in chosen if (found := trials.run(case))}
     assert not wrong
 
