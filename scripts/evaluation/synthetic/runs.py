@@ -240,9 +240,7 @@ class Benchmark:
             restored = video.frames
             if folder is not None:
                 pictures = self._network(folder, domain, cell).variant(variant)
-                restored = [
-                    layout.restored_file(pictures, video, position) for position in range(len(video.frames))
-                ]
+                restored = [video.restored(pictures, position) for position in range(len(video.frames))]
             values[video.name] = [
                 psnr(read_image(picture), read_image(truth)) for picture, truth in zip(restored, video.sharp)
             ]
