@@ -36,9 +36,9 @@ from BlurringModel.reblurring.patches import Frame, frames_to_blur
 from BlurringModel.reblurring.sampling import load_model
 from BlurringModel.reblurring.windows import check_window, portions
 from common.checkpoints import sha256
-from common.config import require
+from common.config import Config, require
 from common.errors import UserError
-from common.layout import SETTINGS
+from common.layout import SETTINGS, Layout
 from common.regions_file import read_regions
 from common.runtime.background import Writer, prefetch
 from common.runtime.entry import run
@@ -76,7 +76,7 @@ def reblur_regions(stage: Stage) -> None:
     if not (layout.dbcgm / SETTINGS).exists():
         raise UserError(f"{layout.dbcgm}: no blur conditions; {HINT}")
     check_window(config, conditions, frames, stage.videos)
-    stage.claim(layout.blurring, depends_on(stage), WORK)
+    stage.claim(layout.blurring, depends_on(stage.config, layout, stage.precision), WORK)
     # Frames with crops of like size are neighbours in this order and share batches.
     frames.sort(key=lambda frame: sorted((b[2] - b[0], b[3] - b[1]) for b in frame.boxes))
     units = unfinished(
@@ -92,17 +92,15 @@ def reblur_regions(stage: Stage) -> None:
     stage.say(f"stage 3: {len(frames)} frames reblurred -> {layout.blurring}")
 
 
-def depends_on(stage: Stage) -> dict[str, Any]:
-    """What the results depend on."""
-    config = stage.config.blurring
+def depends_on(config: Config, layout: Layout, precision: str) -> dict[str, Any]:
+    """What the results depend on. precision: as `Stage.precision` words it."""
+    unread = ("gamma",) if config.blurring.model == "id_blau" else ONLY_ID_BLAU
     return {
-        "blurring": section_settings(
-            config, without=("gamma",) if config.model == "id_blau" else ONLY_ID_BLAU
-        ),
-        "sharp_regions": sha256(stage.layout.sharp_regions),
-        "dbcgm": sha256(stage.layout.dbcgm / SETTINGS),
-        "seed": stage.config.runtime.seed,
-        "precision": stage.precision,
+        "blurring": section_settings(config.blurring, without=unread),
+        "sharp_regions": sha256(layout.sharp_regions),
+        "dbcgm": sha256(layout.dbcgm / SETTINGS),
+        "seed": config.runtime.seed,
+        "precision": precision,
     }
 
 

@@ -113,7 +113,8 @@ def finetune(stage: Stage) -> None:
 
 def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder: Path, label: str) -> None:
     """Fine-tune one network on the given regions."""
-    config, runtime, spec = stage.config.deblurring, stage.config.runtime, model_spec(stage.config)
+    config, runtime, world = stage.config.deblurring, stage.config.runtime, stage.world
+    spec = model_spec(stage.config)
     learned, held_out = chosen_pairs(
         config,
         regions,
@@ -121,20 +122,26 @@ def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder
         network_layout(stage).variant(REHEARSAL),
         runtime.seed,
     )
-    frames = FrameCache.of_machine(runtime.cache_gib, stage.world)
+    frames = FrameCache.of_machine(runtime.cache_gib, world)
     pairs = Pairs(learned, config.crop_size, runtime.seed, frames)
     epochs, per_epoch = epochs_and_steps(config, len(pairs))
     steps = epochs * per_epoch
     last = folder / LAST
     if last.exists() and load_checkpoint(last).get("step", 0) >= steps:
         return
-    network = load_network(stage, config.weights)
+    network = load_network(stage.config, config.weights, world.device)
     validate, best = None, ""
     if config.select in BY_GROUND_TRUTH:
-        validate, best = lambda net: {best: ground_truth_psnr(net, spec, videos, stage)}, "psnr_ground_truth"
+        validate, best = (
+            lambda net: {best: ground_truth_psnr(net, spec, videos, stage.config, world, stage.say)},
+            "psnr_ground_truth",
+        )
     elif held_out:
         held = Pairs(held_out, config.crop_size, runtime.seed, frames)
-        validate, best = lambda net: {best: pairs_psnr(net, spec, held, stage)}, "psnr_held_out"
+        validate, best = (
+            lambda net: {best: pairs_psnr(net, spec, held, config.channel_order, world)},
+            "psnr_held_out",
+        )
     task = Task(
         lambda items: pairs.batch(items, config.batch_size),
         middle_loss(config, spec),
@@ -143,14 +150,10 @@ def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder
         shared=True,
     )
     plan = plan_of(config, runtime, spec, epochs, per_epoch, label)
-    metadata = {
-        "network": config.model,
-        "architecture": dict(config.architecture),
-        "epochs": epochs,
-        "steps_per_epoch": per_epoch,
-    }
+    metadata = {"network": config.model, "architecture": dict(config.architecture)}
+    metadata |= {"epochs": epochs, "steps_per_epoch": per_epoch}
     with stage.timed(work_name(stage, "fine-tuning")):
-        fit(network, task, replace(plan, validate_first=bool(held_out)), folder, stage.world, metadata)
+        fit(network, task, replace(plan, validate_first=bool(held_out)), folder, world, metadata)
     stage.say(f"stage 4: {steps} steps ({epochs} epochs of {len(pairs)} pairs) -> {folder}")
     if held_out and load_checkpoint(folder / BEST)["step"] == 0:
         stage.say(

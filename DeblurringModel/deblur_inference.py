@@ -143,9 +143,11 @@ def restore(
     if not missing:
         return
     with stage.timed(work_name(stage, variant)):
-        network = load_network(stage, weights).eval()
+        network = load_network(stage.config, weights, stage.world.device).eval()
         bar = stage.progress(missing, f"stage 4, {variant} {video.name}", "clip")
-        for position, picture in restored_frames(network, spec, video, bar, stage):
+        for position, picture in restored_frames(
+            network, spec, video, bar, stage.config, stage.world.device, stage.say
+        ):
             if position in wanted:
                 write_image(video.restored(folder, position), picture)
 

@@ -1,5 +1,6 @@
 """PSNR and SSIM of the blurry input, the baseline and the adapted result, and the table that shows them."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def measure(stage: Stage, folders: dict[str, Path | None], path: Path, made_from
         and all(kind in known for kind in folders)
     ):
         return known
-    videos = [video for video in stage.videos if video.sharp and measurable(stage, video)]
+    videos = [video for video in stage.videos if video.sharp and measurable(video, stage.say)]
     if not videos:
         return None
     work = [
@@ -60,12 +61,12 @@ def measure(stage: Stage, folders: dict[str, Path | None], path: Path, made_from
     return figures
 
 
-def measurable(stage: Stage, video: Video) -> bool:
+def measurable(video: Video, say: Callable[[str], None]) -> bool:
     """Whether SSIM's window fits into the video's frames; says so where it does not."""
     height, width = read_image(video.frames[0]).shape[:2]
     if min(height, width) >= SSIM_WINDOW:
         return True
-    stage.say(
+    say(
         f"{video.name}: not measured, SSIM needs {SSIM_WINDOW} x {SSIM_WINDOW} pixels (frames are {width} x "
         f"{height})"
     )

@@ -7,13 +7,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from common.config import DeblurringConfig, RuntimeConfig
+from common.config import Config, DeblurringConfig, RuntimeConfig
 from common.errors import UserError
 from common.images import to_image
 from common.metrics import psnr
 from common.regions_file import Region
 from common.runtime.distributed import World
-from common.stage import Stage
 from common.training.loop import Plan, cosine
 from common.videos import Video
 from DeblurringModel import models
@@ -118,19 +117,23 @@ def plan_of(
     )
 
 
-def pairs_psnr(network: nn.Module, spec: models.Spec, pairs: Pairs, stage: Stage) -> float:
+def pairs_psnr(
+    network: nn.Module,
+    spec: models.Spec,
+    pairs: Pairs,
+    channel_order: str,
+    world: World,
+) -> float:
     """Mean PSNR over the pairs of the restored middle frame against the sharp patch, `Pairs.centre` crops. All
     processes have to call it; each looks at its share."""
     values = []
-    for index in stage.world.share(range(len(pairs))):
+    for index in world.share(range(len(pairs))):
         windows, sharp, *weight = pairs.centre(index)
-        restored = models.restore(
-            network, spec, windows.to(stage.world.device), stage.config.deblurring.channel_order
-        )
+        restored = models.restore(network, spec, windows.to(world.device), channel_order)
         middle = windows.shape[1] // 2 - spec.past
         value = weighted_psnr(restored[0, middle].cpu(), sharp[0, 0], *(part[0, 0] for part in weight))
         values.append((index, value))
-    return mean_of_all(values, stage.world)
+    return mean_of_all(values, world)
 
 
 def weighted_psnr(restored: Tensor, sharp: Tensor, weight: Tensor | None = None) -> float:
@@ -142,19 +145,26 @@ def weighted_psnr(restored: Tensor, sharp: Tensor, weight: Tensor | None = None)
     return psnr(to_image(counted), to_image(sharp)) + 10 * math.log10(float(weight.square().mean()))
 
 
-def ground_truth_psnr(network: nn.Module, spec: models.Spec, videos: list[Video], stage: Stage) -> float:
+def ground_truth_psnr(
+    network: nn.Module,
+    spec: models.Spec,
+    videos: list[Video],
+    config: Config,
+    world: World,
+    say: Callable[[str], None],
+) -> float:
     """Mean PSNR over the frames of all videos against their ground truth, which nothing else of the
     fine-tuning reads: it serves the comparison with the released code's choice of the epoch
     (deblurring.select best_gt, both). All processes have to call it; each restores its part of every video."""
-    config, values = stage.config.deblurring, []
+    deblurring, values = config.deblurring, []
     for number, video in enumerate(videos):
-        clips = clips_of(video, spec, config.clip_length, config.clip_overlap, "drop")
-        own = block(clips, stage.world.rank, stage.world.size)
+        clips = clips_of(video, spec, deblurring.clip_length, deblurring.clip_overlap, "drop")
+        own = block(clips, world.rank, world.size)
         values += [
             ((number, position), psnr(picture, ground_truth(video, position, picture)))
-            for position, picture in restored_frames(network, spec, video, own, stage)
+            for position, picture in restored_frames(network, spec, video, own, config, world.device, say)
         ]
-    return mean_of_all(values, stage.world)
+    return mean_of_all(values, world)
 
 
 def mean_of_all(values: list[tuple[Any, float]], world: World) -> float:

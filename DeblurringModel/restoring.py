@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from common.config import Config
 from common.errors import UserError
 from common.images import pad_to_multiple, to_image, to_tensor
 from common.runtime.distributed import mixed_precision
 from common.runtime.memory import halving
-from common.stage import Stage
 from common.videos import Video, VideoFrames
 from DeblurringModel import models
 from DeblurringModel.clips import Clip, cut
@@ -32,15 +32,17 @@ def restored_frames(
     spec: models.Spec,
     video: Video,
     clips: Iterable[Clip],
-    stage: Stage,
+    config: Config,
+    device: torch.device,
+    say: Callable[[str], None],
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Restore the clips one after the other: (position in the video, picture uint8 RGB (H, W, 3)) of their
     frames.
 
-    Tiles as deblurring.tile says, smaller ones from where memory does not suffice. Raises UserError for
+    Tiles as deblurring.tile says, smaller ones from where memory does not suffice: `say` is told. Raises UserError for
     frames of different sizes, and where the network returns values that are not finite.
     """
-    restorer = Restorer(network, spec, stage, VideoFrames(video).read)
+    restorer = Restorer(network, spec, config, device, say, VideoFrames(video).read)
     for clip in clips:
         pictures = restorer.restore(clip)
         yield from ((position, pictures[index]) for index, position in clip.outputs)
@@ -54,14 +56,17 @@ class Restorer:
         self,
         network: nn.Module,
         spec: models.Spec,
-        stage: Stage,
+        config: Config,
+        device: torch.device,
+        say: Callable[[str], None],
         read: Callable[[int], np.ndarray],
     ) -> None:
-        self._network, self._spec, self._stage, self._read = network, spec, stage, read
-        self._side = stage.config.deblurring.tile
+        self._network, self._spec, self._config, self._device = network, spec, config, device
+        self._say, self._read = say, read
+        self._side = config.deblurring.tile
         # ESTRNN encodes each frame by itself: once per frame, not once per clip. (A custom network's methods
         # of these names may do anything.)
-        self._split = stage.config.deblurring.model in models.names() and hasattr(network, "encode")
+        self._split = config.deblurring.model in models.names() and hasattr(network, "encode")
         self._prepared: dict[tuple[int, Tile], Tensor] = {}
         self._images: dict[int, np.ndarray] = {}
 
@@ -71,7 +76,7 @@ class Restorer:
         if not torch.isfinite(restored).all():
             raise UserError(
                 f"deblurring.model: {self._spec.class_name} returned values that are not finite for "
-                f"{self._stage.config.dataset.root}, frames from position {clip.inputs[0]} on; use other "
+                f"{self._config.dataset.root}, frames from position {clip.inputs[0]} on; use other "
                 "weights, or runtime.precision fp32"
             )
         return to_image(restored)
@@ -89,7 +94,7 @@ class Restorer:
             whole,
             min(LEAST_TILE, whole),
             "deblurring.tile",
-            self._stage.say,
+            self._say,
         )
         if side != whole:
             self._side = side
@@ -97,7 +102,7 @@ class Restorer:
 
     def _tiled(self, clip: Clip, height: int, width: int, side: int) -> Tensor:
         """Restored frames (T, 3, H, W), RGB in [0, 1], not clamped."""
-        overlap = min(self._stage.config.deblurring.tile_overlap, side // 4)
+        overlap = min(self._config.deblurring.tile_overlap, side // 4)
         places = tiles(height, width, side, overlap, self._spec.multiple)
         self._prepared = {
             key: value for key, value in self._prepared.items() if key[0] in clip.inputs and key[1] in places
@@ -106,13 +111,9 @@ class Restorer:
 
     def _part(self, clip: Clip, place: Tile) -> Tensor:
         """One tile of the clip restored: (T, 3, h, w), RGB in [0, 1], not clamped."""
-        spec, order, device = (
-            self._spec,
-            self._stage.config.deblurring.channel_order,
-            self._stage.world.device,
-        )
+        spec, order, device = self._spec, self._config.deblurring.channel_order, self._device
         network, (r0, c0, r1, c1) = self._network, place
-        with torch.inference_mode(), mixed_precision(network, device, self._stage.config.runtime.precision):
+        with torch.inference_mode(), mixed_precision(network, device, self._config.runtime.precision):
             for position in dict.fromkeys(clip.inputs):
                 if (position, place) not in self._prepared:
                     image = models.to_range(to_tensor(self._images[position][r0:r1, c0:c1]), spec, order)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from common.checkpoints import load_into
@@ -49,17 +50,17 @@ def work_name(stage: Stage, part: str) -> str:
     return f"stage 4, {part} {network_layout(stage).name}"
 
 
-def load_network(stage: Stage, weights: Path | None) -> nn.Module:
-    """The configured network with the given weights, on this process's device."""
-    config = stage.config.deblurring
-    require(weights, "deblurring.weights", WEIGHTS_HINT.format(config.model))
-    model_spec(stage.config)
+def load_network(config: Config, weights: Path | None, device: torch.device) -> nn.Module:
+    """The configured network with the given weights, on `device`."""
+    deblurring = config.deblurring
+    require(weights, "deblurring.weights", WEIGHTS_HINT.format(deblurring.model))
+    model_spec(config)
     try:
-        network = models.build(config.model, **config.architecture)
+        network = models.build(deblurring.model, **deblurring.architecture)
     except ValueError as error:
         raise UserError(str(error)) from None
     load_into(network, weights)
-    return place(network, stage.world.device)
+    return place(network, device)
 
 
 def weights_folder(stage: Stage, video: Video | None) -> Path:

@@ -1,7 +1,6 @@
 """One window at a time, windows of a batch, and frames prepared once for all of their windows: the same
 frames."""
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +13,7 @@ from tiny import one_thread  # noqa: F401, a fixture
 
 from common.config import Config, DeblurringConfig
 from common.images import read_image, to_tensor
-from common.runtime.distributed import World, place
-from common.stage import Stage
+from common.runtime.distributed import place
 from common.videos import Video, VideoFrames, sorted_frames
 from DeblurringModel import models
 from DeblurringModel.restoring import Restorer, clips_of
@@ -48,13 +46,7 @@ def test_batched_cached_and_one_at_a_time_agree(name: str, video: Video, tmp_pat
     torch.testing.assert_close(batched / scale, one / scale, **TOLERANCE)
 
     # As stage 4 does it: channels-last, and what depends on one frame only kept from window to window.
-    stage = Stage(
-        Config(deblurring=DeblurringConfig(model=name)),
-        World(0, 1, device),
-        [video],
-        tmp_path,
-        argparse.Namespace(),
-    )
-    restorer = Restorer(place(plain, device), facts, stage, VideoFrames(video).read)
+    config = Config(deblurring=DeblurringConfig(model=name))
+    restorer = Restorer(place(plain, device), facts, config, device, print, VideoFrames(video).read)
     cached = torch.stack([restorer.restored(clip) for clip in clips])
     torch.testing.assert_close(cached / scale, one / scale, **TOLERANCE)

@@ -154,7 +154,9 @@ def test_every_frame_is_restored_at_its_size_and_under_its_name(
     clips = clips_of(video, spec, 0, 0, "mirror")
     restored = {
         video.frames[position].name: picture
-        for position, picture in restored_frames(network, spec, video, clips, stage)
+        for position, picture in restored_frames(
+            network, spec, video, clips, stage.config, stage.world.device, stage.say
+        )
     }
     assert set(restored) == {path.name for path in video.frames}
     # The same by hand: the video mirrored at its ends, each output taken from its place.

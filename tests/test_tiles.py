@@ -78,9 +78,10 @@ def restored(stage, **settings) -> list[np.ndarray]:
         None,
     )
     spec, video = model_spec(changed.config), changed.videos[0]
-    network = load_network(changed, changed.config.deblurring.weights).eval()
+    network = load_network(changed.config, changed.config.deblurring.weights, changed.world.device).eval()
     clips = clips_of(video, spec, 0, 0, "mirror")
-    return [picture for _, picture in restored_frames(network, spec, video, clips, changed)]
+    restored = restored_frames(network, spec, video, clips, changed.config, changed.world.device, changed.say)
+    return [picture for _, picture in restored]
 
 
 def test_tiles_give_what_whole_frames_give(stage):

@@ -15,7 +15,6 @@ from tiny import finished, one_thread  # noqa: F401 (fixtures)
 from common.config import Config
 from common.config_loader import load_config
 from common.runtime.distributed import World
-from common.stage import Stage
 from common.videos import find_videos
 from DeblurringModel import deblur_finetune_DDP as fine_tuning
 from DeblurringModel.variants import load_network, model_spec
@@ -55,10 +54,10 @@ def test_every_process_restores_its_part(
     monkeypatch.setattr(World, "gather", lambda self, value: parts.append(value) or [value])
     videos, spec = find_videos(finished / "data"), model_spec(config)
     for rank in range(2):
-        stage = Stage(config, World(rank, 2, torch.device("cpu")), videos, finished / "out", None)
-        network = load_network(stage, config.deblurring.weights).eval()
+        world = World(rank, 2, torch.device("cpu"))
+        network = load_network(config, config.deblurring.weights, world.device).eval()
         with torch.inference_mode():
-            fine_tuning.ground_truth_psnr(network, spec, videos, stage)
+            fine_tuning.ground_truth_psnr(network, spec, videos, config, world, print)
     keys = [[key for key, _ in part] for part in parts]
     every = [(number, position) for number in range(2) for position in range(2, tiny.FRAMES - 2)]
     assert sorted(keys[0] + keys[1]) == every and all(len(part) == len(every) // 2 for part in keys)

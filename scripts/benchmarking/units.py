@@ -5,7 +5,6 @@ the released code does: float32, NCHW, one frame, pair, window or whole frame at
 anew, six files decoded for each training sample. "ours" calls the functions that the stages call.
 """
 
-import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,7 +17,6 @@ from common.config import Config, DeblurringConfig, RuntimeConfig
 from common.flow import RaftFlow
 from common.images import pad_to_multiple, read_image, to_tensor
 from common.runtime.distributed import World, compiled, mixed_precision, place
-from common.stage import Stage
 from common.training.frame_cache import FrameCache
 from common.training.loop import Plan, Task, fit
 from DeblurringModel import models
@@ -246,11 +244,10 @@ def restoring(given: Given, count: int) -> Run:
     network, spec = place(content.estrnn(workload), device), models.spec("ESTRNN")
     made = content.video(given.folder / f"video {count} {workload.width}", workload, count)
     config = Config(deblurring=DeblurringConfig(), runtime=RuntimeConfig(precision=precision))
-    stage = Stage(config, World(0, 1, device), [made], given.folder, argparse.Namespace())
     clips = clips_of(made, spec, config.deblurring.clip_length, config.deblurring.clip_overlap, "mirror")
 
     def work() -> None:
-        for _ in restored_frames(network, spec, made, clips, stage):
+        for _ in restored_frames(network, spec, made, clips, config, device, print):
             pass
 
     return timed(work, device, count)

@@ -134,7 +134,7 @@ def fine_tuning_seconds(stage: Stage, regions: list[Region]) -> float:
     # At most: how many frames borrow enough for a pair is not known before.
     borrowed = sum(len(video.frames) for video in stage.videos) if config.pairs in BORROWED else 0
     epochs, per_epoch = epochs_and_steps(config, len(regions) * (copies + config.rehearsal) + borrowed)
-    network = load_network(stage, config.weights).train()
+    network = load_network(stage.config, config.weights, stage.world.device).train()
     size = (config.batch_size, 2 * REACH + 1, 3, config.crop_size, config.crop_size)
     windows = models.to_range(torch.rand(size, device=stage.world.device), spec)
 
@@ -150,10 +150,12 @@ def fine_tuning_seconds(stage: Stage, regions: list[Region]) -> float:
 def restoring_seconds(stage: Stage, regions: list[Region], restored: int) -> float:
     """Stage 4: short clips restored, times the frames."""
     config, spec, video = stage.config.deblurring, model_spec(stage.config), regions[0].video
-    network = load_network(stage, config.weights).eval()
+    network = load_network(stage.config, config.weights, stage.world.device).eval()
     length = max(spec.past + 1 + spec.future, 5)
     clip = clips_of(video, spec, length, 0, config.borders)[:1]
-    seconds = measured(lambda: list(restored_frames(network, spec, video, clip, stage)))
+    seconds = measured(
+        lambda: list(restored_frames(network, spec, video, clip, stage.config, stage.world.device, stage.say))
+    )
     return restored * seconds / len(clip[0].outputs)
 
 
