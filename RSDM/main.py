@@ -85,20 +85,29 @@ def find_sharp_regions(stage: Stage) -> None:
     )
     choice = stage.world.gather(finished_choice(stage) if stage.world.main else None)[0]
     if choice is None:
+        # Without a region the work counts for nothing: NoRegion has to come from within.
         with stage.timed(WORK):
-            estimate_magnitudes(stage)
-            stage.world.barrier()
-            own = [
-                choose_regions(layout, config, stage.config.runtime.seed, video)
-                for video in stage.world.share(stage.videos)
-            ]
-            results = {row["video"]: row for rows in stage.world.gather(own) for row in rows}
-            choice = choice_of(stage, results)
-            if stage.world.main and choice["sharp_regions"]:
-                write_choice(layout.sharp_regions, choice)
-    if stage.world.main:
+            make_choice(stage)
+    elif stage.world.main:
         say_choice(stage, choice)
     stage.world.barrier()
+
+
+def make_choice(stage: Stage) -> None:
+    """Make what is missing of the maps, choose the regions, and write and say what was chosen."""
+    config, layout = stage.config.rsdm, stage.layout
+    estimate_magnitudes(stage)
+    stage.world.barrier()
+    own = [
+        choose_regions(layout, config, stage.config.runtime.seed, video)
+        for video in stage.world.share(stage.videos)
+    ]
+    results = {row["video"]: row for rows in stage.world.gather(own) for row in rows}
+    choice = choice_of(stage, results)
+    if stage.world.main:
+        if choice["sharp_regions"]:
+            write_choice(layout.sharp_regions, choice)
+        say_choice(stage, choice)
 
 
 def finished_choice(stage: Stage) -> dict | None:
