@@ -25,7 +25,11 @@ from DeblurringModel.restoring import clips_of, restored_frames
 
 
 def chosen_pairs(
-    config: DeblurringConfig, regions: list[Region], made: list[Pair], rehearsal: Path, seed: int
+    config: DeblurringConfig,
+    regions: list[Region],
+    made: list[Pair],
+    rehearsal: Path,
+    seed: int,
 ) -> tuple[list[Pair], list[Pair]]:
     """(training pairs, held-out pairs), as deblurring.select and rehearsal say.
 
@@ -44,7 +48,8 @@ def chosen_pairs(
 
 
 def middle_loss(
-    config: DeblurringConfig, spec: models.Spec
+    config: DeblurringConfig,
+    spec: models.Spec,
 ) -> Callable[[nn.Module, tuple[Tensor, ...]], Tensor]:
     """The training's loss: of (network, what `Pairs.batch` gives), the distance between
     the restored middle frames and the sharp ones. UserError where deblurring.loss cannot be loaded."""

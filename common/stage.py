@@ -97,7 +97,11 @@ class Stage:
         )
 
     def progress(
-        self, items: Iterable[Item], label: str, unit: str, total: int | None = None
+        self,
+        items: Iterable[Item],
+        label: str,
+        unit: str,
+        total: int | None = None,
     ) -> Iterable[Item]:
         """A bar over this process's part of the work, shown by the main process. total: how many `items`
         there are, where they have no length."""

@@ -30,7 +30,11 @@ Canvases = dict[tuple[Frame, int, int], np.ndarray]
 
 
 def blurred_pictures(
-    patches: Iterable[Patch], model: Model, config: BlurringConfig, seed: int, split: Splitter
+    patches: Iterable[Patch],
+    model: Model,
+    config: BlurringConfig,
+    seed: int,
+    split: Splitter,
 ) -> Canvases:
     """The patches' pictures with their boxes blurred, sampled in batches of equal size."""
     patches = list(patches)
@@ -55,7 +59,9 @@ def blurred_pictures(
 
 
 def by_size(
-    patches: Iterable[Patch], model: Model, area: str
+    patches: Iterable[Patch],
+    model: Model,
+    area: str,
 ) -> dict[tuple[int, int, int, int], list[Placed]]:
     """The patches by height and width of their crop and of their padded frame."""
     found = defaultdict(list)
@@ -98,7 +104,11 @@ def finished(placed: Placed, blurred: np.ndarray, config: BlurringConfig, seed: 
 
 
 def write_portion(
-    made: Portion, canvases: Canvases, config: BlurringConfig, layout: Layout, writer: Writer
+    made: Portion,
+    canvases: Canvases,
+    config: BlurringConfig,
+    layout: Layout,
+    writer: Writer,
 ) -> None:
     """Pass the pictures of a portion's frames to `write`."""
     for frame, original in made.originals.items():

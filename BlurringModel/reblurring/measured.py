@@ -32,7 +32,9 @@ LEAST_SHARE = 0.5
 
 
 def measure(
-    read: Callable[[int], np.ndarray], count: int, wanted: Iterable[int]
+    read: Callable[[int], np.ndarray],
+    count: int,
+    wanted: Iterable[int],
 ) -> Iterator[tuple[int, np.ndarray]]:
     """(position, kernels of its blocks) for the `wanted` positions of a video of `count` frames, in order.
 

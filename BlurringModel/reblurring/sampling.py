@@ -39,7 +39,11 @@ class Model(Protocol):
         """Pixels of context around `box` that its blur by `condition` (3, H, W) needs."""
 
     def __call__(
-        self, crops: Tensor, seeds: Sequence[int], places: Sequence[Box], padded: tuple[int, int]
+        self,
+        crops: Tensor,
+        seeds: Sequence[int],
+        places: Sequence[Box],
+        padded: tuple[int, int],
     ) -> np.ndarray:
         """The crops, blurred. places: of the crops in frames of size `padded`; seeds: one an item."""
 
@@ -59,7 +63,11 @@ class LineModel:
         return max(self.least_margin, math.ceil(condition[2, r0:r1, c0:c1].max() / 2))
 
     def __call__(
-        self, crops: Tensor, seeds: Sequence[int], places: Sequence[Box], padded: tuple[int, int]
+        self,
+        crops: Tensor,
+        seeds: Sequence[int],
+        places: Sequence[Box],
+        padded: tuple[int, int],
     ) -> np.ndarray:
         """See `Model`; seeds and places have no effect."""
         crops = on_device(crops, self.device)
@@ -86,7 +94,11 @@ class DiffusionModel:
         return self.config.margin
 
     def __call__(
-        self, crops: Tensor, seeds: Sequence[int], places: Sequence[Box], padded: tuple[int, int]
+        self,
+        crops: Tensor,
+        seeds: Sequence[int],
+        places: Sequence[Box],
+        padded: tuple[int, int],
     ) -> np.ndarray:
         """See `Model`. A sample's noise depends on its seed and its place in the frame alone."""
         config = self.config

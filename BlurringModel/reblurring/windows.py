@@ -32,7 +32,10 @@ class Portion:
 
 
 def check_window(
-    config: BlurringConfig, conditions: Conditions, frames: Sequence[Frame], videos: list[Video]
+    config: BlurringConfig,
+    conditions: Conditions,
+    frames: Sequence[Frame],
+    videos: list[Video],
 ) -> None:
     """UserError where blurring.window needs what stage 2 has not made, before any work is done."""
     if config.window == "all":

@@ -49,7 +49,11 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def halving(
-    work: Callable[[int], Result], size: int, least: int, name: str, say: Callable[[str], None]
+    work: Callable[[int], Result],
+    size: int,
+    least: int,
+    name: str,
+    say: Callable[[str], None],
 ) -> tuple[Result, int]:
     """`work(size)`, with `size` halved for as long as memory does not suffice: (its result, the size that
     did).

@@ -104,7 +104,12 @@ class _WithLoss(nn.Module):
 
 
 def fit(
-    network: nn.Module, task: Task, plan: Plan, folder: Path, world: World, metadata: dict[str, Any]
+    network: nn.Module,
+    task: Task,
+    plan: Plan,
+    folder: Path,
+    world: World,
+    metadata: dict[str, Any],
 ) -> list[dict]:
     """Train `network` in place and return the log rows.
 
@@ -154,7 +159,13 @@ class _Run:
     checkpoint."""
 
     def __init__(
-        self, network: nn.Module, task: Task, plan: Plan, folder: Path, world: World, metadata: dict[str, Any]
+        self,
+        network: nn.Module,
+        task: Task,
+        plan: Plan,
+        folder: Path,
+        world: World,
+        metadata: dict[str, Any],
     ) -> None:
         self.network, self.task, self.plan, self.folder = network, task, plan, folder
         self.world, self.metadata = world, metadata
@@ -259,7 +270,10 @@ def _optimizer(parameters: list[nn.Parameter], plan: Plan) -> torch.optim.Optimi
 
 
 def _batches(
-    make: Callable[[list[int]], Batch], plan: Plan, first: int, world: World
+    make: Callable[[list[int]], Batch],
+    plan: Plan,
+    first: int,
+    world: World,
 ) -> Iterator[tuple[int, Batch]]:
     """(step, this process's part of the batch) from step `first` on, prepared ahead in worker threads."""
 

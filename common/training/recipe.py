@@ -67,7 +67,9 @@ class Setup:
         return stages
 
     def draw(
-        self, item: int, frames: int | None = None
+        self,
+        item: int,
+        frames: int | None = None,
     ) -> tuple[Crop | RenderedCrop, Augmentation, np.random.Generator]:
         """Crop, flips and the rest of the random stream of sample number `item` of the whole training;
         `frames` successive frames, None for as many as its stage says."""
@@ -145,7 +147,12 @@ def check_crop(setup: Setup, multiple: int, minimum: int) -> None:
 
 
 def train(
-    setup: Setup, network: nn.Module, task: Task, architecture: dict, name: str, **more: str | float
+    setup: Setup,
+    network: nn.Module,
+    task: Task,
+    architecture: dict,
+    name: str,
+    **more: str | float,
 ) -> None:
     """Run the recipe's schedule on `network` and say where the result lies. `more`: metadata for its
     checkpoints."""

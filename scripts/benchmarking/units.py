@@ -77,7 +77,10 @@ def timed(work: Callable[[], object], device: torch.device, units: int = 1) -> R
 
 
 def inference(
-    network: nn.Module, device: torch.device, precision: str, work: Callable[[], object]
+    network: nn.Module,
+    device: torch.device,
+    precision: str,
+    work: Callable[[], object],
 ) -> Callable[[], None]:
     """`work` without gradients, under autocast where precision is bf16."""
 

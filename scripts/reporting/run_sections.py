@@ -140,7 +140,10 @@ def _training(model: Model, training: Training, models: int) -> str:
 
 
 def _chosen(
-    model: Model, training: Training, points: list[tuple[float, float]], per_epoch: int
+    model: Model,
+    training: Training,
+    points: list[tuple[float, float]],
+    per_epoch: int,
 ) -> list[Mark]:
     steps = {"last epoch, used": max((at for at, _ in points), default=None)}
     if model.config.deblurring.select in ("best_pairs", "best_gt"):

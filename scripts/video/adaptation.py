@@ -72,7 +72,10 @@ def adapted_result(stage: Stage, shown: Positions, preview: bool, notes: list[st
 
 
 def with_borrowed(
-    stage: Stage, restored: dict[str, Path], wanted: Positions | None, notes: list[str]
+    stage: Stage,
+    restored: dict[str, Path],
+    wanted: Positions | None,
+    notes: list[str],
 ) -> dict[str, Path]:
     """Shot -> folder with its frames, what its own sharp moments show laid over the network's result in
     `restored`; that result alone where the two together look unsound. Adds to `notes`."""

@@ -87,7 +87,9 @@ def scan(path: Path) -> Scan:
 
 
 def _read(
-    container: av.container.InputContainer, stream: av.VideoStream, sound: av.AudioStream | None
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    sound: av.AudioStream | None,
 ) -> tuple[Packets, Packets, bool]:
     """The packets of picture and sound, and whether the container's reader found errors. Of its log only the
     severity counts."""
@@ -113,7 +115,9 @@ def _read(
 
 
 def _missing_of_index(
-    stream: av.VideoStream, picture: Packets, kinds: list[str]
+    stream: av.VideoStream,
+    picture: Packets,
+    kinds: list[str],
 ) -> tuple[list[int], dict[int, int]]:
     """Times of frames that the container lists and that are not there; for AVI, whose packets have no times
     of their own, also the true time of each that is there, by its place."""
@@ -166,7 +170,11 @@ def _clock(text: str) -> Fraction | None:
 
 
 def _both_silent(
-    times: np.ndarray, interval: float, base: Fraction, heard: Packets, sound_base: Fraction | None
+    times: np.ndarray,
+    interval: float,
+    base: Fraction,
+    heard: Packets,
+    sound_base: Fraction | None,
 ) -> bool:
     """Whether picture and sound are missing at the same time, which a variable frame rate does not
     explain."""

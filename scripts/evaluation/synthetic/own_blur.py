@@ -37,7 +37,9 @@ def box_of(values: np.ndarray, height: int, width: int) -> Box | None:
 
 
 def against_true_blur(
-    video: Video, conditions: Conditions, blurry: Iterable[int]
+    video: Video,
+    conditions: Conditions,
+    blurry: Iterable[int],
 ) -> list[tuple[float, float, float]]:
     """PSNR in dB against the true blurry frame, of one crop a frame of the `blurry` positions in which its blur
     could be measured: the sharp truth as it is, blurred along lines as stage 2 found them, and by the measured
@@ -59,7 +61,9 @@ def against_true_blur(
 
 
 def own_blur(
-    videos: Sequence[Video], conditions: Conditions, truth: dict[tuple[str, str], np.ndarray]
+    videos: Sequence[Video],
+    conditions: Conditions,
+    truth: dict[tuple[str, str], np.ndarray],
 ) -> dict[str, float]:
     """The means of `against_true_blur` by NAMES, over the frames of all videos that are blurred by BLURRED pixels
     or more, and `frames`, how many; NaN where in none the blur could be measured. truth: true conditions (3, H,

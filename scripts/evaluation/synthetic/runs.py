@@ -79,7 +79,11 @@ class Benchmark:
         return range(self.first_seed, self.first_seed + (self.options.seeds if table in (1, 2) else 1))
 
     def config(
-        self, domain: str, cell: Cell, seed: int, output: Path | None = None
+        self,
+        domain: str,
+        cell: Cell,
+        seed: int,
+        output: Path | None = None,
     ) -> tuple[Config, list[str]]:
         """The resolved configuration of a result and the overrides that give it."""
         overrides = [
