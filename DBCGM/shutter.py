@@ -30,8 +30,8 @@ STEADY = 0.3
 """A frame moves steadily if its motion changes by at most this share from the frame before to the one after.
 The flow then tells its speed during the exposure."""
 GAMMA = 2.2
-"""Exponent of the frames\' encoding. A shutter averages light; averaging encoded values instead makes tau too large,
-because the bright side of a blurred edge reaches further."""
+"""Exponent of the frames' encoding. A shutter averages light; averaging encoded values instead makes tau too
+large, because the bright side of a blurred edge reaches further."""
 ROUND_TRIP = 1.5
 """Largest forward-backward error of the flow, in pixels, of a pixel that is compared."""
 LEAST_PIXELS = 0.2

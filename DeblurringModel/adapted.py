@@ -9,10 +9,8 @@ from common.layout import ADAPTED_BEST_GT, BEST, LAST
 from common.regions_file import read_regions
 from common.stage import Stage
 from common.videos import Video
-from DeblurringModel.pair_sources import pairs_of
-from DeblurringModel.variants import weights_folder
-
-HINT = "run python DeblurringModel/deblur_finetune_DDP.py first"
+from DeblurringModel.pair_sources import BORROWED, aligned_of
+from DeblurringModel.variants import HINT, weights_folder
 
 
 def adapted_weights(stage: Stage, video: Video, variant: str) -> Path:
@@ -38,4 +36,4 @@ def _learned_from(stage: Stage, video: Video) -> bool:
     if stage.config.deblurring.pairs != "aligned":
         every = read_regions(stage.layout.sharp_regions, stage.videos)
         regions = [region for region in every if region.video.name == video.name]
-    return bool(regions) or bool(pairs_of(stage, [], [video]))
+    return bool(regions) or (stage.config.deblurring.pairs in BORROWED and bool(aligned_of(stage, video)))

@@ -6,12 +6,11 @@ from common.layout import SETTINGS
 from common.regions_file import read_regions
 from common.stage import Stage, weights_record
 from common.videos import Video
-from DeblurringModel import models
 from DeblurringModel.clips import cut
 from DeblurringModel.fine_tuning import chosen_loss
 from DeblurringModel.pairs import HINT, check_crop, check_true
 from DeblurringModel.restoring import clips_of
-from DeblurringModel.variants import WEIGHTS_HINT, model_spec
+from DeblurringModel.variants import WEIGHTS_HINT, built, model_spec
 
 BY_GROUND_TRUTH = ("best_gt", "both")
 
@@ -45,10 +44,7 @@ def check_stage(stage: Stage) -> None:
     it does not take are refused too."""
     config = stage.config.deblurring
     check_settings(stage.config, stage.world.size)
-    try:
-        models.build(config.model, **config.architecture)
-    except ValueError as error:
-        raise UserError(str(error)) from None
+    built(stage.config)
     if config.pairs != "aligned" or config.rehearsal > 0:
         check_crop(read_regions(stage.layout.sharp_regions, stage.videos), config.crop_size)
     if config.pairs != "aligned" and not (stage.layout.blurring / SETTINGS).exists():

@@ -9,7 +9,6 @@ Usage    python DeblurringModel/deblur_finetune_DDP.py --config configs/demo.yam
 """
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -37,8 +36,8 @@ from DeblurringModel.fine_tuning import (
     pairs_psnr,
     plan_of,
 )
-from DeblurringModel.pair_sources import BORROWED, TRUE, pairs_of, require_aligned
-from DeblurringModel.pairs import Pairs
+from DeblurringModel.pair_sources import BORROWED, TRUE, borrowed_pairs, pairs_of
+from DeblurringModel.pairs import Pair, Pairs
 from DeblurringModel.variants import (
     load_network,
     model_spec,
@@ -74,10 +73,10 @@ def finetune(stage: Stage) -> None:
     rehearses = config.pairs != TRUE and config.rehearsal > 0
     of_regions = config.pairs != "aligned" or rehearses
     regions = read_regions(layout.sharp_regions, stage.videos) if of_regions else []
-    made_from = {}
+    made_from, aligned = {}, {}
     if config.pairs in BORROWED:
         made_from["aligned"] = sha256(borrow(stage) / SETTINGS)
-        require_aligned(stage)
+        aligned = borrowed_pairs(stage)
     if config.pairs != "aligned":
         made_from["blurring"] = sha256(layout.blurring / SETTINGS)
     if of_regions:
@@ -99,35 +98,46 @@ def finetune(stage: Stage) -> None:
             for video in stage.videos
         }
         infer(stage, REHEARSAL, chosen)
+    learn(stage, regions, aligned)
+
+
+def learn(stage: Stage, regions: list[Region], aligned: dict[str, list[Pair]]) -> None:
+    """Fine-tune the network, or one for each video. aligned: the aligned pairs by the video's name, where the
+    configuration asks for them."""
+    config = stage.config.deblurring
     if config.scope == "dataset":
-        finetune_on(stage, regions, stage.videos, weights_folder(stage, None), "stage 4, fine-tuning")
+        made = pairs_of(stage, regions, [pair for own in aligned.values() for pair in own])
+        label = "stage 4, fine-tuning"
+        finetune_on(stage, regions, made, stage.videos, weights_folder(stage, None), label)
         return
     for video in stage.videos:
         own = [region for region in regions if region.video.name == video.name]
-        if pairs_of(stage, own, [video]):
+        made = pairs_of(stage, own, aligned.get(video.name, []))
+        if made:
             label = f"stage 4, fine-tuning {video.name}"
-            finetune_on(stage, own, [video], weights_folder(stage, video), label)
+            finetune_on(stage, own, made, [video], weights_folder(stage, video), label)
         else:
             stage.say(f"{video.name}: {NOTHING[config.pairs]}, restored with the unadapted network")
 
 
-def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder: Path, label: str) -> None:
-    """Fine-tune one network on the given regions."""
+def finetune_on(
+    stage: Stage,
+    regions: list[Region],
+    made: list[Pair],
+    videos: list[Video],
+    folder: Path,
+    label: str,
+) -> None:
+    """Fine-tune one network on the pairs `made` of the videos, and rehearse on their regions."""
     config, runtime, world = stage.config.deblurring, stage.config.runtime, stage.world
     spec = model_spec(stage.config)
-    learned, held_out = chosen_pairs(
-        config,
-        regions,
-        pairs_of(stage, regions, videos),
-        network_layout(stage).variant(REHEARSAL),
-        runtime.seed,
-    )
+    rehearsal = network_layout(stage).variant(REHEARSAL)
+    learned, held_out = chosen_pairs(config, regions, made, rehearsal, runtime.seed)
     frames = FrameCache.of_machine(runtime.cache_gib, world)
     pairs = Pairs(learned, config.crop_size, runtime.seed, frames)
     epochs, per_epoch = epochs_and_steps(config, len(pairs))
     steps = epochs * per_epoch
-    last = folder / LAST
-    if last.exists() and load_checkpoint(last).get("step", 0) >= steps:
+    if (folder / LAST).exists() and load_checkpoint(folder / LAST).get("step", 0) >= steps:
         return
     network = load_network(stage.config, config.weights, world.device)
     validate, best = None, ""
@@ -149,11 +159,11 @@ def finetune_on(stage: Stage, regions: list[Region], videos: list[Video], folder
         best,
         shared=True,
     )
-    plan = plan_of(config, runtime, spec, epochs, per_epoch, label)
+    plan = plan_of(config, runtime, spec, epochs, per_epoch, label, validate_first=bool(held_out))
     metadata = {"network": config.model, "architecture": dict(config.architecture)}
     metadata |= {"epochs": epochs, "steps_per_epoch": per_epoch}
     with stage.timed(work_name(stage, "fine-tuning")):
-        fit(network, task, replace(plan, validate_first=bool(held_out)), folder, world, metadata)
+        fit(network, task, plan, folder, world, metadata)
     stage.say(f"stage 4: {steps} steps ({epochs} epochs of {len(pairs)} pairs) -> {folder}")
     if held_out and load_checkpoint(folder / BEST)["step"] == 0:
         stage.say(

@@ -93,8 +93,10 @@ def plan_of(
     epochs: int,
     per_epoch: int,
     label: str,
+    validate_first: bool,
 ) -> Plan:
-    """The training's schedule, of so many epochs of `per_epoch` steps. label: what the progress bar says."""
+    """The training's schedule, of so many epochs of `per_epoch` steps. label: what the progress bar says.
+    validate_first: whether the unadapted network is a candidate too."""
     rate = spec.learning_rate if config.learning_rate is None else config.learning_rate
     clip = spec.gradient_clip if config.gradient_clip is None else config.gradient_clip
 
@@ -113,6 +115,7 @@ def plan_of(
         runtime.workers,
         validate_every=per_epoch if epochs == config.epochs else interval(per_epoch),
         save_every=interval(per_epoch),
+        validate_first=validate_first,
         keep=keep,
         label=label,
         section="deblurring",

@@ -22,7 +22,7 @@ from DeblurringModel.pairs import (
     reblurred_pairs,
     true_pairs,
 )
-from DeblurringModel.variants import network_layout
+from DeblurringModel.variants import HINT, network_layout
 
 BORROWED, REBLURRED, TRUE = ("aligned", "both"), ("reblurred", "both"), "ground_truth"
 """Values of deblurring.pairs, by what they take."""
@@ -40,7 +40,7 @@ def aligned_pairs(video: Video, aligned: Path, crop_size: int) -> list[Pair]:
             borrowed_file(aligned, kind, *video.at(position)) for kind in (PICTURE, WEIGHT, SOURCE)
         )
         if not weight.exists():
-            raise UserError(f"{weight}: missing; run python DeblurringModel/deblur_finetune_DDP.py first")
+            raise UserError(f"{weight}: missing; {HINT}")
         trust = read_image(weight)[..., 0]
         height, width = trust.shape
         if min(height, width) < crop_size or crop_shares(trust, crop_size).max() < LEAST_WEIGHT:
@@ -67,32 +67,31 @@ def main_offset(source: np.ndarray, weight: np.ndarray) -> int:
     return int(np.bincount(source[source > 0], weight[source > 0], 256).argmax()) - THIS_FRAME
 
 
-def pairs_of(stage: Stage, regions: list[Region], videos: list[Video]) -> list[Pair]:
-    """The pairs that the configuration asks for, of the given regions and videos; may be empty."""
-    kind, pairs = stage.config.deblurring.pairs, []
+def pairs_of(stage: Stage, regions: list[Region], aligned: list[Pair]) -> list[Pair]:
+    """The pairs that the configuration asks for, of the given regions, and `aligned`; may be empty."""
+    kind = stage.config.deblurring.pairs
     if kind == TRUE:
         return true_pairs(regions)
-    if kind in REBLURRED:
-        pairs += reblurred_pairs(regions, stage.layout.blurring)
-    if kind in BORROWED:
-        for video in videos:
-            pairs += aligned_pairs(
-                video, network_layout(stage).variant(ALIGNED), stage.config.deblurring.crop_size
-            )
-    return pairs
+    return (reblurred_pairs(regions, stage.layout.blurring) if kind in REBLURRED else []) + aligned
 
 
-def require_aligned(stage: Stage) -> None:
-    """Say which videos yield no aligned pair. Raises NothingToLearn where none does and there are no others
-    (deblurring.pairs aligned)."""
-    config, folder = stage.config.deblurring, network_layout(stage).variant(ALIGNED)
-    without = [video.name for video in stage.videos if not aligned_pairs(video, folder, config.crop_size)]
+def aligned_of(stage: Stage, video: Video) -> list[Pair]:
+    """The video's aligned pairs."""
+    return aligned_pairs(video, network_layout(stage).variant(ALIGNED), stage.config.deblurring.crop_size)
+
+
+def borrowed_pairs(stage: Stage) -> dict[str, list[Pair]]:
+    """The aligned pairs of each video, by its name; says which have none. Raises NothingToLearn where no video
+    has any and there are no others (deblurring.pairs aligned)."""
+    config = stage.config.deblurring
+    found = {video.name: aligned_of(stage, video) for video in stage.videos}
     reason = f"no frame borrows enough for a crop of {config.crop_size} pixels"
-    if config.pairs == "aligned" and len(without) == len(stage.videos):
+    if config.pairs == "aligned" and not any(found.values()):
         raise NothingToLearn(
             f"deblurring.pairs: aligned, but in no video there is one: {reason} from its neighbours; use both "
             "or reblurred, or raise deblurring.aligned.reach"
         )
-    for name in without:
+    for name in (name for name, pairs in found.items() if not pairs):
         rest = "; only its reblurred pairs are learned from" if config.pairs == "both" else ""
         stage.say(f"{name}: no aligned pair, {reason}{rest}")
+    return found

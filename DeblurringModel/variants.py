@@ -52,15 +52,19 @@ def work_name(stage: Stage, part: str) -> str:
 
 def load_network(config: Config, weights: Path | None, device: torch.device) -> nn.Module:
     """The configured network with the given weights, on `device`."""
-    deblurring = config.deblurring
-    require(weights, "deblurring.weights", WEIGHTS_HINT.format(deblurring.model))
-    model_spec(config)
-    try:
-        network = models.build(deblurring.model, **deblurring.architecture)
-    except ValueError as error:
-        raise UserError(str(error)) from None
+    require(weights, "deblurring.weights", WEIGHTS_HINT.format(config.deblurring.model))
+    network = built(config)
     load_into(network, weights)
     return place(network, device)
+
+
+def built(config: Config) -> nn.Module:
+    """The configured network with PyTorch's initial weights; UserError for keywords it does not take."""
+    model_spec(config)
+    try:
+        return models.build(config.deblurring.model, **config.deblurring.architecture)
+    except ValueError as error:
+        raise UserError(str(error)) from None
 
 
 def weights_folder(stage: Stage, video: Video | None) -> Path:

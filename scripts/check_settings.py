@@ -17,26 +17,27 @@ start.prepare(__name__)
 import torch
 
 from BlurringModel.reblurring.sampling import load_id_blau
-from common.checkpoints import load_into
 from common.config import Config, require
 from common.config_loader import load_config
-from common.errors import UserError
 from common.flow import load_flow
+from common.runtime.command_line import add_config_options
 from common.runtime.entry import run
 from common.videos import find_videos
-from DeblurringModel import checks, models
+from DeblurringModel import checks
+from DeblurringModel.variants import load_network
 from RSDM.estimators import check_weights, load_estimator, load_score
 
 
 def main() -> None:
     """One line for what cannot work."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", type=Path, required=True, help="YAML file, see configs/")
-    parser.add_argument("--set", dest="overrides", nargs="+", action="extend", default=[], help="change keys")
-    parser.add_argument("--processes", type=int, default=1, help="how many will share the work")
-    parser.add_argument(
-        "--overwrite", action="store_true", help="as the stages are given it; changes nothing"
+    add_config_options(
+        parser,
+        "YAML file, see configs/",
+        required=True,
+        overwrite="no effect; accepted as an option of the stages",
     )
+    parser.add_argument("--processes", type=int, default=1, help="how many will share the work")
     options = parser.parse_args()
     config = load_config(Config, options.config, options.overrides)
     require(config.output, "output", "folder for all results")
@@ -63,11 +64,7 @@ def check_settings(config: Config, processes: int = 1) -> None:
             config.blurring.weights, "blurring.weights", "ID-Blau weights, see README.md (Published weights)"
         )
         load_id_blau(config.blurring)
-    try:
-        network = models.build(config.deblurring.model, **config.deblurring.architecture)
-    except ValueError as error:
-        raise UserError(str(error)) from None
-    load_into(network, config.deblurring.weights)
+    load_network(config, config.deblurring.weights, torch.device("cpu"))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from common.config import Config
 from common.config_loader import load_config
 from common.errors import UserError
 from common.runtime import distributed
+from common.runtime.command_line import add_config_options
 from common.runtime.entry import run
 from common.runtime.memory import peak_memory
 from scripts.preparation.machine import machine_lines, needs
@@ -32,9 +33,8 @@ from scripts.preparation.trial import Mode, differences, modes, pipeline
 def main() -> None:
     """Check machine, files, networks and pipeline; exit code 2 where something does not work or is missing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", type=Path, help="also say what this configuration needs")
+    add_config_options(parser, "also say what this configuration needs")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--set", dest="overrides", nargs="+", default=[], metavar="section.key=value")
     options = parser.parse_args()
     config = load_config(Config, options.config, options.overrides) if options.config else None
     device = distributed.start(options.device).device
@@ -61,7 +61,7 @@ def wanting(config: Config) -> list[str]:
 def trials(device: torch.device) -> list[str]:
     """Print each trial; the names of the modes that failed one."""
     failed: dict[str, None] = {}
-    start = time.monotonic()
+    began = time.monotonic()
     for part, mode, found in differences(device):
         good = isinstance(found, float) and found <= mode.bound
         words = f"differs by {found:.1e} (at most {mode.bound:g})" if isinstance(found, float) else found
@@ -70,7 +70,7 @@ def trials(device: torch.device) -> list[str]:
             failed[mode.name] = None
     memory = peak_memory(device)
     print(
-        f"networks: {time.monotonic() - start:.0f} s"
+        f"networks: {time.monotonic() - began:.0f} s"
         + (f", peak memory {memory:.2f} GiB" if memory is not None else ""),
         flush=True,
     )

@@ -53,23 +53,25 @@ def fetched(weights: Published, out: Path, mirror: str | None, limit: int) -> st
     """One file's line: that it was there, was downloaded, or where it is to be had."""
     path, url = out / weights.place, weights.url
     if path.exists():
-        _check(weights, path)
-        return f"{path}: is there, {identify(path)}, SHA-256 {sha256(path)}"
+        return f"{path}: is there, {_identified(weights, path)}"
     if mirror is not None:
         url = f"{mirror.rstrip('/')}/{(url or path.name).rpartition('/')[2]}"
     if url is None:
         return f"{path}: missing, and not to be had without a browser; see {weights.page}, put the file there"
-    download(url, path, lambda part: _check(weights, part), limit)
+    found = download(url, path, lambda part: _identified(weights, part, weights.digest), limit)
     about = f" ({weights.about})" if weights.about else ""
-    return f"{path}: downloaded{about}, {identify(path)}, SHA-256 {sha256(path)}"
+    return f"{path}: downloaded{about}, {found}"
 
 
-def _check(weights: Published, path: Path) -> None:
-    found = identify(path)
+def _identified(weights: Published, path: Path, digest: str = "") -> str:
+    """Network and SHA-256 of a file; UserError where it is another network, or its SHA-256 does not begin with
+    `digest`. A file that was put there by hand may be of another edition."""
+    found, hashed = identify(path), sha256(path)
     if found is None or not found.startswith(weights.network):
         raise UserError(f"{path}: is {found or 'no known network'}, not {weights.network}")
-    if weights.digest and path.name.endswith(".part") and not sha256(path).startswith(weights.digest):
-        raise UserError(f"{path}: SHA-256 {sha256(path)} does not begin with {weights.digest}")
+    if not hashed.startswith(digest):
+        raise UserError(f"{path}: SHA-256 {hashed} does not begin with {digest}")
+    return f"{found}, SHA-256 {hashed}"
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ Usage    python scripts/plot_training.py --column psnr --title "PSNR on preset r
 """
 
 import argparse
-import csv
 import sys
 from html import escape
 from pathlib import Path
@@ -21,6 +20,7 @@ start.prepare(__name__)
 from common.errors import UserError
 from common.runtime.entry import run
 from common.runtime.files import write_text
+from scripts.reporting.collect import read_log
 from scripts.reporting.curves import HEIGHT, LEFT, TOP, WIDTH, Point, Series, chart
 
 COLOURS = ("#1f6feb", "#d1242f", "#1a7f37", "#9a6700", "#8250df", "#57606a")
@@ -50,23 +50,15 @@ def joined(logs: list[Path], column: str) -> list[Point]:
     """(step, value) of a column, the steps counted on from one log to the next."""
     points, before = [], 0.0
     for log in logs:
-        rows = read_log(log, column)
+        rows = column_of(log, column)
         points += [(before + step, value) for step, value in rows]
         before += rows[-1][0]
     return points
 
 
-def read_log(path: Path, column: str) -> list[Point]:
+def column_of(path: Path, column: str) -> list[Point]:
     """(step, value) of a trainer's log; UserError where it is none, or holds no such column."""
-    try:
-        with path.open(newline="") as file:
-            rows = [
-                (float(row["step"]), float(row[column])) for row in csv.DictReader(file) if row.get(column)
-            ]
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except (KeyError, TypeError, ValueError, csv.Error):
-        raise UserError(f"{path}: not the log of a training") from None
+    rows = [(row["step"], row[column]) for row in read_log(path) if column in row]
     if not rows:
         raise UserError(f"{path}: holds no values of {column}")
     return rows

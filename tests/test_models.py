@@ -26,6 +26,7 @@ from common.training.frame_cache import FrameCache
 from common.videos import Video, find_videos
 from DeblurringModel import losses, models
 from DeblurringModel.deblur_finetune_DDP import finetune_on
+from DeblurringModel.pair_sources import pairs_of
 from DeblurringModel.pairs import Pairs, reblurred_pairs
 from DeblurringModel.restoring import clips_of, restored_frames
 
@@ -118,7 +119,7 @@ def test_fine_tuning_lowers_the_adaptation_loss(name: str, video: Video, tmp_pat
         )
     regions = [Region(video, position, (4, 8, 40, 48)) for position in (2, 3)]
     folder = tmp_path / "weights"
-    finetune_on(stage, regions, [video], folder, name)
+    finetune_on(stage, regions, pairs_of(stage, regions, []), [video], folder, name)
 
     stored = load_checkpoint(folder / "last.pth")
     assert stored["step"] == 12 and stored["network"] == name and stored["architecture"] == SMALL[name]

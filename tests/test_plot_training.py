@@ -39,7 +39,7 @@ def test_the_picture_holds_a_curve_and_a_name_for_each(tmp_path, monkeypatch, ca
     "content, words",
     [
         (None, "cannot be read"),
-        ("psnr\n1\n", "not the log of a training"),
+        ("psnr\n1\n", "not laid out as the stages write it"),
         (HEAD, "holds no values of psnr"),
         (HEAD + "1,1,1,x\n", "not the log of a training"),
         ("step,loss\n1,2\n", "holds no values of psnr"),
@@ -50,7 +50,7 @@ def test_what_is_no_log_is_refused(tmp_path: Path, content: str | None, words: s
     if content is not None:
         path.write_text(content)
     with pytest.raises(UserError, match=words):
-        plot_training.read_log(path, "psnr")
+        plot_training.column_of(path, "psnr")
 
 
 def test_a_curve_needs_a_name(tmp_path, monkeypatch) -> None:

@@ -249,7 +249,10 @@ def test_one_network_per_video_chosen_on_held_out_pairs(case: Path) -> None:
 def test_a_choice_by_ground_truth_is_named_wherever_it_is_shown(case: Path) -> None:
     tiny.run("DeblurringModel", tiny.write_config(case), "--overwrite", "--set", "deblurring.select=best_gt")
     html, page = made(case / "out")
-    assert "it uses the ground truth" in page.text and "<title>best state, used</title>" in html
+    assert (
+        "PSNR against ground truth, for comparison only" in page.text
+        and "<title>best state, used</title>" in html
+    )
     restored = {found["alt"].partition(", ")[2] for found in page.all("img") if "adapted" in found["alt"]}
     assert restored == {"adapted (epoch chosen by ground truth)"}
 

@@ -6,7 +6,7 @@ kernel between the two is what the video itself blurs with.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from common.images import open_array
 from common.layout import Layout
 from common.rendering import alignment, kernels
 from common.rendering.alignment import Frame
-from common.rendering.neighbours import LEAST_SIDE, candidates, edge_energy
+from common.rendering.neighbours import walk
 from common.runtime.seeding import numpy_generator
 from common.videos import Video
 
@@ -41,17 +41,8 @@ def measure(
     read: the frame at a position, uint8 RGB (H, W, 3). Kernels are float32 (R, C, KERNEL, KERNEL), of blocks as
     in `common.rendering.kernels`: of sum 1, or 0 where none could be measured.
     """
-    frames: dict[int, np.ndarray] = {}
-    energies: dict[int, float] = {}
-    for position in sorted(wanted):
-        near = range(max(0, position - REACH), min(count, position + REACH + 1))
-        frames = {other: frames[other] if other in frames else read(other) for other in near}
-        energies = {
-            other: energies[other] if other in energies else edge_energy(frames[other]) for other in near
-        }
-        frame = frames[position]
-        sharper = candidates(position, energies, REACH) if min(frame.shape[:2]) >= LEAST_SIDE else []
-        yield position, against(frame, [frames[other] for other in sharper[:TRIED]])
+    for frame, position, sharper in walk(read, count, wanted, REACH):
+        yield position, against(frame, list(sharper.values())[:TRIED])
 
 
 def against(frame: np.ndarray, sharper: list[np.ndarray]) -> np.ndarray:
@@ -82,6 +73,8 @@ class Measured:
     """The kernels on disk."""
 
     layout: Layout
+    _known: dict[Path, np.ndarray] = field(default_factory=dict, init=False, compare=False)
+    """Which blocks of a frame have a kernel: (R, C), by the frame's file; read once, for every region asks for all."""
 
     def path(self, video: Video, position: int) -> Path:
         """Where the kernels of a frame lie."""
@@ -92,9 +85,7 @@ class Measured:
         were measured, or the video has no such frame."""
         if not 0 <= position < len(video.frames):
             return None
-        known = self._read(video, position)
-        rows, columns = blocks_of(box)
-        share = (known[rows, columns].sum((2, 3)) > 0).mean()
+        share = self._blocks(video, position)[blocks_of(box)].mean()
         return (lambda: self._read(video, position)) if share >= LEAST_SHARE else None
 
     def drawn(self, video: Video, frame: str, box: Box, seed: int) -> int | None:
@@ -110,7 +101,13 @@ class Measured:
 
     def has_any(self, video: Video) -> bool:
         """Whether any frame of the video has a kernel."""
-        return any(self._read(video, position).any() for position in range(len(video.frames)))
+        return any(self._blocks(video, position).any() for position in range(len(video.frames)))
+
+    def _blocks(self, video: Video, position: int) -> np.ndarray:
+        path = self.path(video, position)
+        if path not in self._known:
+            self._known[path] = self._read(video, position).sum((2, 3)) > 0
+        return self._known[path]
 
     def _read(self, video: Video, position: int) -> np.ndarray:
         return open_array(self.path(video, position), 4, HINT)

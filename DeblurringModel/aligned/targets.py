@@ -7,7 +7,7 @@ import numpy as np
 
 from common.rendering import alignment
 from common.rendering.alignment import Flow
-from common.rendering.neighbours import LEAST_SIDE, candidates, edge_energy
+from common.rendering.neighbours import walk
 from common.runtime.background import prefetch
 from DeblurringModel.aligned import warping
 from DeblurringModel.aligned.warping import Borrowed
@@ -29,21 +29,12 @@ def borrow(
     workers: threads that try a frame's neighbours side by side (which changes no result); 0: none.
     Of two frames the blurrier borrows from the sharper and never the other way, so no flow is needed twice.
     """
-    frames: dict[int, np.ndarray] = {}
-    energies: dict[int, float] = {}
-    for position in sorted(wanted):
-        near = range(max(0, position - reach), min(count, position + reach + 1))
-        frames = {other: frames[other] if other in frames else read(other) for other in near}
-        energies = {
-            other: energies[other] if other in energies else edge_energy(frames[other]) for other in near
-        }
-        frame = frames[position]
-        chosen = candidates(position, energies, reach) if min(frame.shape[:2]) >= LEAST_SIDE else []
+    for frame, position, sharper in walk(read, count, wanted, reach):
         offers = []
-        if chosen:
+        if sharper:
             blurry = alignment.prepared(frame)
             given = partial(warping.offer, blurry, coarse=coarse, fine=fine)
-            offers = list(prefetch(given, [frames[other] for other in chosen], workers, waiting=workers))
+            offers = list(prefetch(given, sharper.values(), workers, waiting=workers))
         borrowed = warping.blend(frame, offers)
-        places = np.array([*chosen, -1])
+        places = np.array([*sharper, -1])
         yield position, Borrowed(borrowed.picture, borrowed.weight, places[borrowed.source])

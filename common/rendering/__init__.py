@@ -1,1 +1,1 @@
-"""Blur: rendered with exact ground truth, drawn along lines, and shown as colours."""
+"""Blur: rendered with exact ground truth, measured, drawn along lines, and shown as colours."""

@@ -1,5 +1,7 @@
 """Which frames of a shot are sharper than another."""
 
+from collections.abc import Callable, Iterable, Iterator
+
 import cv2
 import numpy as np
 
@@ -34,3 +36,27 @@ def candidates(position: int, energies: dict[int, float], reach: int) -> list[in
     sharpest = sorted(sharper, key=lambda other: (-energies[other], abs(other - position)))[:MOST_NEIGHBOURS]
     nearest = sorted(sharper, key=lambda other: (abs(other - position), -energies[other]))[:1]
     return list(dict.fromkeys(sharpest + nearest))
+
+
+def walk(
+    read: Callable[[int], np.ndarray],
+    count: int,
+    wanted: Iterable[int],
+    reach: int,
+) -> Iterator[tuple[np.ndarray, int, dict[int, np.ndarray]]]:
+    """(frame, its position, the sharper frames within `reach` by position, best first) for the `wanted` positions of a
+    shot of `count` frames, in order.
+
+    read: the frame at a position, uint8 RGB (H, W, 3), all of one size. No more than 2 reach + 1 frames are held.
+    """
+    frames: dict[int, np.ndarray] = {}
+    energies: dict[int, float] = {}
+    for position in sorted(wanted):
+        near = range(max(0, position - reach), min(count, position + reach + 1))
+        frames = {other: frames[other] if other in frames else read(other) for other in near}
+        energies = {
+            other: energies[other] if other in energies else edge_energy(frames[other]) for other in near
+        }
+        frame = frames[position]
+        sharper = candidates(position, energies, reach) if min(frame.shape[:2]) >= LEAST_SIDE else []
+        yield frame, position, {other: frames[other] for other in sharper}

@@ -77,10 +77,8 @@ def _noted(kept: Path) -> dict[str, Any]:
 
 def _entry(path: Path, known: Any) -> list:
     status = path.stat()
-    facts, entry = (
-        [status.st_size, status.st_mtime_ns],
-        known.get(path.name) if isinstance(known, dict) else None,
-    )
+    facts = [status.st_size, status.st_mtime_ns]
+    entry = known.get(path.name) if isinstance(known, dict) else None
     if isinstance(entry, list) and len(entry) == 3 and entry[:2] == facts and isinstance(entry[2], str):
         return entry
     # A device or a pipe has no end. Reading the frame will refuse it by name.

@@ -68,11 +68,11 @@ def claim_folder(
     A folder without results is claimed; one with results of equal settings is continued; one with results of
     others raises UserError listing what differs, or is emptied with `overwrite`. amend: maps recorded
     settings to equivalent ones, for differences without effect on the results that exist
-    (`common.runtime.inputs.with_unused`). A folder
-    that another process is at work in is refused (`common.runtime.locks`: this process has it from now on).
-    Claiming writes config.yaml (everything resolved; not for a script without a configuration) and run.json
-    (command line, code and library versions); continuing changes no other file than settings that were
-    amended. What killed writers left behind is removed.
+    (`common.runtime.inputs.with_unused`). A folder that another process is at work in is refused
+    (`common.runtime.locks`: this process has it from now on). Claiming writes config.yaml (everything
+    resolved; not for a script without a configuration) and run.json (command line, code and library
+    versions); continuing changes no other file than settings that were amended. What killed writers left
+    behind is removed.
     """
     stored = folder / SETTINGS
     try:

@@ -46,18 +46,19 @@ def call(command: list[str]) -> None:
     if process.returncode in CODES.values():
         raise Interrupted(process.returncode)
     if process.returncode:
-        lines = [
-            line.strip()
-            for line in said.decode(errors="replace").replace("\r", "\n").split("\n")
-            if line.strip()
-        ]
-        # Under torchrun the launcher's report follows the stage's line.
-        told = [line for line in lines if line.startswith("error: ")] or lines or ["no message"]
         script = next(Path(part) for part in command if part.endswith(".py") and part != str(LAUNCHER))
         raise StageFailed(
             f"{script.parent.name}/{script.name} ended with code {process.returncode}: "
-            f"{told[-1].removeprefix('error: ')}"
+            f"{last_error(said.decode(errors='replace'))}"
         )
+
+
+def last_error(said: str) -> str:
+    """The error line of what a stage wrote to stderr; its last line where it has none."""
+    lines = [line.strip() for line in said.replace("\r", "\n").split("\n") if line.strip()]
+    # Under torchrun the launcher's report follows the stage's line.
+    told = [line for line in lines if line.startswith("error: ")] or lines or ["no message"]
+    return told[-1].removeprefix("error: ")
 
 
 def assign(key: str, path: Path | None) -> str:

@@ -5,7 +5,7 @@ import socket
 from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, build_opener
 
@@ -13,20 +13,21 @@ from tqdm import tqdm
 
 from common.errors import UserError
 
+Found = TypeVar("Found")
 LIMIT = 1 << 30
-"""Bytes; the largest published file has a fifth of that."""
+"""Bytes, a bound against answers that do not end."""
 _BLOCK, _PATIENCE = 1 << 16, 30.0
 _PAGE = (b"<!doctype", b"<html", b"<?xml", b"version https://git-lfs")
 """How answers begin that are no weights: pages, and what a repository holds in place of a large file."""
 
 
-def download(url: str, target: Path, check: Callable[[Path], None], limit: int = LIMIT) -> None:
-    """Download `url` to `target`. What arrived of a download that broke off lies beside it as <name>.part, and the next
-    one goes on from there, if the server still has the same file.
+def download(url: str, target: Path, check: Callable[[Path], Found], limit: int = LIMIT) -> Found:
+    """Download `url` to `target`; returns what `check` found.
 
-    check: raises UserError for a file that is not the expected one; such a file is removed. limit: largest size in
-    bytes.
-    Raises UserError where there is no network, no such file, a page in place of a file, or too much of it.
+    What arrived of a download that broke off lies beside it as <name>.part. The next one goes on from there, if the
+    server still has the same file. check: raises UserError for a file that is not the expected one; such a file is
+    removed. limit: largest size in bytes. Raises UserError where there is no network, no such file, a page in place of
+    a file, or too much of it.
     """
     part, tag = target.with_name(f"{target.name}.part"), target.with_name(f"{target.name}.part.tag")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -41,13 +42,14 @@ def download(url: str, target: Path, check: Callable[[Path], None], limit: int =
         ) from None
     try:
         _refuse_pages(url, part)
-        check(part)
+        found = check(part)
     except UserError:
         part.unlink()
         tag.unlink(missing_ok=True)
         raise
     os.replace(part, target)
     tag.unlink(missing_ok=True)
+    return found
 
 
 def _receive(url: str, part: Path, tag: Path, limit: int) -> None:

@@ -12,6 +12,7 @@ from common.config import Config
 from common.errors import UserError
 from common.flow import RAFT
 from common.formats.raft_weights import TORCHVISION
+from common.runtime.plugins import is_own
 from common.runtime.precision import computes_bf16
 from common.runtime.provenance import library_versions
 from common.videos import find_videos
@@ -62,16 +63,27 @@ class Need:
     line: str
 
 
+def needed_weights(config: Config) -> dict[str, Path | None]:
+    """The weights files that the four stages read, by their keys. torchvision's own is not among them: the stage
+    that needs it downloads it."""
+    files = {
+        "rsdm.weights": config.rsdm.weights,
+        "blurring.weights": config.blurring.weights,
+        "deblurring.weights": config.deblurring.weights,
+    }
+    if is_own(config.rsdm.estimator) and config.rsdm.weights is None:
+        del files["rsdm.weights"]
+    if config.blurring.model != "id_blau":
+        del files["blurring.weights"]
+    flow = config.dbcgm
+    if flow.flow in RAFT and flow.weights != TORCHVISION and flow.condition != "random":
+        files["dbcgm.weights"] = flow.weights
+    return files
+
+
 def needs(config: Config) -> list[Need]:
     """What the configuration's four stages read from outside: weights and the videos."""
-    files = {"rsdm.weights": config.rsdm.weights, "deblurring.weights": config.deblurring.weights}
-    flow = config.dbcgm
-    # torchvision's file is downloaded by the stage that needs it.
-    if flow.flow in RAFT and flow.weights != TORCHVISION and flow.condition != "random":
-        files["dbcgm.weights"] = config.dbcgm.weights
-    if config.blurring.model == "id_blau":
-        files["blurring.weights"] = config.blurring.weights
-    found = [_file_need(key, path) for key, path in files.items()]
+    found = [_file_need(key, path) for key, path in needed_weights(config).items()]
     return [*found, _videos_need(config)]
 
 

@@ -4,7 +4,7 @@ import gc
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +23,8 @@ from common.videos import sorted_frames
 from DeblurringModel import models
 from RSDM.bme.model import BlurMagnitudeEstimator
 from scripts.benchmarking.content import seeded
+from scripts.evaluation.runner import LAUNCHER, ROOT, last_error
 
-ROOT = Path(__file__).resolve().parents[2]
 CLIP = ROOT / "assets" / "demo" / "walk"
 FRAMES, HEIGHT, WIDTH = 8, 160, 192
 STAGES = ("RSDM", "DBCGM", "BlurringModel", "DeblurringModel")
@@ -127,15 +127,11 @@ def relative(found: Tensor, expected: Tensor) -> float:
 
 def _result(part: Part, network: nn.Module, device: torch.device, mode: Mode) -> Tensor:
     network = place(network, device)
-    if mode.compile:
-        # A copy of the forward pass: the network itself stays as it is for the next mode.
-        call: Callable[..., object] = torch.compile(network)
-    else:
-        call = network
+    # Compiled beside it: the network itself stays as it is for the next mode.
+    call = torch.compile(network) if mode.compile else network
     given = [value.to(device) for value in part.given]
-    backends = torch.backends
     if device.type == "cuda":
-        backends.cuda.matmul.allow_tf32 = backends.cudnn.allow_tf32 = mode.tf32
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = mode.tf32
     network.zero_grad(set_to_none=True)
     with torch.set_grad_enabled(part.train), mixed_precision(network, device, mode.precision):
         output = call(*given)
@@ -164,16 +160,14 @@ def pipeline(folder: Path, device: str, mode: Mode, processes: int = 1) -> tuple
         "deblurring.min_steps=4",
         "deblurring.epochs=1",
     ]
-    launcher = [str(ROOT / "scripts" / "launch.py"), str(processes)] if processes > 1 else []
+    launcher = [str(LAUNCHER), str(processes)] if processes > 1 else []
     start = time.monotonic()
     for stage in STAGES:
         command = [sys.executable, *launcher, str(ROOT / stage / "main.py")]
         command += ["--config", str(ROOT / "configs" / "demo.yaml"), "--set", *settings]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace")
         if done.returncode:
-            lines = [line for line in done.stderr.replace("\r", "\n").split("\n") if line.strip()]
-            told = [line for line in lines if line.startswith("error: ")] or lines or ["no message"]
-            return time.monotonic() - start, f"{stage}/main.py: {told[-1].removeprefix('error: ')}"
+            return time.monotonic() - start, f"{stage}/main.py: {last_error(done.stderr)}"
     return time.monotonic() - start, ""
 
 

@@ -44,8 +44,8 @@ def _restored(results: Results, video: Video, position: int) -> Iterator[tuple[s
             path = video.restored(model.folder / variant, position)
             if path.exists():
                 # The released choice uses the ground truth, and is labelled so.
-                by_answer = variant == ADAPTED and model.config.deblurring.select == "best_gt"
-                yield prefix + ROWS[ADAPTED_BEST_GT if by_answer else variant], path
+                by_truth = variant == ADAPTED and model.config.deblurring.select == "best_gt"
+                yield prefix + ROWS[ADAPTED_BEST_GT if by_truth else variant], path
 
 
 def _layers(results: Results, video: Video, position: int) -> list[tuple[str, Path]]:

@@ -252,7 +252,9 @@ def read_log(path: Path) -> list[dict[str, float]]:
     try:
         rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
         numbers = [{name: float(text) for name, text in row.items() if text} for row in rows]
-    except (OSError, UnicodeDecodeError, csv.Error, ValueError, TypeError, AttributeError):
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except (UnicodeDecodeError, csv.Error, ValueError, TypeError, AttributeError):
         raise UserError(f"{path}: not the log of a training; remove it, the curve is then left out") from None
     _expect(all("step" in row and math.isfinite(row["step"]) for row in numbers), path)
     return numbers

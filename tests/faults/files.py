@@ -112,6 +112,14 @@ def replaced(pattern: str, change: Callable[[np.ndarray], bytes]) -> Callable[[P
     return act
 
 
+def in_all(pattern: str, change: Callable[[np.ndarray], bytes]) -> Callable[[Path], None]:
+    def act(folder: Path) -> None:
+        for path in sorted(folder.glob(pattern)):
+            path.write_bytes(change(np.load(path)))
+
+    return act
+
+
 def unchosen(act: Callable[[Path], None]) -> Callable[[Path], None]:
     """`act` in a run that was stopped before it chose regions: a finished stage 1 does not read its maps again."""
 
@@ -131,6 +139,13 @@ def arrays(rng: np.random.Generator) -> Iterator[Case]:
             unchosen(replaced("out/rsdm/magnitude/a/*.npy", change)),
             ("magnitude/a/",),
             fresh=False,
+        )
+        yield Case(
+            "arrays of stage 1",
+            f"{name}, read by stage 2",
+            DBCGM,
+            in_all("out/rsdm/magnitude/a/*.npy", change),
+            ("magnitude/a/",),
         )
         # The first condition there is in the alphabet; its video's maps around it are read again in stage 2.
         yield Case(

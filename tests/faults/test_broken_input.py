@@ -2,7 +2,6 @@
 short."""
 
 from collections.abc import Callable, Iterator
-from itertools import islice
 
 import pytest
 from faults.files import results
@@ -31,8 +30,10 @@ def trials(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trials]:
 def test_broken_input_is_refused_in_one_line_or_handled(
     trials: Trials, cases: Callable[[int], Iterator[Case]]
 ) -> None:
-    chosen = list(islice(cases(SEED), 0, None, EVERY))
-    assert len(chosen) > 1
+    every = list(cases(SEED))
+    # Small classes lose fewer.
+    chosen = every[:: max(1, min(EVERY, len(every) // 4))]
+    assert len(chosen) > 3
     wrong = {f"{case.group}: {case.name}": found for case in chosen if (found := trials.run(case))}
     assert not wrong
 

@@ -352,29 +352,28 @@ def layouts(seed: int) -> Iterator[Case]:
     }
     for module, (_, file) in STAGES.items():
         for name, wrap in wrapped.items():
-            yield Case(
-                "weights in other layouts",
-                f"{name}, {module}",
+            yield _layout_case(
+                name,
                 module,
-                put(
-                    module,
-                    lambda folder, file, wrap=wrap: written(
-                        wrap(load_state(folder / "weights" / file)), "zip"
-                    ),
-                ),
+                lambda folder, file, wrap=wrap: written(wrap(load_state(folder / "weights" / file)), "zip"),
                 None,
             )
         for name, packed in PACKED.items():
-            yield Case(
-                "weights in other layouts",
-                f"{name}, {module}",
+            yield _layout_case(
+                name,
                 module,
-                put(
-                    module,
-                    lambda folder, file, packed=packed: packed((folder / "weights" / file).read_bytes()),
-                ),
+                lambda folder, file, packed=packed: packed((folder / "weights" / file).read_bytes()),
                 (file,),
             )
+
+
+def _layout_case(
+    name: str,
+    module: str,
+    made: Callable[[Path, str], bytes],
+    words: tuple[str, ...] | None,
+) -> Case:
+    return Case("weights in other layouts", f"{name}, {module}", module, put(module, made), words)
 
 
 def _zipped(data: bytes) -> bytes:

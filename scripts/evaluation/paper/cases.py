@@ -8,14 +8,12 @@ from pathlib import Path
 from common.config import Config, as_dict
 from common.config_loader import load_config
 from common.errors import UserError
-from common.flow import RAFT
-from common.formats.raft_weights import TORCHVISION
 from common.layout import Layout
-from common.runtime.plugins import is_own
 from common.runtime.provenance import differences
 from common.videos import find_videos
 from scripts.datasets import published
 from scripts.evaluation.runner import ROOT, assign
+from scripts.preparation.machine import needed_weights
 
 BSD_SETTINGS = ("1ms8ms", "2ms16ms", "3ms24ms")
 
@@ -157,16 +155,7 @@ def absent(case: Case) -> str:
     untrue = [video.name for video in videos if not video.sharp]
     if untrue:
         return f"{config.dataset.root / untrue[0] / config.dataset.sharp}: no ground truth"
-    needed = {
-        "rsdm.weights": config.rsdm.weights,
-        "blurring.weights": config.blurring.weights,
-        "deblurring.weights": config.deblurring.weights,
-    }
-    if is_own(config.rsdm.estimator) and config.rsdm.weights is None:
-        del needed["rsdm.weights"]
-    if config.dbcgm.flow in RAFT and config.dbcgm.weights != TORCHVISION and case.condition != "random":
-        needed["dbcgm.weights"] = config.dbcgm.weights
-    for key, path in needed.items():
+    for key, path in needed_weights(config).items():
         if path is None:
             place = (
                 f"put the one file into weights/{case.network}, or " if key == "deblurring.weights" else ""

@@ -7,7 +7,7 @@ import torch
 
 from BlurringModel.reblurring.conditions import Conditions
 from BlurringModel.reblurring.crops import Box
-from BlurringModel.reblurring.measured import blurred, measure
+from BlurringModel.reblurring.measured import blocks_of, blurred, measure
 from common.images import read_image, to_image, to_tensor
 from common.metrics import psnr
 from common.rendering import kernels
@@ -27,7 +27,7 @@ def box_of(values: np.ndarray, height: int, width: int) -> Box | None:
         (r0, c0)
         for r0 in range(0, height - side + 1, step)
         for c0 in range(0, width - side + 1, step)
-        if known[r0 // step : -(-(r0 + side) // step) + 1, c0 // step : -(-(c0 + side) // step) + 1].all()
+        if known[blocks_of((r0, c0, r0 + side, c0 + side))].all()
     ]
     if not places:
         return None

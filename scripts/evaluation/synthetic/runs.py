@@ -123,10 +123,8 @@ class Benchmark:
         """A result's figures, from the file of the domain's results where they were measured with the same
         settings and weights."""
         variant = cell.name if cell in (INPUT, BASELINE) else cell.variant
-        key, untrained = (
-            f"{domain} {cell.name} {variant} {seed}",
-            variant in (INPUT.name, BASELINE.name, ALONE),
-        )
+        key = f"{domain} {cell.name} {variant} {seed}"
+        untrained = variant in (INPUT.name, BASELINE.name, ALONE)
         identity = self._identity(domain, cell, seed)
         # A file for each domain, so that runs of different domains can be put together.
         kept = self.output / "results" / f"{domain}.json"

@@ -141,15 +141,11 @@ def _choices(results: list[Result], cells: list[Cell], bench: Benchmark) -> list
 def _frame_by_frame(results: list[Result], cells: list[Cell], bench: Benchmark) -> list[str]:
     """Table 5's figures of single frames: each result against the one without what it adds."""
     adapted = {cell.name: cell.label for cell in cells if cell.variant == LAST}
-    over = {
-        cell.label: adapted.get(cell.name, BASELINE.label)
-        if cell.variant == FUSED
-        else INPUT.label
-        if cell.variant == ALONE
-        else BASELINE.label
-        for cell in cells[2:]
+    over = {cell.label: BASELINE.label for cell in cells[2:]}
+    over |= {cell.label: INPUT.label for cell in cells if cell.variant == ALONE or cell == BASELINE}
+    over |= {
+        cell.label: adapted[cell.name] for cell in cells if cell.variant == FUSED and cell.name in adapted
     }
-    over[BASELINE.label] = INPUT.label
     lines = []
     for domain in bench.options.domains:
         rows = [(cell.label, _found(results, domain, cell, bench, 5)[0].frames) for cell in cells]
