@@ -47,7 +47,7 @@ def main() -> None:
         results |= {FUSED: fuse(stage, {video.name: adapted[ADAPTED] / video.name for video in stage.videos})}
         for video, problems in sanity_problems(stage, results[FUSED]).items():
             stage.say(f"{video}: the fused result {'; '.join(problems)}: better use the adapted one")
-    layout = network_layout(stage)
+    layout = network_layout(stage.config)
     # Figures are kept with the identity of their pictures: pictures made with other settings are measured
     # again.
     made_from = [sha256(folder / SETTINGS) for folder in results.values()]

@@ -17,7 +17,8 @@ from common.rendering.alignment import align, prepared
 from common.rendering.neighbours import LEAST_SIDE, MOST_NEIGHBOURS
 from common.runtime.distributed import mixed_precision
 from common.stage import Stage
-from DBCGM.main import frame_condition, read_frames
+from DBCGM.frame import frame_condition
+from DBCGM.main import read_inputs, uses_shutter
 from DeblurringModel import models
 from DeblurringModel.fine_tuning import epochs_and_steps
 from DeblurringModel.pair_sources import BORROWED
@@ -66,8 +67,14 @@ def conditions_seconds(stage: Stage, regions: list[Region]) -> float:
     if config.condition == "random":
         return 0.0
     flow = load_flow(config.flow, config.weights, stage.world.device, config.iterations)
-    place = region.video, region.position
-    return count * measured(lambda: frame_condition(stage, flow, *place, read_frames(config, *place)))
+    # Any exposure takes the same time.
+    exposure = 0.5 if uses_shutter(config) else None
+
+    def one() -> None:
+        inputs = read_inputs(config, stage.layout, region.video, region.position)
+        frame_condition(config, flow, stage.world.device, inputs, exposure)
+
+    return count * measured(one)
 
 
 def reblurring_seconds(stage: Stage, regions: list[Region]) -> float:
