@@ -24,7 +24,7 @@ ROWS = {
 }
 
 
-def measure(stage: Stage, folders: dict[str, Path | None], path: Path, made_from: list) -> dict | None:
+def evaluate(stage: Stage, folders: dict[str, Path | None], path: Path, made_from: list) -> dict | None:
     """Mean PSNR and SSIM per video of each kind of picture, written to `path`; None where no video has ground
     truth (or frames large enough for SSIM).
 

@@ -10,7 +10,7 @@ from BlurringModel.reblurring.crops import Box
 from BlurringModel.reblurring.measured import Measured
 from BlurringModel.reblurring.moments import REACH, moved, moving_condition, patch_motion, poses
 from BlurringModel.reblurring.noise import without_noise
-from BlurringModel.reblurring.patches import Frame, Patch, measured_noise
+from BlurringModel.reblurring.patches import Frame, Patch, noise_of
 from common.config import BlurringConfig
 from common.images import read_image
 from common.runtime.seeding import numpy_generator
@@ -93,7 +93,7 @@ def motion_and_noise(
         image = read_image(frame.video.frames[position]) if config.renoise else None
         for box in boxes:
             fields[box][position] = patch_motion(motion, box)
-            noise[box][position] = measured_noise(config, image, box)
+            noise[box][position] = noise_of(config, image, box)
     return fields, noise
 
 

@@ -100,13 +100,13 @@ def own_patches(
         condition = conditions.read("condition", frame.video, position, (3, *original.shape[:2]))
         given = partial(np.asarray, condition)
         for box in boxes:
-            noise, moment = measured_noise(config, image, box), drawn[box]
+            noise, moment = noise_of(config, image, box), drawn[box]
             kernels = None if moment is None else measured.at(frame.video, moment + step, box)
             patches.append(Patch(frame, 0, REACH + step, box, image, given, noise, kernels=kernels))
     return patches
 
 
-def measured_noise(config: BlurringConfig, image: np.ndarray | None, box: Box) -> float:
+def noise_of(config: BlurringConfig, image: np.ndarray | None, box: Box) -> float:
     """The noise level inside the box, where blurring.renoise asks for it (`image` is not read
     otherwise)."""
     return noise_level(image[box[0] : box[2], box[1] : box[3]]) if config.renoise else 0.0

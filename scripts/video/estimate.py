@@ -46,7 +46,7 @@ def seconds_left(stage: Stage, regions: list[Region], restored: int) -> dict[str
     } | ({"borrowing": borrowing_seconds(stage, borrows)} if borrows else {})
 
 
-def measured(work: Callable[[], object]) -> float:
+def seconds_of(work: Callable[[], object]) -> float:
     """Seconds that a piece of work takes, when it is not done for the first time."""
     for attempt in range(2):
         started = time.perf_counter()
@@ -74,7 +74,7 @@ def conditions_seconds(stage: Stage, regions: list[Region]) -> float:
         inputs = read_inputs(config, stage.layout, region.video, region.position)
         frame_condition(config, flow, stage.world.device, inputs, exposure)
 
-    return count * measured(one)
+    return count * seconds_of(one)
 
 
 def reblurring_seconds(stage: Stage, regions: list[Region]) -> float:
@@ -91,7 +91,7 @@ def reblurring_seconds(stage: Stage, regions: list[Region]) -> float:
         crops = [_span(box, config.margin) for frame in frames for box in frame.boxes]
     height, width = (-(-side // model.multiple) * model.multiple for side in crops[0])
     area = sum(rows * columns for rows, columns in crops) / (height * width)
-    seconds = measured(one_blur(stage, model, height, width)) * area * pictures * evaluations(stage, model)
+    seconds = seconds_of(one_blur(stage, model, height, width)) * area * pictures * evaluations(stage, model)
     if config.model == "measured":
         every = sum(len(video.frames) for video in stage.videos)
         seconds += every * TRIED * alignment_seconds(stage)
@@ -151,7 +151,7 @@ def fine_tuning_seconds(stage: Stage, regions: list[Region]) -> float:
             loss = spec.adaptation_loss(restored[:, :1], windows[:, REACH : REACH + 1])
         loss.backward()
 
-    return epochs * per_epoch * measured(step)
+    return epochs * per_epoch * seconds_of(step)
 
 
 def restoring_seconds(stage: Stage, regions: list[Region], restored: int) -> float:
@@ -160,7 +160,7 @@ def restoring_seconds(stage: Stage, regions: list[Region], restored: int) -> flo
     network = load_network(stage.config, config.weights, stage.world.device).eval()
     length = max(spec.past + 1 + spec.future, 5)
     clip = clips_of(video, spec, length, 0, config.borders)[:1]
-    seconds = measured(
+    seconds = seconds_of(
         lambda: list(restored_frames(network, spec, video, clip, stage.config, stage.world.device, stage.say))
     )
     return restored * seconds / len(clip[0].outputs)
@@ -176,4 +176,4 @@ def alignment_seconds(stage: Stage) -> float:
     frame, neighbour = (read_image(path) for path in stage.videos[0].frames[:2])
     if min(frame.shape[:2]) < LEAST_SIDE:
         return 0.0
-    return measured(lambda: align(prepared(frame), neighbour))
+    return seconds_of(lambda: align(prepared(frame), neighbour))
