@@ -429,5 +429,5 @@ def test_one_step_is_refused_where_the_noise_is_predicted(content, validation, t
     path = _recipe(tmp_path, "id_blau", content, validation)
     message = _refused(_train, "id_blau", path, monkeypatch, "diffusion.prediction=noise")
     assert message.startswith(
-        "diffusion.sampling_steps: 1 DDIM step is for a network that predicts the image"
+        "diffusion.sampling_steps: 1 step is for a network that predicts the image"
     )

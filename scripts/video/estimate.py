@@ -9,7 +9,7 @@ from BlurringModel.reblurring.crops import context_crop
 from BlurringModel.reblurring.measured import TRIED
 from BlurringModel.reblurring.moments import REACH
 from BlurringModel.reblurring.patches import frames_to_blur
-from BlurringModel.reblurring.sampling import LineModel, Model, load_model
+from BlurringModel.reblurring.sampling import LineModel, Model, evaluations, load_model
 from common.flow import load_flow
 from common.images import read_image
 from common.regions_file import Region
@@ -91,19 +91,12 @@ def reblurring_seconds(stage: Stage, regions: list[Region]) -> float:
         crops = [_span(box, config.margin) for frame in frames for box in frame.boxes]
     height, width = (-(-side // model.multiple) * model.multiple for side in crops[0])
     area = sum(rows * columns for rows, columns in crops) / (height * width)
-    seconds = seconds_of(one_blur(stage, model, height, width)) * area * pictures * evaluations(stage, model)
+    passes = 1 if isinstance(model, LineModel) else evaluations(config, model.network)
+    seconds = seconds_of(one_blur(stage, model, height, width)) * area * pictures * passes
     if config.model == "measured":
         every = sum(len(video.frames) for video in stage.videos)
         seconds += every * TRIED * alignment_seconds(stage)
     return seconds
-
-
-def evaluations(stage: Stage, model: Model) -> int:
-    """How often the model computes for one picture."""
-    config = stage.config.blurring
-    if isinstance(model, LineModel):
-        return 1
-    return config.steps if config.sampler == "ddim" else model.network.num_timesteps
 
 
 def one_blur(stage: Stage, model: Model, height: int, width: int) -> Callable[[], object]:
