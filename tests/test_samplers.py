@@ -2,13 +2,21 @@
 
 import math
 
+import numpy as np
 import pytest
+import tiny
 import torch
 
 from BlurringModel.id_blau.diffusion import GaussianDiffusion, linear_betas
+from BlurringModel.id_blau.initial import start_from_input
 from BlurringModel.id_blau.timesteps import ddim_timesteps, log_snr, log_snr_timesteps
+from BlurringModel.id_blau.unet import UNet
 from BlurringModel.reblurring.sampling import evaluations
 from common.config import BlurringConfig
+from common.errors import UserError
+from common.images import write_array
+from scripts import compare_samplers
+from scripts.compare_samplers import texture_kept
 
 DIFFUSION = linear_betas()
 CUMULATIVE = (1 - DIFFUSION).cumprod(0)
@@ -126,3 +134,34 @@ def test_evaluations():
         ("ddpm", 20, 1.0, 2000),
     ):
         assert evaluations(BlurringConfig(sampler=sampler, steps=steps, start=start), network) == count
+
+
+def test_texture_kept():
+    crop = np.random.default_rng(0).integers(90, 166, (2, 32, 32, 3)).astype(np.uint8)
+    assert texture_kept(crop, crop) == pytest.approx(1)
+    assert texture_kept(np.full_like(crop, 128), crop) == pytest.approx(0, abs=1e-6)
+    # Texture of another pattern is not the crop's own.
+    assert abs(texture_kept(crop[:, ::-1], crop)) < 0.1
+    with pytest.raises(UserError, match="no texture"):
+        texture_kept(crop, np.zeros_like(crop))
+
+
+def test_the_table_of_samplers(tmp_path, capsys, monkeypatch):
+    """A network that predicts the sharp image whatever it is given; its file says how it was trained."""
+    clip = tmp_path / "data" / "a"
+    tiny.write_video(clip)
+    for frame in (clip / "Blur" / "RGB").iterdir():
+        write_array(clip / "Condition" / f"{frame.stem}.npy", np.zeros((3, *tiny.SIZE), np.float32))
+    architecture = {"base_channels": 8, "channel_mults": [1], "num_res_blocks": 1, "time_dim": 8}
+    network = GaussianDiffusion(UNet(**architecture), DIFFUSION, "image")
+    start_from_input(network.model, "image")
+    path = tmp_path / "id_blau.pth"
+    stored = {"model_state": network.state_dict(), "architecture": architecture}
+    torch.save(stored | {"prediction": "image", "direction": "axis", "magnitude_scale": 40.0}, path)
+    monkeypatch.setattr(
+        "sys.argv", ["compare_samplers.py", str(path), "--data", str(tmp_path / "data"), "--steps", "1", "2"]
+    )
+    compare_samplers.main()
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("| ddim", "| dpm"))]
+    assert len(rows) == 8 and rows[0].startswith("| ddim | 1 | 1 |")
+    assert all(" 100% |" in line or " 99% |" in line for line in rows)

@@ -428,6 +428,4 @@ def test_refused_settings_of_the_optimiser_and_the_crop(content, validation, tmp
 def test_one_step_is_refused_where_the_noise_is_predicted(content, validation, tmp_path, monkeypatch):
     path = _recipe(tmp_path, "id_blau", content, validation)
     message = _refused(_train, "id_blau", path, monkeypatch, "diffusion.prediction=noise")
-    assert message.startswith(
-        "diffusion.sampling_steps: 1 step is for a network that predicts the image"
-    )
+    assert message.startswith("diffusion.sampling_steps: 1 step is for a network that predicts the image")
