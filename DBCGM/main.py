@@ -21,6 +21,7 @@ from common.runtime import start
 start.prepare(__name__)
 
 from contextlib import nullcontext
+from functools import partial
 
 import numpy as np
 import torch
@@ -30,18 +31,19 @@ from common.config import DbcgmConfig
 from common.errors import UserError
 from common.flow import Flow, load_flow
 from common.formats.raft_weights import weights_file
-from common.images import read_array, read_image, write_array, write_image
+from common.images import read_array, write_array, write_image
 from common.layout import SETTINGS, Layout
 from common.regions_file import by_frame, read_regions
 from common.rendering.condition_view import condition_picture
 from common.runtime.background import Writer, prefetch
 from common.runtime.entry import run
+from common.runtime.kept import Kept
 from common.runtime.seeding import numpy_generator
 from common.stage import Stage, open_stage, section_settings, unfinished
-from common.videos import Video, check_size
+from common.videos import FrameReader, Video
 from DBCGM.adaptation import clamp_magnitude
 from DBCGM.exposure import fit_video, in_words, read_fit, write_fit
-from DBCGM.frame import Inputs, frame_condition, random_frame
+from DBCGM.frame import Inputs, NearFlows, frame_condition, random_frame
 
 WORK = "stage 2, DBCGM"
 HINT = "run python RSDM/main.py first"
@@ -96,24 +98,30 @@ def make_conditions(stage: Stage) -> None:
     if (missing or unfitted) and config.condition != "random":
         flow = load_flow(config.flow, config.weights, stage.world.device, config.iterations)
     with stage.timed(WORK) if missing or unfitted else nullcontext():
-        fit_exposures(layout, unfitted, flow, stage.world.device)
+        reader = FrameReader(stage.videos, Kept.of_machine(stage.config.runtime.cache_gib, stage.world))
+        fit_exposures(layout, unfitted, reader, flow, stage.world.device)
         stage.world.barrier()
         if missing:
-            write_conditions(stage, missing, flow)
+            write_conditions(stage, missing, reader, flow)
     stage.world.barrier()
     stage.say(
         f"stage 2: conditions of {len(frames)} frames -> {layout.conditions} (look at {layout.previews})"
     )
 
 
-def write_conditions(stage: Stage, frames: list[tuple[Video, int]], flow: Flow | None) -> None:
+def write_conditions(
+    stage: Stage,
+    frames: list[tuple[Video, int]],
+    reader: FrameReader,
+    flow: Flow | None,
+) -> None:
     """Condition, preview and, where asked for, motion of each frame (video, position) on disk."""
     config, layout, workers = stage.config.dbcgm, stage.layout, stage.config.runtime.workers
     exposures = {}
     if uses_shutter(config):
         exposures = {video.name: read_fit(layout.shutter(video.name)).tau for video, _ in frames}
-    read = prefetch(lambda frame: read_inputs(config, layout, *frame), frames, workers)
-    seed, device = stage.config.runtime.seed, stage.world.device
+    read = prefetch(lambda frame: read_inputs(config, layout, reader, *frame), frames, workers)
+    seed, flows = stage.config.runtime.seed, NearFlows(flow, stage.world.device)
     with Writer(workers) as writer:
         for (video, position), inputs in stage.progress(
             zip(frames, read), "stage 2, blur conditions", "frame", len(frames)
@@ -122,7 +130,7 @@ def write_conditions(stage: Stage, frames: list[tuple[Video, int]], flow: Flow |
                 rng = numpy_generator(seed, "condition", video.name, video.names[position])
                 made = random_frame(inputs, config.random_magnitude, rng)
             else:
-                made = frame_condition(config, flow, device, inputs, exposures.get(video.name))
+                made = frame_condition(config, flows, inputs, exposures.get(video.name))
             writer(write, layout, config.motion, video, position, *made)
 
 
@@ -143,12 +151,19 @@ def write(
     write_array(layout.condition(*frame), result)
 
 
-def read_inputs(config: DbcgmConfig, layout: Layout, video: Video, position: int) -> Inputs:
+def read_inputs(
+    config: DbcgmConfig,
+    layout: Layout,
+    reader: FrameReader,
+    video: Video,
+    position: int,
+) -> Inputs:
     """What the condition of one frame is made of, read from disk. UserError where a neighbour is missing or
     sizes differ."""
-    images = read_frames(config, video, position)
+    images = read_frames(config, reader, video, position)
+    place = (video.name, position)
     if config.condition != "dbcgm" or config.magnitude == "shutter":
-        return Inputs(images)
+        return Inputs(place, images)
     length = magnitude(layout, video, position)
     if length.shape != tuple(images.shape[2:]):
         raise UserError(
@@ -158,11 +173,12 @@ def read_inputs(config: DbcgmConfig, layout: Layout, video: Video, position: int
     # As released, neighbours are counted among the frames that have an orientation (all but the first and
     # last of the video), so the two at each end of that list are not adapted.
     if not config.adapt_magnitude or not 3 <= position < len(video.frames) - 3:
-        return Inputs(images, length)
-    return Inputs(images, length, [magnitude(layout, video, position + step) for step in (-2, -1, 1, 2)])
+        return Inputs(place, images, length)
+    neighbours = [magnitude(layout, video, position + step) for step in (-2, -1, 1, 2)]
+    return Inputs(place, images, length, neighbours)
 
 
-def read_frames(config: DbcgmConfig, video: Video, position: int) -> torch.Tensor:
+def read_frames(config: DbcgmConfig, reader: FrameReader, video: Video, position: int) -> torch.Tensor:
     """The frames uint8 (N, 3, H, W) that the condition of one frame is made of: itself alone where it is
     random, three around it with dbcgm.trajectory central, five with five_frame."""
     reach = 1 if config.trajectory == "central" else 2
@@ -173,10 +189,7 @@ def read_frames(config: DbcgmConfig, video: Video, position: int) -> torch.Tenso
             f"{video.frames[position]}: has no {reach} neighbours on both sides, which "
             f"dbcgm.trajectory {config.trajectory} needs; {HINT}"
         )
-    paths = video.frames[position - reach : position + reach + 1]
-    images = [read_image(path) for path in paths]
-    for path, image in zip(paths, images):
-        check_size(path, image.shape, paths[0].name, images[0].shape)
+    images = [reader.read(video, at) for at in range(position - reach, position + reach + 1)]
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
 
 
@@ -185,11 +198,17 @@ def uses_shutter(config: DbcgmConfig) -> bool:
     return config.magnitude == "shutter" and config.condition == "dbcgm"
 
 
-def fit_exposures(layout: Layout, videos: list[Video], flow: Flow, device: torch.device) -> None:
+def fit_exposures(
+    layout: Layout,
+    videos: list[Video],
+    reader: FrameReader,
+    flow: Flow,
+    device: torch.device,
+) -> None:
     """Fit the exposure of each video, print it, and keep it in a file."""
     for video in videos:
         blur = [float(magnitude(layout, video, position).mean()) for position in range(len(video.frames))]
-        fit = fit_video(video, blur, flow, device)
+        fit = fit_video(partial(reader.read, video), blur, flow, device)
         write_fit(layout.shutter(video.name), fit)
         print(f"stage 2: {video.name} {in_words(fit)}", flush=True)
 

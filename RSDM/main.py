@@ -34,7 +34,7 @@ from common.runtime.inputs import with_unused
 from common.runtime.memory import Splitter
 from common.runtime.seeding import derive_seed
 from common.stage import Stage, autocast, groups, open_stage, section_settings, unfinished
-from common.videos import Video, VideoFrames
+from common.videos import FrameReader, Video
 from RSDM.ablation import random_regions
 from RSDM.choice import kept_choice, why_left_out, why_none, write_choice
 from RSDM.estimators import check_weights, load_estimator, load_score, scored
@@ -150,10 +150,10 @@ def estimate_magnitudes(stage: Stage) -> None:
             # Last, because a frame counts as done when this one exists.
             write_array(layout.magnitude(*video.at(position)), magnitude)
 
-    videos = {video.name: VideoFrames(video) for video in stage.videos}
+    reader = FrameReader(stage.videos)
     read, split = (
         prefetch(
-            lambda unit: np.stack([videos[unit[0].name].read(position) for position in unit[1]]),
+            lambda unit: np.stack([reader.read(unit[0], position) for position in unit[1]]),
             missing,
             runtime.workers,
         ),

@@ -12,9 +12,8 @@ from BlurringModel.reblurring.measured import Measured
 from BlurringModel.reblurring.moments import REACH
 from BlurringModel.reblurring.noise import noise_level
 from common.config import BlurringConfig
-from common.images import read_image
 from common.regions_file import Region, by_frame
-from common.videos import Video
+from common.videos import FrameReader, Video
 
 
 @dataclass(frozen=True)
@@ -81,6 +80,7 @@ def own_patches(
     frame: Frame,
     original: np.ndarray,
     boxes: Sequence[Box],
+    reader: FrameReader,
     conditions: Conditions,
     config: BlurringConfig,
     measured: Measured | None = None,
@@ -96,7 +96,7 @@ def own_patches(
     drawn = {box: measured and measured.drawn(frame.video, frame.name, box, seed) for box in boxes}
     for step in steps:
         position = frame.position + step
-        image = original if step == 0 else read_image(frame.video.frames[position])
+        image = original if step == 0 else reader.read(frame.video, position)
         condition = conditions.read("condition", frame.video, position, (3, *original.shape[:2]))
         given = partial(np.asarray, condition)
         for box in boxes:

@@ -17,7 +17,8 @@ from common.rendering.alignment import align, prepared
 from common.rendering.neighbours import LEAST_SIDE, MOST_NEIGHBOURS
 from common.runtime.distributed import mixed_precision
 from common.stage import Stage
-from DBCGM.frame import frame_condition
+from common.videos import FrameReader
+from DBCGM.frame import NearFlows, frame_condition
 from DBCGM.main import read_inputs, uses_shutter
 from DeblurringModel import models
 from DeblurringModel.fine_tuning import epochs_and_steps
@@ -71,8 +72,8 @@ def conditions_seconds(stage: Stage, regions: list[Region]) -> float:
     exposure = 0.5 if uses_shutter(config) else None
 
     def one() -> None:
-        inputs = read_inputs(config, stage.layout, region.video, region.position)
-        frame_condition(config, flow, stage.world.device, inputs, exposure)
+        inputs = read_inputs(config, stage.layout, FrameReader(stage.videos), region.video, region.position)
+        frame_condition(config, NearFlows(flow, stage.world.device), inputs, exposure)
 
     return count * seconds_of(one)
 
