@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from scipy.stats import theilslopes
 
 from common.rendering.line_blur import line_blur
 
@@ -157,6 +156,9 @@ def from_magnitudes(motion: Sequence[float], blur: Sequence[float]) -> float | N
     """
     if len(motion) < 3 or np.ptp(motion) < LEAST_MOTION:
         return None
+    # Imported here, because it takes a second that most videos do not need.
+    from scipy.stats import theilslopes
+
     return float(np.clip(theilslopes(blur, motion).slope, 0, 1))
 
 

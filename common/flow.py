@@ -9,10 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.optical_flow import (
-    raft_large,
-    raft_small,
-)
 
 from common.checkpoints import load_state, load_state_into
 from common.errors import UserError
@@ -40,7 +36,7 @@ class Flow(Protocol):
         """
 
 
-RAFT = {"raft_large": raft_large, "raft_small": raft_small}
+RAFT = ("raft_large", "raft_small")
 NAMES = (*RAFT, "dis")
 
 RAFT_MULTIPLE = 8
@@ -83,9 +79,17 @@ def load_flow(
     state = bare(load_state(weights))
     if any(key.startswith(("fnet.", "cnet.")) for key in state):
         state = princeton_to_torchvision(state, small=name == "raft_small")
-    network = RAFT[name](weights=None)
+    network = raft_network(name)
     load_state_into(network, state, source=str(weights))
     return RaftFlow(network.to(device), iterations)
+
+
+def raft_network(name: str) -> nn.Module:
+    """torchvision's RAFT, raft_large or raft_small, with random weights."""
+    # Imported here, because it takes a second that DIS does not need.
+    from torchvision.models import optical_flow
+
+    return getattr(optical_flow, name)(weights=None)
 
 
 class RaftFlow:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torchvision.models.optical_flow import Raft_Large_Weights, Raft_Small_Weights
 
 from common.errors import UserError
 
@@ -33,7 +32,7 @@ PRINCETON_RULES = tuple(
 
 TORCHVISION = Path("torchvision")
 """What `dbcgm.weights` is for torchvision's own files: the authors' weights in its format."""
-_TORCHVISION_FILES = {"raft_large": Raft_Large_Weights.C_T_V1, "raft_small": Raft_Small_Weights.C_T_V1}
+_TORCHVISION_FILES = {"raft_large": "Raft_Large_Weights", "raft_small": "Raft_Small_Weights"}
 
 
 def weights_file(name: str, weights: Path | None) -> Path | None:
@@ -41,7 +40,10 @@ def weights_file(name: str, weights: Path | None) -> Path | None:
     use and checked. Raises UserError where it cannot be had."""
     if weights != TORCHVISION or name not in _TORCHVISION_FILES:
         return weights
-    found = _TORCHVISION_FILES[name]
+    # Imported here, because it takes a second that no other weights need.
+    from torchvision.models import optical_flow
+
+    found = getattr(optical_flow, _TORCHVISION_FILES[name]).C_T_V1
     path = Path(torch.hub.get_dir()) / "checkpoints" / found.url.rpartition("/")[2]
     if not path.is_file():
         try:

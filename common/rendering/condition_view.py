@@ -2,12 +2,14 @@
 
 import numpy as np
 import torch
-from torchvision.utils import flow_to_image
 
 
 def condition_picture(condition: np.ndarray) -> np.ndarray:
     """uint8 RGB (H, W, 3) colour wheel of a condition (3, H, W): hue is direction, saturation magnitude
     (relative to the largest in the picture)."""
+    # Imported here, because it takes a second that no start of a stage has to wait for.
+    from torchvision.utils import flow_to_image
+
     vectors = torch.from_numpy(np.ascontiguousarray(condition[:2] * condition[2:3], dtype=np.float32))
     return np.ascontiguousarray(flow_to_image(vectors).numpy().transpose(1, 2, 0))
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from BlurringModel.id_blau.diffusion import GaussianDiffusion, linear_betas
 from BlurringModel.id_blau.unet import UNet
-from common.flow import RAFT
+from common.flow import raft_network
 from common.images import write_image
 from common.videos import Video, sorted_frames
 from DeblurringModel import models
@@ -78,7 +78,7 @@ def bme(workload: Workload) -> nn.Module:
 
 def raft(workload: Workload) -> nn.Module:
     """Stage 2's network."""
-    return seeded(lambda: RAFT[workload.flow](weights=None)).eval()
+    return seeded(lambda: raft_network(workload.flow)).eval()
 
 
 def diffusion(workload: Workload) -> GaussianDiffusion:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from BlurringModel.id_blau.diffusion import GaussianDiffusion, linear_betas
 from BlurringModel.id_blau.unet import UNet
-from common.flow import RAFT
+from common.flow import raft_network
 from common.images import read_image, write_image
 from common.runtime.distributed import mixed_precision, place
 from common.runtime.memory import out_of_memory
@@ -87,7 +87,7 @@ def parts() -> Iterator[Part]:
 
     bme = seeded(lambda: BlurMagnitudeEstimator("resnet10_slim", 16)).eval()
     yield Part("BME", bme, (noise(2, 3, 128, 128),), compile=True)
-    raft = seeded(lambda: RAFT["raft_small"](weights=None)).eval()
+    raft = seeded(lambda: raft_network("raft_small")).eval()
     yield Part("RAFT", raft, (noise(1, 3, 128, 128) * 2 - 1, noise(1, 3, 128, 128) * 2 - 1), single=True)
     unet = seeded(lambda: UNet(base_channels=16, channel_mults=[1, 2], num_res_blocks=1, time_dim=32))
     diffusion = seeded(lambda: GaussianDiffusion(unet, linear_betas())).eval()
