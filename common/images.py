@@ -44,7 +44,8 @@ def write_image(path: Path, image: np.ndarray) -> None:
     stored = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
     encoded, data = cv2.imencode(Path(path).suffix, stored, [cv2.IMWRITE_PNG_COMPRESSION, 3])
     if not encoded:
-        raise ValueError(f"{path}: image of shape {image.shape} cannot be encoded")
+        # libpng says no more than that it failed. Of a shape that OpenCV takes, it only lacks memory.
+        raise MemoryError(f"{path}: image of shape {image.shape} cannot be encoded")
     with atomic_write(path) as temporary:
         temporary.write_bytes(data.tobytes())
 

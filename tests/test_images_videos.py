@@ -17,6 +17,7 @@ import tiny
 import torch
 from PIL import Image
 
+from common import images
 from common.errors import UserError
 from common.formats import image_formats
 from common.images import (
@@ -31,6 +32,7 @@ from common.images import (
 )
 from common.regions_file import by_frame, read_regions
 from common.runtime.distributed import start
+from common.runtime.memory import out_of_memory
 from common.training.frame_cache import FrameCache
 from common.videos import Video, VideoFrames, find_videos, frame_file, sorted_frames
 
@@ -600,3 +602,11 @@ def test_refused_region_files(tmp_path):
     assert _refused(read_regions, path, VIDEOS).startswith(f"{path}: not valid JSON")
     path.write_bytes(b"\xff\xfe\x00")
     assert _refused(read_regions, path, VIDEOS).startswith(f"{path}: not valid JSON")
+
+
+def test_an_encoder_without_memory_says_so(tmp_path, monkeypatch):
+    """OpenCV returns False and no reason where libpng fails; a user is told that memory does not suffice."""
+    monkeypatch.setattr(images.cv2, "imencode", lambda *_: (False, None))
+    with pytest.raises(MemoryError) as caught:
+        write_image(tmp_path / "a.png", np.zeros((4, 4, 3), np.uint8))
+    assert out_of_memory(caught.value) and not list(tmp_path.iterdir())
