@@ -11,8 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 import tiny
+import torch
 from tqdm import TqdmMonitorWarning
 
 from common.errors import UserError

@@ -5,14 +5,21 @@ the host, which makes a GPU wait.
 """
 
 import contextlib
+import importlib
 import math
+import shutil
+import sys
+import threading
 import weakref
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 import torch
+from tiny import finished, one_thread  # noqa: F401
 from torch import Tensor, nn
 
 from BlurringModel.id_blau.diffusion import GaussianDiffusion, linear_betas
@@ -24,7 +31,8 @@ from common.checkpoints import load_checkpoint
 from common.config import DeblurringConfig, DiffusionConfig
 from common.errors import UserError
 from common.flow import RAFT, RaftFlow
-from common.runtime import distributed
+from common.formats import weights_files
+from common.runtime import distributed, locks
 from common.runtime.distributed import World
 from common.runtime.memory import halving
 from common.training import loop
@@ -247,3 +255,87 @@ def test_optical_flow_of_fewer_pairs_where_memory_does_not_suffice(monkeypatch, 
         "optical flow of several pairs of frames: not enough memory with 3, going on with 1"
         in capsys.readouterr().out
     )
+
+
+class Meeting:
+    """Where the processes of a `Together` meet; every meeting has to be the same one for all."""
+
+    def __init__(self, size: int) -> None:
+        self.barrier, self.values = threading.Barrier(size, timeout=240), [None] * size
+        self.kinds: list[str] = []
+
+    def __call__(self, rank: int, kind: str, value: object) -> list:
+        self.values[rank] = kind, value
+        self.barrier.wait()
+        found = list(self.values)
+        self.barrier.wait()
+        assert len({kind for kind, _ in found}) == 1, found
+        if rank == 0:
+            self.kinds.append(kind)
+        return [value for _, value in found]
+
+
+@dataclass(frozen=True)
+class Together(World):
+    """One of several processes, as a thread. What NCCL asks for is kept track of: that all call the same, in the same
+    order, equally often."""
+
+    meeting: Meeting | None = None
+
+    def barrier(self) -> None:
+        self.meeting(self.rank, f"barrier in {sys._getframe(1).f_code.co_name}", None)
+
+    def gather(self, value: object) -> list:
+        return self.meeting(self.rank, f"gather in {sys._getframe(1).f_code.co_name}", value)
+
+    def copy_from_main(self, tensors: object) -> None:
+        self.meeting(self.rank, "copy_from_main", None)
+
+
+@pytest.fixture
+def reading_in_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """PyTorch allows classes in weights files for the whole process: allowed once, not by each thread in turn."""
+    with torch.serialization.safe_globals(weights_files._ALLOWED_CLASSES):
+        monkeypatch.setattr("torch.serialization.safe_globals", lambda classes: contextlib.nullcontext())
+        yield
+
+
+@pytest.mark.parametrize("scope", ["dataset", "video"])
+@pytest.mark.usefixtures("reading_in_threads")
+def test_with_fewer_videos_than_processes_all_make_the_same_calls(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scope: str
+) -> None:
+    shutil.copytree(finished, tmp_path / "case", ignore=shutil.ignore_patterns("out"))
+    meeting, own, failed = Meeting(3), threading.local(), []
+    worlds = [Together(rank, 3, torch.device("cpu"), 3, meeting) for rank in range(3)]
+    monkeypatch.setattr("common.stage.distributed.start", lambda *_: own.world)
+    # Each trains by itself: what is looked at are the calls.
+    monkeypatch.setattr(loop, "DistributedDataParallel", lambda module, device_ids: module)
+    changes = [f"deblurring.scope={scope}", "deblurring.batch_size=3", "deblurring.select=best_gt"]
+    config = ["--config", str(tmp_path / "case" / "config.yaml"), "--set", *changes]
+
+    def work(world: Together, main: Callable[[], None]) -> None:
+        own.world = world
+        try:
+            main()
+        except BaseException as error:
+            failed.append(error)
+            meeting.barrier.abort()
+
+    for stage in tiny.STAGES:
+        monkeypatch.setattr("sys.argv", ["main.py", *config])
+        main = importlib.import_module(f"{stage}.main").main
+        threads = [threading.Thread(target=work, args=(world, main)) for world in worlds]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        locks.release()
+        assert not failed, failed
+    assert {"copy_from_main", "gather in unfinished", "gather in mean_of_all"} <= set(meeting.kinds)
+    for made in ("rsdm/sharp_regions.json", "dbcgm/condition", "blurring", "deblurring/ESTRNN/baseline"):
+        one, many = (folder / "out" / made for folder in (finished, tmp_path / "case"))
+        paths = [one] if one.is_file() else [*one.rglob("*.png"), *one.rglob("*.npy")]
+        assert paths and all(
+            path.read_bytes() == (many / path.relative_to(one)).read_bytes() for path in paths
+        )
