@@ -42,8 +42,10 @@ from common.layout import SETTINGS, Layout
 from common.regions_file import read_regions
 from common.runtime.background import Writer, prefetch
 from common.runtime.entry import run
+from common.runtime.kept import Kept
 from common.runtime.memory import Splitter
 from common.stage import Stage, groups, open_stage, section_settings, unfinished
+from common.videos import FrameReader
 
 WORK = "stage 3, ID-Blau"
 ONLY_ID_BLAU = (
@@ -72,7 +74,8 @@ def reblur_regions(stage: Stage) -> None:
     if config.model == "id_blau":
         require(config.weights, "blurring.weights", "ID-Blau weights, see README.md (Published weights)")
     frames = frames_to_blur(read_regions(layout.sharp_regions, stage.videos))
-    conditions = Conditions(layout)
+    kept = Kept.of_machine(stage.config.runtime.cache_gib, stage.world)
+    conditions, reader = Conditions(layout, kept), FrameReader(stage.videos, kept)
     if not (layout.dbcgm / SETTINGS).exists():
         raise UserError(f"{layout.dbcgm}: no blur conditions; {HINT}")
     check_window(config, conditions, frames, stage.videos)
@@ -84,10 +87,10 @@ def reblur_regions(stage: Stage) -> None:
         lambda unit: all(layout.reblurred(*frame.key).exists() for frame in unit),
         stage.world,
     )
-    measured = measure_kernels(stage, layout, WORK) if config.model == "measured" else None
+    measured = measure_kernels(stage, layout, reader, WORK) if config.model == "measured" else None
     if units:
         with stage.timed(WORK):
-            reblur(stage, units, conditions, measured)
+            reblur(stage, units, reader, conditions, measured)
     stage.world.barrier()
     stage.say(f"stage 3: {len(frames)} frames reblurred -> {layout.blurring}")
 
@@ -104,7 +107,13 @@ def depends_on(config: Config, layout: Layout, precision: str) -> dict[str, Any]
     }
 
 
-def reblur(stage: Stage, units: list[list[Frame]], conditions: Conditions, measured: Measured | None) -> None:
+def reblur(
+    stage: Stage,
+    units: list[list[Frame]],
+    reader: FrameReader,
+    conditions: Conditions,
+    measured: Measured | None,
+) -> None:
     """Blur the units' frames and write the pictures."""
     config, runtime, layout = stage.config.blurring, stage.config.runtime, stage.layout
     model = load_model(config, stage.world, runtime.precision, runtime.compile)
@@ -113,7 +122,7 @@ def reblur(stage: Stage, units: list[list[Frame]], conditions: Conditions, measu
     work = [
         part
         for unit in units
-        for part in portions(unit, config, conditions, layout.sharp_regions, runtime.seed, measured)
+        for part in portions(unit, config, reader, conditions, layout.sharp_regions, runtime.seed, measured)
     ]
     # One thread each: parallel portions would all be in memory, and files have to appear in order.
     threads = min(1, runtime.workers)

@@ -1,6 +1,6 @@
 """Fit the exposure of a video (dbcgm.magnitude shutter), and keep the fit in a file."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,23 +10,24 @@ import torch
 
 from common.errors import UserError
 from common.flow import Flow
-from common.images import on_device, read_image
+from common.images import on_device
 from common.runtime.files import read_json, write_json
-from common.videos import Video
 from DBCGM import shutter
 from DBCGM.shutter import Fit
 
+Read = Callable[[int], np.ndarray]
 MOST_FRAMES = 24
 """Frames whose motion the line through the estimated blur lengths is fitted to."""
 ASSUMED = 0.5
 """tau where the video does not determine it: half of the frame interval, the rule of film cameras."""
 
 
-def fit_video(video: Video, blur: Sequence[float], flow: Flow, device: torch.device) -> Fit:
-    """How long the video exposes; see `DBCGM.shutter`. blur: mean estimated blur of each frame in pixels."""
+def fit_video(read: Read, blur: Sequence[float], flow: Flow, device: torch.device) -> Fit:
+    """How long the video exposes; see `DBCGM.shutter`. read: the frame at a position, uint8 RGB (H, W, 3). blur:
+    mean estimated blur of each frame in pixels."""
     curves, used = [], []
     for blurry, sharp in shutter.sharp_neighbours(blur):
-        curve = _curve(video, blurry, sharp, flow, device)
+        curve = _curve(read, blurry, sharp, flow, device)
         if curve is not None:
             curves.append(curve)
             used.append((blurry, sharp))
@@ -35,16 +36,16 @@ def fit_video(video: Video, blur: Sequence[float], flow: Flow, device: torch.dev
     if curves:
         tau, mean = shutter.from_neighbours(curves)
         return Fit(tau, "neighbours", used, list(zip(shutter.TAUS.tolist(), mean.tolist())))
-    inner = np.arange(1, len(video.frames) - 1)
+    inner = np.arange(1, len(blur) - 1)
     chosen = inner[np.linspace(0, len(inner) - 1, min(MOST_FRAMES, len(inner))).round().astype(int)]
-    points = [(_median_motion(video, int(t), flow, device), float(blur[t])) for t in chosen]
+    points = [(_median_motion(read, int(t), flow, device), float(blur[t])) for t in chosen]
     tau = shutter.from_magnitudes([motion for motion, _ in points], [length for _, length in points])
     return Fit(ASSUMED, "none", [], points) if tau is None else Fit(tau, "magnitudes", [], points)
 
 
-def _curve(video: Video, blurry: int, sharp: int, flow: Flow, device: torch.device) -> np.ndarray | None:
+def _curve(read: Read, blurry: int, sharp: int, flow: Flow, device: torch.device) -> np.ndarray | None:
     """The pair's curve over `shutter.TAUS`, or None where too little can be compared."""
-    images = [read_image(video.frames[t]) for t in (blurry - 1, blurry, blurry + 1, sharp)]
+    images = [read(t) for t in (blurry - 1, blurry, blurry + 1, sharp)]
     flows = _flows(images, [(1, 2), (1, 0), (1, 3), (3, 1)], flow, device)
     motion, change = (flows[0] - flows[1]) / 2, flows[0] + flows[1]
     if not shutter.steady(motion, change):
@@ -53,8 +54,8 @@ def _curve(video: Video, blurry: int, sharp: int, flow: Flow, device: torch.devi
     return shutter.pair_curve(*grey, motion, flows[2], flows[3])
 
 
-def _median_motion(video: Video, position: int, flow: Flow, device: torch.device) -> float:
-    images = [read_image(path) for path in video.frames[position - 1 : position + 2]]
+def _median_motion(read: Read, position: int, flow: Flow, device: torch.device) -> float:
+    images = [read(t) for t in range(position - 1, position + 2)]
     ahead, behind = _flows(images, [(1, 2), (1, 0)], flow, device)
     return float(np.median(np.hypot(*((ahead - behind) / 2))))
 

@@ -21,6 +21,7 @@ from common.runtime import start
 start.prepare(__name__)
 
 from contextlib import nullcontext
+from functools import partial
 
 import numpy as np
 import torch
@@ -30,25 +31,22 @@ from common.config import DbcgmConfig
 from common.errors import UserError
 from common.flow import Flow, load_flow
 from common.formats.raft_weights import weights_file
-from common.images import on_device, read_array, read_image, write_array, write_image
+from common.images import read_array, write_array, write_image
 from common.layout import SETTINGS, Layout
 from common.regions_file import by_frame, read_regions
 from common.rendering.condition_view import condition_picture
 from common.runtime.background import Writer, prefetch
 from common.runtime.entry import run
+from common.runtime.kept import Kept
 from common.runtime.seeding import numpy_generator
 from common.stage import Stage, open_stage, section_settings, unfinished
-from common.videos import Video, check_size
-from DBCGM.ablation import flow_condition, random_condition
-from DBCGM.adaptation import adapt_magnitude, clamp_magnitude, condition
-from DBCGM.boe import central_motion, five_frame_motion, five_frame_trajectory, orientation
+from common.videos import FrameReader, Video
+from DBCGM.adaptation import clamp_magnitude
 from DBCGM.exposure import fit_video, in_words, read_fit, write_fit
+from DBCGM.frame import Inputs, NearFlows, frame_condition, random_frame
 
 WORK = "stage 2, DBCGM"
 HINT = "run python RSDM/main.py first"
-CENTRAL = ((1, 2), (1, 0))
-FIVE_FRAME = ((0, 1), (1, 2), (2, 3), (3, 4))
-"""The pairs of frames whose flows a trajectory is made of, by their places in `read_frames`."""
 
 
 def main() -> None:
@@ -100,35 +98,40 @@ def make_conditions(stage: Stage) -> None:
     if (missing or unfitted) and config.condition != "random":
         flow = load_flow(config.flow, config.weights, stage.world.device, config.iterations)
     with stage.timed(WORK) if missing or unfitted else nullcontext():
-        fit_exposures(layout, unfitted, flow, stage.world.device)
+        reader = FrameReader(stage.videos, Kept.of_machine(stage.config.runtime.cache_gib, stage.world))
+        fit_exposures(layout, unfitted, reader, flow, stage.world.device)
         stage.world.barrier()
         if missing:
-            write_conditions(stage, missing, flow)
+            write_conditions(stage, missing, reader, flow)
     stage.world.barrier()
     stage.say(
         f"stage 2: conditions of {len(frames)} frames -> {layout.conditions} (look at {layout.previews})"
     )
 
 
-def write_conditions(stage: Stage, frames: list[tuple[Video, int]], flow: Flow | None) -> None:
+def write_conditions(
+    stage: Stage,
+    frames: list[tuple[Video, int]],
+    reader: FrameReader,
+    flow: Flow | None,
+) -> None:
     """Condition, preview and, where asked for, motion of each frame (video, position) on disk."""
     config, layout, workers = stage.config.dbcgm, stage.layout, stage.config.runtime.workers
     exposures = {}
     if uses_shutter(config):
         exposures = {video.name: read_fit(layout.shutter(video.name)).tau for video, _ in frames}
-    read = prefetch(lambda frame: read_frames(config, *frame), frames, workers)
+    read = prefetch(lambda frame: read_inputs(config, layout, reader, *frame), frames, workers)
+    seed, flows = stage.config.runtime.seed, NearFlows(flow, stage.world.device)
     with Writer(workers) as writer:
-        for (video, position), images in stage.progress(
+        for (video, position), inputs in stage.progress(
             zip(frames, read), "stage 2, blur conditions", "frame", len(frames)
         ):
-            writer(
-                write,
-                layout,
-                config.motion,
-                video,
-                position,
-                *frame_condition(stage, flow, video, position, images, exposures.get(video.name)),
-            )
+            if config.condition == "random":
+                rng = numpy_generator(seed, "condition", video.name, video.names[position])
+                made = random_frame(inputs, config.random_magnitude, rng)
+            else:
+                made = frame_condition(config, flows, inputs, exposures.get(video.name))
+            writer(write, layout, config.motion, video, position, *made)
 
 
 def write(
@@ -148,7 +151,34 @@ def write(
     write_array(layout.condition(*frame), result)
 
 
-def read_frames(config: DbcgmConfig, video: Video, position: int) -> torch.Tensor:
+def read_inputs(
+    config: DbcgmConfig,
+    layout: Layout,
+    reader: FrameReader,
+    video: Video,
+    position: int,
+) -> Inputs:
+    """What the condition of one frame is made of, read from disk. UserError where a neighbour is missing or
+    sizes differ."""
+    images = read_frames(config, reader, video, position)
+    place = (video.name, position)
+    if config.condition != "dbcgm" or config.magnitude == "shutter":
+        return Inputs(place, images)
+    length = magnitude(layout, video, position)
+    if length.shape != tuple(images.shape[2:]):
+        raise UserError(
+            f"{layout.magnitude(*video.at(position))}: is {length.shape}, the frame {tuple(images.shape[2:])}; "
+            "run python RSDM/main.py --overwrite"
+        )
+    # As released, neighbours are counted among the frames that have an orientation (all but the first and
+    # last of the video), so the two at each end of that list are not adapted.
+    if not config.adapt_magnitude or not 3 <= position < len(video.frames) - 3:
+        return Inputs(place, images, length)
+    neighbours = [magnitude(layout, video, position + step) for step in (-2, -1, 1, 2)]
+    return Inputs(place, images, length, neighbours)
+
+
+def read_frames(config: DbcgmConfig, reader: FrameReader, video: Video, position: int) -> torch.Tensor:
     """The frames uint8 (N, 3, H, W) that the condition of one frame is made of: itself alone where it is
     random, three around it with dbcgm.trajectory central, five with five_frame."""
     reach = 1 if config.trajectory == "central" else 2
@@ -159,58 +189,8 @@ def read_frames(config: DbcgmConfig, video: Video, position: int) -> torch.Tenso
             f"{video.frames[position]}: has no {reach} neighbours on both sides, which "
             f"dbcgm.trajectory {config.trajectory} needs; {HINT}"
         )
-    paths = video.frames[position - reach : position + reach + 1]
-    images = [read_image(path) for path in paths]
-    for path, image in zip(paths, images):
-        check_size(path, image.shape, paths[0].name, images[0].shape)
+    images = [reader.read(video, at) for at in range(position - reach, position + reach + 1)]
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-
-
-def frame_condition(
-    stage: Stage,
-    flow: Flow | None,
-    video: Video,
-    position: int,
-    images: torch.Tensor,
-    exposure: float | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """The condition float32 (3, H, W) of one frame, as dbcgm.condition says, and its motion float32 (2, H, W)
-    in pixels per frame interval.
-
-    images: those of `read_frames`. flow: None where the condition is random; the motion then is as long as
-    the blur. exposure: the video's, as a share of the frame interval, where dbcgm.magnitude asks for it.
-    """
-    config = stage.config.dbcgm
-    if config.condition == "random":
-        height, width = images.shape[2:]
-        rng = numpy_generator(stage.config.runtime.seed, "condition", video.name, video.names[position])
-        drawn = random_condition(height, width, config.random_magnitude, rng)
-        return drawn, drawn[:2] * drawn[2]
-    central = config.trajectory == "central"
-    with torch.inference_mode():
-        flows = list(flow.between(on_device(images, stage.world.device), CENTRAL if central else FIVE_FRAME))
-    moved = central_motion(*flows) if central else five_frame_motion(flows)
-    motion = moved.float().cpu().numpy()
-    if config.condition == "optical_flow":
-        return flow_condition(moved), motion
-    direction = orientation(*flows) if central else five_frame_trajectory(flows)
-    if exposure is not None:
-        length = np.float32(exposure) * np.hypot(*motion) + np.float32(config.magnitude_offset)
-        return condition(direction.cpu().numpy(), length), motion
-    # As released, neighbours are counted among the frames that have an orientation (all but the first and
-    # last of the video), so the two at each end of that list are not adapted.
-    inside = 3 <= position < len(video.frames) - 3
-    adapts = config.adapt_magnitude and inside
-    neighbours = (
-        [magnitude(stage.layout, video, position + step) for step in (-2, -1, 1, 2)] if adapts else None
-    )
-    adapted = adapt_magnitude(magnitude(stage.layout, video, position), neighbours, config.magnitude_offset)
-    if adapted.shape != direction.shape[1:]:
-        raise UserError(
-            f"{video.frames[position]}: frame and magnitude map differ in size; "
-            "run python RSDM/main.py --overwrite"
-        )
-    return condition(direction.cpu().numpy(), adapted), motion
 
 
 def uses_shutter(config: DbcgmConfig) -> bool:
@@ -218,11 +198,17 @@ def uses_shutter(config: DbcgmConfig) -> bool:
     return config.magnitude == "shutter" and config.condition == "dbcgm"
 
 
-def fit_exposures(layout: Layout, videos: list[Video], flow: Flow, device: torch.device) -> None:
+def fit_exposures(
+    layout: Layout,
+    videos: list[Video],
+    reader: FrameReader,
+    flow: Flow,
+    device: torch.device,
+) -> None:
     """Fit the exposure of each video, print it, and keep it in a file."""
     for video in videos:
         blur = [float(magnitude(layout, video, position).mean()) for position in range(len(video.frames))]
-        fit = fit_video(video, blur, flow, device)
+        fit = fit_video(partial(reader.read, video), blur, flow, device)
         write_fit(layout.shutter(video.name), fit)
         print(f"stage 2: {video.name} {in_words(fit)}", flush=True)
 

@@ -3,23 +3,29 @@
 from pathlib import Path
 
 from common.checkpoints import load_checkpoint
-from common.config import require
+from common.config import DeblurringConfig, require
 from common.errors import UserError
-from common.layout import ADAPTED_BEST_GT, BEST, LAST
-from common.regions_file import read_regions
-from common.stage import Stage
+from common.layout import ADAPTED_BEST_GT, ALIGNED, BEST, LAST, NetworkLayout
+from common.regions_file import Region, read_regions
 from common.videos import Video
-from DeblurringModel.pair_sources import BORROWED, aligned_of
+from DeblurringModel.pair_sources import BORROWED, aligned_pairs
 from DeblurringModel.variants import HINT, weights_folder
 
 
-def adapted_weights(stage: Stage, video: Video, variant: str) -> Path:
+def adapted_weights(
+    layout: NetworkLayout,
+    config: DeblurringConfig,
+    video: Video,
+    regions: list[Region],
+    variant: str,
+) -> Path:
     """The adapted weights that restore `video`; the unadapted ones where it had nothing to learn from.
 
-    Raises UserError where fine-tuning has not been run or not come to its end.
+    regions: the regions that a training may have learned from (`learned_regions`). Raises UserError where
+    fine-tuning has not been run or not come to its end.
     """
-    config, folder = stage.config.deblurring, weights_folder(stage, video)
-    if config.scope == "video" and not _learned_from(stage, video):
+    folder = weights_folder(layout, config.scope, video.name)
+    if config.scope == "video" and not _learned_from(layout, config, video, regions):
         return require(config.weights, "deblurring.weights", "GoPro-trained weights")
     last = folder / LAST
     if not last.exists():
@@ -31,9 +37,19 @@ def adapted_weights(stage: Stage, video: Video, variant: str) -> Path:
     return folder / BEST if config.select in ("best_gt", "best_pairs") or variant == ADAPTED_BEST_GT else last
 
 
-def _learned_from(stage: Stage, video: Video) -> bool:
-    regions = []
-    if stage.config.deblurring.pairs != "aligned":
-        every = read_regions(stage.layout.sharp_regions, stage.videos)
-        regions = [region for region in every if region.video.name == video.name]
-    return bool(regions) or (stage.config.deblurring.pairs in BORROWED and bool(aligned_of(stage, video)))
+def learned_regions(path: Path, config: DeblurringConfig, videos: list[Video]) -> list[Region]:
+    """The regions of `path` that decide which videos have weights of their own; none where all videos share
+    one network or learn from aligned pairs alone."""
+    return read_regions(path, videos) if config.scope == "video" and config.pairs != "aligned" else []
+
+
+def _learned_from(
+    layout: NetworkLayout,
+    config: DeblurringConfig,
+    video: Video,
+    regions: list[Region],
+) -> bool:
+    if any(region.video.name == video.name for region in regions):
+        return True
+    aligned = layout.variant(ALIGNED)
+    return config.pairs in BORROWED and bool(aligned_pairs(video, aligned, config.crop_size))

@@ -19,6 +19,7 @@ from common.errors import UserError
 from common.images import read_image, write_image
 from common.layout import ALIGNED, FUSED, PICTURE, SETTINGS, SOURCE, WEIGHT
 from common.runtime.background import Writer
+from common.runtime.distributed import World
 from common.stage import Stage
 from common.videos import Video, VideoFrames
 from DeblurringModel.aligned import fusion, targets
@@ -33,21 +34,27 @@ Wanted = Mapping[str, Collection[int]] | None
 
 def borrow(stage: Stage, only: Wanted = None) -> Path:
     """Borrow for the wanted frames of every video; returns the folder. What exists is not made again."""
-    folder = network_layout(stage).variant(ALIGNED)
-    work = work_name(stage, "borrowing")
+    layout = network_layout(stage.config)
+    folder, work = layout.variant(ALIGNED), work_name(layout, "borrowing")
     stage.claim(
         folder,
         {"aligned": as_dict(stage.config.deblurring.aligned), "dataset": stage.inputs()},
         work,
     )
+    reach, workers = stage.config.deblurring.aligned.reach, stage.config.runtime.workers
     for video in stage.videos:
         wanted = _wanted(video, only)
-        missing = [at for at in _share(stage, wanted) if not (folder / _file(video, WEIGHT, at)).exists()]
+        missing = [
+            at for at in _share(wanted, stage.world) if not (folder / _file(video, WEIGHT, at)).exists()
+        ]
         if not missing:
             continue
-        with stage.timed(work), Writer(stage.config.runtime.workers) as write:
+        with stage.timed(work), Writer(workers) as write:
             for position, frame, borrowed in stage.progress(
-                _borrowed(stage, video, missing), f"stage 4, borrowing {video.name}", "frame", len(missing)
+                _borrowed(video, missing, reach, workers),
+                f"stage 4, borrowing {video.name}",
+                "frame",
+                len(missing),
             ):
                 write(_write, folder, video, position, frame, borrowed)
     stage.world.barrier()
@@ -56,12 +63,12 @@ def borrow(stage: Stage, only: Wanted = None) -> Path:
 
 
 def _borrowed(
-    stage: Stage,
     video: Video,
     positions: Collection[int],
+    reach: int,
+    workers: int,
 ) -> Iterator[tuple[int, np.ndarray, Borrowed]]:
     frames = VideoFrames(video)
-    reach, workers = stage.config.deblurring.aligned.reach, stage.config.runtime.workers
     for position, borrowed in targets.borrow(
         frames.read, len(video.frames), positions, reach, workers=workers
     ):
@@ -83,13 +90,13 @@ def fuse(stage: Stage, restored: Mapping[str, Path], only: Wanted = None) -> Pat
 
     restored: video name -> folder with its restored frames, one level below the folder of a variant.
     """
-    aligned, folder = network_layout(stage).variant(ALIGNED), network_layout(stage).variant(FUSED)
-    work = work_name(stage, FUSED)
+    layout = network_layout(stage.config)
+    aligned, folder, work = layout.variant(ALIGNED), layout.variant(FUSED), work_name(layout, FUSED)
     made_from = {name: sha256(path.parent / SETTINGS) for name, path in restored.items()}
     stage.claim(folder, {ALIGNED: sha256(aligned / SETTINGS), "restored": made_from}, work)
     for video in stage.videos:
         places = [video.restored(folder, position) for position in range(len(video.frames))]
-        missing = [at for at in _share(stage, _wanted(video, only)) if not places[at].exists()]
+        missing = [at for at in _share(_wanted(video, only), stage.world) if not places[at].exists()]
         if not missing:
             continue
         with stage.timed(work), Writer(stage.config.runtime.workers) as write:
@@ -120,9 +127,9 @@ def _wanted(video: Video, only: Wanted) -> list[int]:
     return sorted(range(len(video.frames)) if only is None else only.get(video.name, ()))
 
 
-def _share(stage: Stage, positions: list[int]) -> list[int]:
+def _share(positions: list[int], world: World) -> list[int]:
     # A run of frames for each process: neighbours in time read the same frames.
-    rank, size = stage.world.rank, stage.world.size
+    rank, size = world.rank, world.size
     return positions[len(positions) * rank // size : len(positions) * (rank + 1) // size]
 
 

@@ -18,7 +18,7 @@ from common.runtime import start
 start.prepare(__name__)
 
 from common.checkpoints import load_checkpoint, sha256
-from common.layout import BEST, LAST, REHEARSAL, SETTINGS
+from common.layout import ALIGNED, BEST, LAST, REHEARSAL, SETTINGS
 from common.regions_file import Region, read_regions
 from common.runtime.entry import run
 from common.stage import Stage, open_stage, section_settings
@@ -68,7 +68,7 @@ def main() -> None:
 
 def finetune(stage: Stage) -> None:
     """Fine-tune as configured; a finished training is left alone, an interrupted one goes on."""
-    config, layout = stage.config.deblurring, stage.layout
+    config, layout, own = stage.config.deblurring, stage.layout, network_layout(stage.config)
     check_stage(stage)
     rehearses = config.pairs != TRUE and config.rehearsal > 0
     of_regions = config.pairs != "aligned" or rehearses
@@ -76,21 +76,23 @@ def finetune(stage: Stage) -> None:
     made_from, aligned = {}, {}
     if config.pairs in BORROWED:
         made_from["aligned"] = sha256(borrow(stage) / SETTINGS)
-        aligned = borrowed_pairs(stage)
+        aligned = borrowed_pairs(
+            stage.videos, own.variant(ALIGNED), config.pairs, config.crop_size, stage.say
+        )
     if config.pairs != "aligned":
         made_from["blurring"] = sha256(layout.blurring / SETTINGS)
     if of_regions:
         made_from["sharp_regions"] = sha256(layout.sharp_regions)
     left_out = FUSION_KEYS if rehearses else (*FUSION_KEYS, *INFERENCE_KEYS)
     stage.claim(
-        network_layout(stage).weights,
+        own.weights,
         {
             "deblurring": section_settings(config, without=left_out),
             **made_from,
             "precision": stage.precision,
             "seed": stage.config.runtime.seed,
         },
-        work_name(stage, "fine-tuning"),
+        work_name(own, "fine-tuning"),
     )
     if rehearses:
         chosen = {
@@ -104,18 +106,20 @@ def finetune(stage: Stage) -> None:
 def learn(stage: Stage, regions: list[Region], aligned: dict[str, list[Pair]]) -> None:
     """Fine-tune the network, or one for each video. aligned: the aligned pairs by the video's name, where the
     configuration asks for them."""
-    config = stage.config.deblurring
+    config, blurring = stage.config.deblurring, stage.layout.blurring
+    layout = network_layout(stage.config)
     if config.scope == "dataset":
-        made = pairs_of(stage, regions, [pair for own in aligned.values() for pair in own])
-        label = "stage 4, fine-tuning"
-        finetune_on(stage, regions, made, stage.videos, weights_folder(stage, None), label)
+        every = [pair for own in aligned.values() for pair in own]
+        made = pairs_of(config.pairs, regions, blurring, every)
+        finetune_on(stage, regions, made, stage.videos, layout.weights, "stage 4, fine-tuning")
         return
     for video in stage.videos:
         own = [region for region in regions if region.video.name == video.name]
-        made = pairs_of(stage, own, aligned.get(video.name, []))
+        made = pairs_of(config.pairs, own, blurring, aligned.get(video.name, []))
         if made:
             label = f"stage 4, fine-tuning {video.name}"
-            finetune_on(stage, own, made, [video], weights_folder(stage, video), label)
+            folder = weights_folder(layout, config.scope, video.name)
+            finetune_on(stage, own, made, [video], folder, label)
         else:
             stage.say(f"{video.name}: {NOTHING[config.pairs]}, restored with the unadapted network")
 
@@ -131,7 +135,7 @@ def finetune_on(
     """Fine-tune one network on the pairs `made` of the videos, and rehearse on their regions."""
     config, runtime, world = stage.config.deblurring, stage.config.runtime, stage.world
     spec = model_spec(stage.config)
-    rehearsal = network_layout(stage).variant(REHEARSAL)
+    rehearsal = network_layout(stage.config).variant(REHEARSAL)
     learned, held_out = chosen_pairs(config, regions, made, rehearsal, runtime.seed)
     frames = FrameCache.of_machine(runtime.cache_gib, world)
     pairs = Pairs(learned, config.crop_size, runtime.seed, frames)
@@ -163,7 +167,7 @@ def finetune_on(
     plan = plan_of(config, runtime, spec, epochs, per_epoch, label, validate_first=bool(held_out))
     metadata = {"network": config.model, "architecture": dict(config.architecture)}
     metadata |= {"epochs": epochs, "steps_per_epoch": per_epoch}
-    with stage.timed(work_name(stage, "fine-tuning")):
+    with stage.timed(work_name(network_layout(stage.config), "fine-tuning")):
         fit(network, task, plan, folder, world, metadata)
     stage.say(f"stage 4: {steps} steps ({epochs} epochs of {len(pairs)} pairs) -> {folder}")
     if held_out and load_checkpoint(folder / BEST)["step"] == 0:

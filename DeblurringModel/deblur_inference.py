@@ -26,7 +26,7 @@ from common.layout import ADAPTED, ALIGNED, BASELINE, FUSED, REHEARSAL
 from common.runtime.entry import run
 from common.stage import Stage, open_stage, section_settings, weights_record
 from common.videos import Video
-from DeblurringModel.adapted import adapted_weights
+from DeblurringModel.adapted import adapted_weights, learned_regions
 from DeblurringModel.borrowing import borrow, fuse
 from DeblurringModel.clips import block
 from DeblurringModel.restoring import clips_of, restored_frames
@@ -92,9 +92,13 @@ def infer(stage: Stage, variant: str, only: Mapping[str, Collection[int]] | None
     config = stage.config.deblurring
     # Report an impossible interface before anything else.
     model_spec(stage.config)
-    folder = network_layout(stage).variant(variant)
+    layout = network_layout(stage.config)
+    folder = layout.variant(variant)
     if variant not in (BASELINE, REHEARSAL):
-        sources = {video.name: adapted_weights(stage, video, variant) for video in stage.videos}
+        regions = learned_regions(stage.layout.sharp_regions, config, stage.videos)
+        sources = {
+            video.name: adapted_weights(layout, config, video, regions, variant) for video in stage.videos
+        }
         weights = {name: sha256(path) for name, path in sources.items()}
     else:
         sources = {video.name: config.weights for video in stage.videos}
@@ -108,7 +112,7 @@ def infer(stage: Stage, variant: str, only: Mapping[str, Collection[int]] | None
             "precision": stage.precision,
             "dataset": stage.inputs(),
         },
-        work_name(stage, variant),
+        work_name(layout, variant),
     )
     for video in stage.videos:
         wanted = range(len(video.frames)) if only is None else only.get(video.name, ())
@@ -142,7 +146,7 @@ def restore(
     ]
     if not missing:
         return
-    with stage.timed(work_name(stage, variant)):
+    with stage.timed(work_name(network_layout(stage.config), variant)):
         network = load_network(stage.config, weights, stage.world.device).eval()
         bar = stage.progress(missing, f"stage 4, {variant} {video.name}", "clip")
         for position, picture in restored_frames(

@@ -24,7 +24,7 @@ ROWS = {
 }
 
 
-def measure(stage: Stage, folders: dict[str, Path | None], path: Path, made_from: list) -> dict | None:
+def evaluate(stage: Stage, folders: dict[str, Path | None], path: Path, made_from: list) -> dict | None:
     """Mean PSNR and SSIM per video of each kind of picture, written to `path`; None where no video has ground
     truth (or frames large enough for SSIM).
 
@@ -42,18 +42,15 @@ def measure(stage: Stage, folders: dict[str, Path | None], path: Path, made_from
     videos = [video for video in stage.videos if video.sharp and measurable(video, stage.say)]
     if not videos:
         return None
-    work = [
-        (kind, video, position)
-        for video in videos
-        for position in restored_positions(video, folders)
-        for kind in folders
-    ]
+    work = [(video, position) for video in videos for position in restored_positions(video, folders)]
     rows = []
-    for kind, video, position in stage.progress(stage.world.share(work), "stage 4, PSNR and SSIM", "picture"):
-        frame, folder = video.frames[position], folders[kind]
-        picture = read_image(frame if folder is None else video.restored(folder, position))
-        sharp = ground_truth(video, position, picture)
-        rows.append((kind, video.name, frame.stem, psnr(picture, sharp), ssim(picture, sharp)))
+    for video, position in stage.progress(stage.world.share(work), "stage 4, PSNR and SSIM", "frame"):
+        sharp = read_image(video.sharp[position])
+        for kind, folder in folders.items():
+            frame = video.frames[position]
+            picture = read_image(frame if folder is None else video.restored(folder, position))
+            check_truth(video, position, sharp, picture)
+            rows.append((kind, video.name, frame.stem, psnr(picture, sharp), ssim(picture, sharp)))
     figures = _collect([row for part in stage.world.gather(rows) for row in part], list(folders))
     if stage.world.main:
         remove_leftovers(path.parent)
@@ -77,12 +74,17 @@ def ground_truth(video: Video, position: int, picture: np.ndarray) -> np.ndarray
     """The sharp frame uint8 (H, W, 3) that `picture` is measured against; UserError where they differ in
     size."""
     sharp = read_image(video.sharp[position])
+    check_truth(video, position, sharp, picture)
+    return sharp
+
+
+def check_truth(video: Video, position: int, sharp: np.ndarray, picture: np.ndarray) -> None:
+    """UserError where the sharp frame and a picture of the same frame differ in size."""
     if sharp.shape != picture.shape:
         raise UserError(
             f"{video.sharp[position]}: is {sharp.shape[1]} x {sharp.shape[0]} pixels, the blurry frame "
             f"{picture.shape[1]} x {picture.shape[0]}; ground truth needs the size of the blurry frames"
         )
-    return sharp
 
 
 def sanity_problems(stage: Stage, folder: Path) -> dict[str, list[str]]:

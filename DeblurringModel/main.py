@@ -28,7 +28,7 @@ from DeblurringModel.borrowing import borrow, fuse
 from DeblurringModel.checks import check_stage
 from DeblurringModel.deblur_finetune_DDP import finetune
 from DeblurringModel.deblur_inference import infer
-from DeblurringModel.evaluation import measure, sanity_problems, table
+from DeblurringModel.evaluation import evaluate, sanity_problems, table
 from DeblurringModel.variants import adapted_variants, how_adapted, network_layout
 
 
@@ -47,12 +47,12 @@ def main() -> None:
         results |= {FUSED: fuse(stage, {video.name: adapted[ADAPTED] / video.name for video in stage.videos})}
         for video, problems in sanity_problems(stage, results[FUSED]).items():
             stage.say(f"{video}: the fused result {'; '.join(problems)}: better use the adapted one")
-    layout = network_layout(stage)
+    layout = network_layout(stage.config)
     # Figures are kept with the identity of their pictures: pictures made with other settings are measured
     # again.
     made_from = [sha256(folder / SETTINGS) for folder in results.values()]
     made_from.append(summary(stage.inputs(sharp=True)))
-    figures = measure(stage, {"input": None} | results, layout.metrics, made_from)
+    figures = evaluate(stage, {"input": None} | results, layout.metrics, made_from)
     stage.keep_note()
     if figures is None:
         stage.say("no ground truth (dataset.sharp), so no table; compare the pictures:")

@@ -1,15 +1,15 @@
 """Which pairs a fine-tuning learns from (deblurring.pairs): what stages 1 to 3 made, what was borrowed, both,
 or the ground truth."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from common.errors import UserError
 from common.images import read_image
-from common.layout import ALIGNED, PICTURE, SOURCE, WEIGHT, borrowed_file
+from common.layout import PICTURE, SOURCE, WEIGHT, borrowed_file
 from common.regions_file import Region
-from common.stage import Stage
 from common.videos import Video
 from DeblurringModel.borrowing import THIS_FRAME
 from DeblurringModel.pairs import (
@@ -22,7 +22,7 @@ from DeblurringModel.pairs import (
     reblurred_pairs,
     true_pairs,
 )
-from DeblurringModel.variants import HINT, network_layout
+from DeblurringModel.variants import HINT
 
 BORROWED, REBLURRED, TRUE = ("aligned", "both"), ("reblurred", "both"), "ground_truth"
 """Values of deblurring.pairs, by what they take."""
@@ -67,31 +67,34 @@ def main_offset(source: np.ndarray, weight: np.ndarray) -> int:
     return int(np.bincount(source[source > 0], weight[source > 0], 256).argmax()) - THIS_FRAME
 
 
-def pairs_of(stage: Stage, regions: list[Region], aligned: list[Pair]) -> list[Pair]:
-    """The pairs that the configuration asks for, of the given regions, and `aligned`; may be empty."""
-    kind = stage.config.deblurring.pairs
+def pairs_of(kind: str, regions: list[Region], blurring: Path, aligned: list[Pair]) -> list[Pair]:
+    """The pairs that deblurring.pairs asks for (`kind`), of the given regions, and `aligned`; may be empty.
+    blurring: the folder of stage 3's results."""
     if kind == TRUE:
         return true_pairs(regions)
-    return (reblurred_pairs(regions, stage.layout.blurring) if kind in REBLURRED else []) + aligned
+    return (reblurred_pairs(regions, blurring) if kind in REBLURRED else []) + aligned
 
 
-def aligned_of(stage: Stage, video: Video) -> list[Pair]:
-    """The video's aligned pairs."""
-    return aligned_pairs(video, network_layout(stage).variant(ALIGNED), stage.config.deblurring.crop_size)
+def borrowed_pairs(
+    videos: list[Video],
+    aligned: Path,
+    kind: str,
+    crop_size: int,
+    say: Callable[[str], None],
+) -> dict[str, list[Pair]]:
+    """The aligned pairs of each video, by its name; says which have none.
 
-
-def borrowed_pairs(stage: Stage) -> dict[str, list[Pair]]:
-    """The aligned pairs of each video, by its name; says which have none. Raises NothingToLearn where no video
-    has any and there are no others (deblurring.pairs aligned)."""
-    config = stage.config.deblurring
-    found = {video.name: aligned_of(stage, video) for video in stage.videos}
-    reason = f"no frame borrows enough for a crop of {config.crop_size} pixels"
-    if config.pairs == "aligned" and not any(found.values()):
+    aligned: the folder of what was borrowed. kind: deblurring.pairs. Raises NothingToLearn where no video has
+    any and there are no others (`kind` aligned).
+    """
+    found = {video.name: aligned_pairs(video, aligned, crop_size) for video in videos}
+    reason = f"no frame borrows enough for a crop of {crop_size} pixels"
+    if kind == "aligned" and not any(found.values()):
         raise NothingToLearn(
             f"deblurring.pairs: aligned, but in no video there is one: {reason} from its neighbours; use both "
             "or reblurred, or raise deblurring.aligned.reach"
         )
     for name in (name for name, pairs in found.items() if not pairs):
-        rest = "; only its reblurred pairs are learned from" if config.pairs == "both" else ""
-        stage.say(f"{name}: no aligned pair, {reason}{rest}")
+        rest = "; only its reblurred pairs are learned from" if kind == "both" else ""
+        say(f"{name}: no aligned pair, {reason}{rest}")
     return found

@@ -8,10 +8,8 @@ from torch import nn
 from common.checkpoints import load_into
 from common.config import Config, DeblurringConfig, require
 from common.errors import UserError
-from common.layout import ADAPTED, ADAPTED_BEST_GT, NetworkLayout
+from common.layout import ADAPTED, ADAPTED_BEST_GT, Layout, NetworkLayout
 from common.runtime.distributed import place
-from common.stage import Stage
-from common.videos import Video
 from DeblurringModel import models
 
 CHOICES = {
@@ -40,14 +38,14 @@ def model_spec(config: Config) -> models.Spec:
         raise UserError(str(error)) from None
 
 
-def network_layout(stage: Stage) -> NetworkLayout:
+def network_layout(config: Config) -> NetworkLayout:
     """Where the configured network's files are."""
-    return stage.layout.network(stage.config.deblurring.model)
+    return Layout(config.output).network(config.deblurring.model)
 
 
-def work_name(stage: Stage, part: str) -> str:
+def work_name(layout: NetworkLayout, part: str) -> str:
     """The name under which the time of one part of stage 4 is counted (`common.stage.Stage.timed`)."""
-    return f"stage 4, {part} {network_layout(stage).name}"
+    return f"stage 4, {part} {layout.name}"
 
 
 def load_network(config: Config, weights: Path | None, device: torch.device) -> nn.Module:
@@ -67,10 +65,9 @@ def built(config: Config) -> nn.Module:
         raise UserError(str(error)) from None
 
 
-def weights_folder(stage: Stage, video: Video | None) -> Path:
-    """Where fine-tuning keeps its checkpoints: one folder, or one per video (deblurring.scope video)."""
-    folder = network_layout(stage).weights
-    return folder / video.name if stage.config.deblurring.scope == "video" and video is not None else folder
+def weights_folder(layout: NetworkLayout, scope: str, video: str) -> Path:
+    """Where fine-tuning keeps its checkpoints: one folder, or one per video with deblurring.scope video."""
+    return layout.weights / video if scope == "video" else layout.weights
 
 
 def adapted_variants(config: DeblurringConfig) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ from common.runtime.inputs import with_unused
 from common.runtime.memory import Splitter
 from common.runtime.seeding import derive_seed
 from common.stage import Stage, autocast, groups, open_stage, section_settings, unfinished
-from common.videos import Video, VideoFrames
+from common.videos import FrameReader, Video
 from RSDM.ablation import random_regions
 from RSDM.choice import kept_choice, why_left_out, why_none, write_choice
 from RSDM.estimators import check_weights, load_estimator, load_score, scored
@@ -83,7 +83,8 @@ def find_sharp_regions(stage: Stage) -> None:
         WORK,
         amend,
     )
-    choice = stage.world.gather(finished_choice(stage) if stage.world.main else None)[0]
+    kept = finished_choice(layout, config, stage.videos) if stage.world.main else None
+    choice = stage.world.gather(kept)[0]
     if choice is None:
         # Without a region the work counts for nothing: NoRegion has to come from within.
         with stage.timed(WORK):
@@ -103,24 +104,23 @@ def make_choice(stage: Stage) -> None:
         for video in stage.world.share(stage.videos)
     ]
     results = {row["video"]: row for rows in stage.world.gather(own) for row in rows}
-    choice = choice_of(stage, results)
+    choice = choice_of(stage.config.dataset.root.resolve().name, stage.videos, results)
     if stage.world.main:
         if choice["sharp_regions"]:
             write_choice(layout.sharp_regions, choice)
         say_choice(stage, choice)
 
 
-def finished_choice(stage: Stage) -> dict | None:
+def finished_choice(layout: Layout, config: RsdmConfig, videos: list[Video]) -> dict | None:
     """The content of sharp_regions.json where an earlier run came to its end and all of its files are there;
     None where there is something to do."""
-    config, layout = stage.config.rsdm, stage.layout
     kinds = [layout.magnitude]
     kinds += [layout.score] if has_own_score(config) else []
     kinds += [layout.mask] if config.patches != "random" else []
     whole = all(
-        place(video.name, name).exists() for place in kinds for video in stage.videos for name in video.names
+        place(video.name, name).exists() for place in kinds for video in videos for name in video.names
     )
-    return kept_choice(layout.sharp_regions, stage.videos) if whole else None
+    return kept_choice(layout.sharp_regions, videos) if whole else None
 
 
 def estimate_magnitudes(stage: Stage) -> None:
@@ -150,10 +150,10 @@ def estimate_magnitudes(stage: Stage) -> None:
             # Last, because a frame counts as done when this one exists.
             write_array(layout.magnitude(*video.at(position)), magnitude)
 
-    videos = {video.name: VideoFrames(video) for video in stage.videos}
+    reader = FrameReader(stage.videos)
     read, split = (
         prefetch(
-            lambda unit: np.stack([videos[unit[0].name].read(position) for position in unit[1]]),
+            lambda unit: np.stack([reader.read(unit[0], position) for position in unit[1]]),
             missing,
             runtime.workers,
         ),
@@ -228,13 +228,12 @@ def write_masks(paths: list[Path], scores: list[np.ndarray], threshold: float) -
             write_image(path, np.where(score < threshold, 255, 0).astype(np.uint8))
 
 
-def choice_of(stage: Stage, results: dict[str, dict]) -> dict:
-    """The content of sharp_regions.json, from what `choose_regions` found in each video."""
-    dataset = stage.config.dataset.root.resolve().name
-    regions, videos = [], {}
-    for video in stage.videos:
+def choice_of(dataset: str, videos: list[Video], results: dict[str, dict]) -> dict:
+    """The content of sharp_regions.json, from what `choose_regions` found in each video of the data set."""
+    regions, thresholds = [], {}
+    for video in videos:
         row = results[video.name]
-        videos[video.name] = {key: row[key] for key in ("threshold", "target", "found")}
+        thresholds[video.name] = {key: row[key] for key in ("threshold", "target", "found")}
         for frame, box in row["boxes"]:
             regions.append(
                 {
@@ -245,7 +244,7 @@ def choice_of(stage: Stage, results: dict[str, dict]) -> dict:
                     "frame": frame,
                 }
             )
-    return {"sharp_regions": regions, "videos": videos}
+    return {"sharp_regions": regions, "videos": thresholds}
 
 
 def say_choice(stage: Stage, choice: dict) -> None:

@@ -96,7 +96,7 @@ def _layers(path: Path, above: tuple[Path, ...], read: set[Path]) -> Iterator[tu
             f"{above[-1]}: base: {path} was read before and would undo what the files since then have set; "
             "leave it out"
         )
-    content = _content(path)
+    content = _content(path, f"; {above[-1]}: base: names it" if above else "")
     bases = content.pop("base", None)
     for base in [] if bases is None else bases if isinstance(bases, list) else [bases]:
         if not isinstance(base, str) or "\0" in base:
@@ -108,11 +108,12 @@ def _layers(path: Path, above: tuple[Path, ...], read: set[Path]) -> Iterator[tu
     yield path, content
 
 
-def _content(path: Path) -> dict:
+def _content(path: Path, named_by: str = "") -> dict:
+    """A file's content. named_by: what a message adds where another file names this one."""
     try:
         content = _yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{path}: config file cannot be read ({error.strerror})") from None
+        raise UserError(f"{path}: config file cannot be read ({error.strerror}){named_by}") from None
     # A day that no month has, a number of more digits than Python reads: ValueError.
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())[:160]})") from None

@@ -46,6 +46,10 @@ def _check_blurring(blurring: BlurringConfig) -> None:
                 )
     if blurring.moved.denoise_target:
         _needs("blurring.moved.denoise_target: true", "blurring.renoise", blurring.renoise, True)
+    if blurring.start < 1 and blurring.sampler == "ddpm":
+        raise UserError(
+            f"blurring.start: {blurring.start:g} needs blurring.sampler ddim or dpm++2m, found ddpm"
+        )
     if blurring.eta:
         _needs(f"blurring.eta: {blurring.eta:g}", "blurring.sampler", blurring.sampler, "ddim")
 

@@ -13,6 +13,7 @@ import numpy as np
 from common.errors import UserError
 from common.images import read_image
 from common.layout import restored_file
+from common.runtime.kept import Kept
 
 FRAME_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 """Endings of image files that are frames."""
@@ -50,17 +51,34 @@ class Video:
 class VideoFrames:
     """Reads a video's frames, which all have the size of the first one. Threads may share it."""
 
-    def __init__(self, video: Video) -> None:
-        self._paths = video.frames
+    def __init__(self, video: Video, kept: Kept | None = None) -> None:
+        """kept: where decoded frames are kept; without it each is decoded whenever it is read."""
+        self._paths, self._kept = video.frames, kept or Kept(0)
         self._shape: tuple[int, ...] | None = None
 
     def read(self, position: int) -> np.ndarray:
-        """The frame uint8 RGB (H, W, 3); UserError where it has another size than the video's first frame."""
-        image, first = read_image(self._paths[position]), self._paths[0]
+        """The frame uint8 RGB (H, W, 3), not to be changed in place; UserError where it has another size than
+        the video's first frame."""
+        image, first = self._decoded(self._paths[position]), self._paths[0]
         if self._shape is None:
-            self._shape = image.shape if position == 0 else read_image(first).shape
+            self._shape = image.shape if position == 0 else self._decoded(first).shape
         check_size(self._paths[position], image.shape, first.name, self._shape)
         return image
+
+    def _decoded(self, path: Path) -> np.ndarray:
+        return self._kept(path, lambda: read_image(path))
+
+
+class FrameReader:
+    """Reads the frames of several videos, each once while the memory that `kept` may use lasts. Threads may
+    share it."""
+
+    def __init__(self, videos: Iterable[Video], kept: Kept | None = None) -> None:
+        self._videos = {video.name: VideoFrames(video, kept) for video in videos}
+
+    def read(self, video: Video, position: int) -> np.ndarray:
+        """See `VideoFrames.read`."""
+        return self._videos[video.name].read(position)
 
 
 def check_size(

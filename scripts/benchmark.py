@@ -30,7 +30,7 @@ from tqdm import tqdm
 from common.errors import UserError
 from common.runtime.entry import run
 from common.runtime.files import write_json
-from scripts.benchmarking import clip, measure, tables, units
+from scripts.benchmarking import clip, tables, timing, units
 from scripts.benchmarking.workload import QUICK, STANDARD, Workload
 
 PARTS = ("units", "stages", "scaling", "growth", "demo")
@@ -58,13 +58,13 @@ def main() -> None:
     )
     parser.add_argument("--processes", type=int, default=2, help="processes of the part scaling")
     parser.add_argument("--quick", action="store_true", help="tiny networks and frames")
-    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.measure:
-        request = json.loads(options.measure)
+    if options.one:
+        request = json.loads(options.one)
         print(
             json.dumps(
-                measure.measured(
+                timing.figures(
                     request["what"], Workload(**request["workload"]), request["device"], request["precision"]
                 )
             )
@@ -89,10 +89,10 @@ def collect(options: argparse.Namespace, workload: Workload) -> dict[str, Any]:
 
     def one(what: str, precision: str = "fp32") -> dict[str, Any]:
         said(f"{what} {precision}")
-        return measure.in_own_process(what, workload, options.device, precision)
+        return timing.in_own_process(what, workload, options.device, precision)
 
     device = torch.device("cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu")
-    figures: dict[str, Any] = {"machine": measure.machine(device), "peak": one("peak")}
+    figures: dict[str, Any] = {"machine": timing.machine(device), "peak": one("peak")}
     if {"units", "stages"} & set(options.parts):
         figures["units"] = {what: one(what) for what in units.FORMS}
         figures["units"] |= {

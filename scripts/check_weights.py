@@ -21,12 +21,11 @@ start.prepare(__name__)
 
 from torch import Tensor, nn
 
-from BlurringModel.id_blau.diffusion import PREDICTIONS, GaussianDiffusion
+from BlurringModel.id_blau.diffusion import GaussianDiffusion
 from BlurringModel.id_blau.unet import UNet
+from BlurringModel.id_blau.validation import reblurring_figures
 from BlurringModel.reblurring.sampling import load_id_blau
-from common.checkpoints import load_checkpoint, load_state, load_state_into, sha256, stored_entry
-from common.config import BlurringConfig
-from common.constants import MAGNITUDE_SCALE
+from common.checkpoints import load_state, load_state_into, sha256
 from common.errors import UserError
 from common.flow import load_flow
 from common.formats.weights_keys import bare
@@ -34,6 +33,7 @@ from common.runtime.entry import run
 from common.training.source_domain import SourceDomain
 from DeblurringModel import models
 from RSDM.bme.model import BlurMagnitudeEstimator
+from scripts.evaluation.id_blau_file import add_unsaid, sampling_of, stored_architecture, unsaid_of
 from scripts.evaluation.synthetic.diagnosis import reblurring
 
 DEBLURRING = {
@@ -49,18 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("files", type=Path, nargs="+", help="weights files")
     parser.add_argument("--data", type=Path, help="data set on which an ID-Blau's blur is judged")
-    parser.add_argument(
-        "--magnitude-scale",
-        type=float,
-        default=MAGNITUDE_SCALE,
-        help="pixels that stand for magnitude 1, for files that do not say (default 205; its own authors: 147)",
-    )
-    parser.add_argument(
-        "--prediction",
-        choices=PREDICTIONS,
-        default="noise",
-        help="what an ID-Blau predicts, for files that do not say (default noise, as published)",
-    )
+    add_unsaid(parser)
     options, unknown = parser.parse_args(), []
     for path in options.files:
         try:
@@ -73,8 +62,7 @@ def main() -> None:
         if found is None:
             unknown.append(str(path))
         elif options.data is not None and "betas" in bare(load_state(path)):
-            unsaid = {"magnitude_scale": options.magnitude_scale, "prediction": options.prediction}
-            print(judged(path, SourceDomain(options.data), unsaid))
+            print(judged(path, SourceDomain(options.data), unsaid_of(options)))
     if unknown:
         raise UserError(
             f"not recognised: {', '.join(unknown)}; expected layouts are in README.md (Published weights)"
@@ -102,23 +90,13 @@ def identify(path: Path) -> str | None:
 
 def judged(path: Path, data: SourceDomain, unsaid: dict[str, Any]) -> str:
     """An ID-Blau's figures on a data set, as text. unsaid: settings for what the file does not say."""
-    stored = {name: stored_entry(path, name) for name in ("prediction", "direction", "magnitude_scale")}
-    known = unsaid | {name: fact for name, fact in stored.items() if fact}
-    config = BlurringConfig(weights=path, architecture=stored_architecture(path), **known)
-    figures = reblurring(load_id_blau(config), data, config)
+    config = sampling_of(path, unsaid)
+    figures = reblurring_figures(reblurring(load_id_blau(config), data, config))
     return (
         "  against the true blur: {psnr_reblurred:.2f} dB, with the condition turned by 90 degrees {psnr_turned:.2f}, "
         "blurred along lines {psnr_line:.2f}, sharp {psnr_sharp:.2f}; with no blur asked for {psnr_still:.2f} dB "
         "against the sharp crops".format(**figures)
     )
-
-
-def stored_architecture(path: Path) -> dict[str, Any]:
-    """The architecture that one of this project's checkpoints names, or an empty one (published values)."""
-    try:
-        return dict(load_checkpoint(path).get("architecture") or {})
-    except UserError:
-        return {}
 
 
 def candidates(

@@ -31,7 +31,7 @@ MOST_VIDEOS = 4
 def main() -> None:
     """Draw the comparison."""
     stage = open_stage(__doc__.splitlines()[0])
-    layout = network_layout(stage)
+    layout = network_layout(stage.config)
     rows = [row(layout, video) for video in stage.videos[:MOST_VIDEOS]]
     width = max(picture.shape[1] for picture in rows)
     rows = [np.pad(picture, ((0, 0), (0, width - picture.shape[1]), (0, 0))) for picture in rows]

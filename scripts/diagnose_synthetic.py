@@ -18,6 +18,7 @@ start.prepare(__name__)
 
 import numpy as np
 
+from BlurringModel.id_blau.validation import reblurring_figures
 from BlurringModel.reblurring.conditions import Conditions
 from BlurringModel.reblurring.sampling import load_id_blau
 from common.config import Config
@@ -153,7 +154,7 @@ def reblurred(stage: Stage, root: Path) -> dict[str, str]:
     """How near ID-Blau and a line blur come to the true blur."""
     config = stage.config.blurring
     with autocast(stage.world, stage.config.runtime.precision):
-        again = reblurring(load_id_blau(config), SourceDomain(root), config)
+        again = reblurring_figures(reblurring(load_id_blau(config), SourceDomain(root), config))
     return {
         f"{REBLURRED} by ID-Blau, dB": f"{again['psnr_reblurred']:.2f}",
         f"{REBLURRED} by ID-Blau, the condition turned by 90 degrees, dB": f"{again['psnr_turned']:.2f}",

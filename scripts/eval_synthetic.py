@@ -54,10 +54,10 @@ def main() -> None:
     results = []
     for domain in options.domains:
         bench.render(domain)
-        results += [bench.measured(domain, INPUT, 0), bench.measured(domain, BASELINE, 0)]
+        results += [bench.result(domain, INPUT, 0), bench.result(domain, BASELINE, 0)]
         for number in options.tables:
             for cell in bench.rows(number):
-                results += [bench.measured(domain, cell, seed) for seed in bench.seeds(number)]
+                results += [bench.result(domain, cell, seed) for seed in bench.seeds(number)]
     write_tables(bench, list({(r.domain, r.cell, r.variant, r.seed): r for r in results}.values()))
 
 

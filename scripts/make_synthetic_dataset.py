@@ -35,7 +35,7 @@ from common.errors import UserError
 from common.images import read_image, write_array, write_image
 from common.rendering.clips import render_clip
 from common.rendering.condition_view import condition_picture, magnitude_picture
-from common.rendering.content import IMAGES, Picture, find_content, pictures_of
+from common.rendering.content import IMAGES, Still, find_content, stills_of
 from common.rendering.presets import PRESETS
 from common.rendering.real import LENGTHS, render_real
 from common.runtime import interrupts
@@ -202,10 +202,10 @@ def preset_frames(
 ) -> Frames:
     """A clip of one of PRESETS: blurry and sharp uint8 (H, W, 3) and condition (3, H, W) of each frame."""
     preset = PRESETS[options.preset]
-    pictures = load_pictures(source, options.frames if options.moving else 1, rng)
+    pictures = load_content(source, options.frames if options.moving else 1, rng)
     stills = [path for path in sources if path.suffix.lower() in IMAGES] or sources
     objects = [
-        load_pictures(stills[rng.integers(len(stills))], 1, rng)[0]
+        load_content(stills[rng.integers(len(stills))], 1, rng)[0]
         for _ in range(rng.integers(0, preset.objects + 1))
     ]
     width, height = options.size
@@ -222,7 +222,7 @@ def real_frames(
 ) -> Frames:
     """As `preset_frames`, of the preset `real`."""
     width, height = options.size
-    shown, others = (kept_pictures(path) for path in (source, sources[rng.integers(len(sources))]))
+    shown, others = (kept_stills(path) for path in (source, sources[rng.integers(len(sources))]))
     picture = shown[rng.integers(len(shown))]
     clip = render_real(
         [*shown, *others],
@@ -240,12 +240,12 @@ def real_frames(
 
 
 @cache
-def kept_pictures(path: Path) -> list[Picture]:
+def kept_stills(path: Path) -> list[Still]:
     """An image or the stills of a video, read once."""
-    return pictures_of(path)
+    return stills_of(path)
 
 
-def load_pictures(source: Path, count: int, rng: np.random.Generator) -> list[np.ndarray]:
+def load_content(source: Path, count: int, rng: np.random.Generator) -> list[np.ndarray]:
     """`count` pictures of an image file (repeated) or successive frames of a video file from a random
     start."""
     if source.suffix.lower() in IMAGES:

@@ -16,7 +16,7 @@ from common.runtime.seeding import derive_seed
 from RSDM.ablation import random_regions
 from RSDM.magnitude import estimate
 from scripts import benchmark
-from scripts.benchmarking import clip, content, measure, tables, units
+from scripts.benchmarking import clip, content, tables, timing, units
 from scripts.benchmarking.workload import QUICK, STANDARD
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,14 +27,14 @@ ROOT = Path(__file__).resolve().parents[1]
     [*((what, "fp32") for what in units.FORMS), ("window:ours", "bf16"), ("network:ESTRNN", "fp32")],
 )
 def test_every_form_is_measured(what, precision):
-    row = measure.measured(what, QUICK, "cpu", precision)
+    row = timing.figures(what, QUICK, "cpu", precision)
     assert row["seconds"] > 0 and row["runs"] >= 1
     assert (row["flops"] > 0) == (what != "search:both")
 
 
 def test_operations_are_counted_per_unit():
     flops = {
-        what: measure.measured(what, QUICK, "cpu", "fp32")["flops"]
+        what: timing.figures(what, QUICK, "cpu", "fp32")["flops"]
         for what in ("bme:released", "bme:ours", "step:released", "step:ours")
     }
     assert flops["bme:ours"] == flops["bme:released"]
@@ -53,7 +53,7 @@ def test_both_forms_of_a_frame_give_one_result():
 def test_compiled_forms_compile_and_their_table_names_each(monkeypatch):
     compiled = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda network: compiled.append(type(network).__name__))
-    rows = {what.partition(":")[0]: measure.measured(what, QUICK, "cpu", "fp32") for what in units.COMPILED}
+    rows = {what.partition(":")[0]: timing.figures(what, QUICK, "cpu", "fp32") for what in units.COMPILED}
     # The fine-tuning is begun anew, and asks for its network to be compiled, in the first run and in each
     # timed one.
     assert compiled == ["BlurMagnitudeEstimator", "UNet", *["ESTRNN"] * (1 + QUICK.runs)]
@@ -87,11 +87,11 @@ def test_the_output_says_what_released_means(monkeypatch, capsys, part, said):
 
 
 def test_memory_of_a_stage_is_its_own_not_that_of_who_measures_it(tmp_path, monkeypatch):
-    (tmp_path / "stage.py").write_text(f"held = bytearray({measure.GIB // 4})\n")
-    monkeypatch.setattr(measure, "ROOT", tmp_path)
+    (tmp_path / "stage.py").write_text(f"held = bytearray({timing.GIB // 4})\n")
+    monkeypatch.setattr(timing, "ROOT", tmp_path)
     (tmp_path / "scripts").symlink_to(ROOT / "scripts")
-    mine = bytearray(b"\1") * measure.GIB
-    assert 0.25 < measure.stage("stage.py", tmp_path / "config.yaml", 1, 1)["gib"] < 0.35
+    mine = bytearray(b"\1") * timing.GIB
+    assert 0.25 < timing.stage("stage.py", tmp_path / "config.yaml", 1, 1)["gib"] < 0.35
     del mine
 
 

@@ -24,7 +24,7 @@ LATE = {
     "deblurring.architecture={width: 3}": "deblurring.architecture: ESTRNN does not take these keywords",
     "deblurring.loss=nowhere.py:loss": "deblurring.loss",
     "blurring.weights=weights/estrnn.tar": "estrnn.tar: holds no ID-Blau",
-    "blurring.steps=51": "blurring.steps: expected at most 50",
+    "blurring.steps=51": "blurring.steps: expected 1 to 50 steps",
     "rsdm.weights=weights/estrnn.tar": "estrnn.tar: ",
     "dbcgm.flow=raft_large": "dbcgm.weights",
 }

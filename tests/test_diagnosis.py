@@ -7,6 +7,7 @@ import torch
 from test_aligned import STROKE, texture, view
 
 from BlurringModel.id_blau.diffusion import GaussianDiffusion, linear_betas
+from BlurringModel.id_blau.validation import reblurring_figures
 from BlurringModel.reblurring.conditions import Conditions
 from common.config import BlurringConfig
 from common.images import read_image, write_array, write_image
@@ -84,7 +85,8 @@ def test_reblurring_by_a_network_that_returns_what_it_is_given(tmp_path):
     for frame in (tmp_path / "a" / "Blur" / "RGB").iterdir():
         write_array(tmp_path / "a" / "Condition" / f"{frame.stem}.npy", np.zeros((3, *tiny.SIZE), np.float32))
     network = GaussianDiffusion(Same(), linear_betas(2000, 1e-6, 1e-2), "image")
-    figures = reblurring(network, SourceDomain(tmp_path), BlurringConfig(steps=2, prediction="image"))
+    crops = reblurring(network, SourceDomain(tmp_path), BlurringConfig(steps=2, prediction="image"))
+    figures = reblurring_figures(crops)
     assert (
         figures["psnr_reblurred"] == pytest.approx(figures["psnr_sharp"], abs=0.01)
         and figures["psnr_sharp"] < 60

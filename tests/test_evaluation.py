@@ -30,8 +30,7 @@ from common.videos import find_videos, sorted_frames
 from DBCGM.ablation import flow_condition, random_condition
 from RSDM.ablation import random_regions
 from scripts import datasets, evaluate, prepare_bsd, prepare_rbvd, prepare_realblur
-from scripts.evaluation.paper import measure as measuring
-from scripts.evaluation.paper import running
+from scripts.evaluation.paper import metrics, running
 from scripts.evaluation.paper.cases import make_case
 from scripts.evaluation.paper.tables import comma_separated, markdown, plain
 
@@ -560,7 +559,7 @@ def test_a_second_run_of_bsd_does_no_work(bsd):
     before = files(bsd.output)
     said = bsd.again("bsd", *ONE)
     assert files(bsd.output) == before
-    assert "measuring" not in said and "| ESTRNN, before adaptation |" in said
+    assert "metrics" not in said and "| ESTRNN, before adaptation |" in said
     assert len(bsd.calls()) == 6
 
 
@@ -580,7 +579,7 @@ def test_realblur_and_rbvd(world, table, name):
     ]
     assert rows[2]["psnr"] == pytest.approx(picture_values(adapted, sharp, plain_psnr), rel=1e-9)
     before = files(world.output)
-    assert "measuring" not in world.again(table, "--models", "ESTRNN")
+    assert "metrics" not in world.again(table, "--models", "ESTRNN")
     assert files(world.output) == before
 
 
@@ -774,7 +773,7 @@ def measured(tmp_path) -> tuple[list, Path, Callable]:
         for frame, sharp in zip(video.frames, video.sharp):
             write_image(restored / video.name / frame.name, read_image(sharp))
     (restored / "settings.json").write_text("{}")
-    return videos, restored, lambda: measuring.measure(videos, restored, tmp_path / "kept", 2, "test")
+    return videos, restored, lambda: metrics.evaluate_frames(videos, restored, tmp_path / "kept", 2, "test")
 
 
 def test_identical_pictures(measured):
@@ -818,9 +817,9 @@ def test_figures_are_measured_once_and_anew_when_something_changed(measured, mon
     run()
     looked = []
     monkeypatch.setattr(
-        measuring,
+        metrics,
         "_frame",
-        lambda video, pictures, position: looked.append(video.name) or dict.fromkeys(measuring.MEASURES, 1.0),
+        lambda video, pictures, position: looked.append(video.name) or dict.fromkeys(metrics.METRICS, 1.0),
     )
     assert run().table["psnr"] == math.inf and looked == []
     (restored / "a" / videos[0].frames[0].name).touch()

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 from vectors import expected, fill, image, manifest, normal, relative_error, shapes
 
-from BlurringModel.id_blau.diffusion import GaussianDiffusion, ddim_timesteps, linear_betas, seeded_draws
+from BlurringModel.id_blau.diffusion import GaussianDiffusion, linear_betas, seeded_draws
 from BlurringModel.id_blau.initial import start_from_input
+from BlurringModel.id_blau.timesteps import ddim_timesteps
 from BlurringModel.id_blau.train import training_noise
 from BlurringModel.id_blau.unet import UNet
 from common.checkpoints import load_into
@@ -193,7 +194,7 @@ def test_ddim_timesteps():
 
 @pytest.mark.parametrize("steps", [0, -1, 51, 100])
 def test_ddim_refuses_impossible_steps(steps):
-    with pytest.raises(ValueError, match=f"1 to 50 DDIM steps.*got {steps}"):
+    with pytest.raises(ValueError, match=f"1 to 50 steps.*got {steps}"):
         ddim_timesteps(100, steps)
 
 
@@ -342,7 +343,7 @@ def test_one_step_is_the_noisiest():
 
 def test_one_step_is_refused_where_the_noise_is_predicted():
     noise = torch.zeros(1, 3, 8, 8)
-    with pytest.raises(ValueError, match="1 DDIM step is for a network that predicts the image") as caught:
+    with pytest.raises(ValueError, match="1 step is for a network that predicts the image") as caught:
         tiny_diffusion().ddim_sample(torch.zeros(1, 6, 8, 8), noise, steps=1)
     assert "\n" not in str(caught.value)
 

@@ -119,7 +119,9 @@ def test_fine_tuning_lowers_the_adaptation_loss(name: str, video: Video, tmp_pat
         )
     regions = [Region(video, position, (4, 8, 40, 48)) for position in (2, 3)]
     folder = tmp_path / "weights"
-    finetune_on(stage, regions, pairs_of(stage, regions, []), [video], folder, name)
+    finetune_on(
+        stage, regions, pairs_of("reblurred", regions, stage.layout.blurring, []), [video], folder, name
+    )
 
     stored = load_checkpoint(folder / "last.pth")
     assert stored["step"] == 12 and stored["network"] == name and stored["architecture"] == SMALL[name]

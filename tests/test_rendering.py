@@ -20,7 +20,7 @@ from common.rendering.clips import render_clip
 from common.rendering.exposure import Layer, Sensor, expose, to_bytes
 from common.rendering.presets import PRESETS, Preset
 from common.runtime.entry import run
-from scripts.make_synthetic_dataset import find_content, load_pictures, main, make_clip
+from scripts.make_synthetic_dataset import find_content, load_content, main, make_clip
 
 ROOT = Path(__file__).resolve().parents[1]
 HEIGHT, WIDTH = 40, 56
@@ -440,9 +440,9 @@ def test_frames_of_a_video_file_come_in_order(tmp_path):
     for level in range(8):
         writer.write(np.full((48, 64, 3), (0, 0, 30 * level), np.uint8))
     writer.release()
-    frames = load_pictures(path, 5, np.random.default_rng(0))
+    frames = load_content(path, 5, np.random.default_rng(0))
     levels = [round(frame[..., 0].mean() / 30) for frame in frames]
     assert levels == list(range(levels[0], levels[0] + 5))
     assert max(frame[..., 2].mean() for frame in frames) < 5
     with pytest.raises(UserError, match="8 of the 9 frames from number 0 on can be decoded"):
-        load_pictures(path, 9, np.random.default_rng(0))
+        load_content(path, 9, np.random.default_rng(0))

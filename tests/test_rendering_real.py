@@ -13,7 +13,7 @@ from common.images import read_image, write_image
 from common.metrics import psnr
 from common.rendering import motion, real
 from common.rendering.compression import h264, jpeg
-from common.rendering.content import Picture, find_content, load_pictures, pictures_of
+from common.rendering.content import Still, find_content, load_stills, stills_of
 from common.rendering.motion import Motion, bezier_curve, draw_motion, frame_lengths, monotone, path_condition
 from common.rendering.pieces import BRIGHT, Piece, bright_parts_raised, soft_outline
 from common.rendering.pipeline import (
@@ -276,12 +276,12 @@ def test_outline_is_soft_and_inside():
 
 
 @pytest.fixture(scope="module")
-def pictures() -> list[Picture]:
-    return [Picture(_texture(seed)) for seed in range(3)]
+def pictures() -> list[Still]:
+    return [Still(_texture(seed)) for seed in range(3)]
 
 
 def test_picture_in_several_sizes():
-    picture = Picture(_texture(0, 480, 1920))
+    picture = Still(_texture(0, 480, 1920))
     assert picture.size == (240, 960)
     assert [level.shape[0] for level in picture.levels] == [240, 170, 120]
     level, scale = picture.reduced(1.0, 1.05)
@@ -430,10 +430,10 @@ def test_stills_of_a_video(tmp_path):
     for level in range(30):
         writer.write(np.full((128, 160, 3), 8 * level, np.uint8))
     writer.release()
-    stills = pictures_of(path)
+    stills = stills_of(path)
     assert [round(still.levels[0].mean() / 8) for still in stills] == [0, 12, 24]
     write_image(tmp_path / "photo.png", _texture())
-    assert len(load_pictures(find_content([tmp_path]))) == 4
+    assert len(load_stills(find_content([tmp_path]))) == 4
     path.write_bytes(b"no video")
     with pytest.raises(UserError, match="no frame of the video can be decoded"):
-        pictures_of(path)
+        stills_of(path)

@@ -17,7 +17,7 @@ from common.rendering.camera import Shake
 from common.rendering.clips import render_clip
 from common.rendering.exposure import Sensor
 from common.rendering.presets import Preset
-from common.videos import Video, find_videos
+from common.videos import Video, VideoFrames, find_videos
 from DBCGM import shutter
 from DBCGM.exposure import fit_video, in_words, read_fit, write_fit
 from DBCGM.shutter import Fit
@@ -43,7 +43,7 @@ def rendered(folder: Path, exposure: float, frames: int = 14) -> tuple[Video, li
 def test_exposure_of_a_rendered_clip(tmp_path, exposure):
     video, blur = rendered(tmp_path, exposure)
     # An estimator that sees three pixels of blur where there are none.
-    fit = fit_video(video, [length + 3 for length in blur], DisFlow(), CPU)
+    fit = fit_video(VideoFrames(video).read, [length + 3 for length in blur], DisFlow(), CPU)
     assert fit.source == "neighbours" and fit.pairs
     assert fit.tau == pytest.approx(exposure, abs=0.1)
     assert min(fit.curve, key=lambda point: point[1])[0] == pytest.approx(fit.tau, abs=0.06)
@@ -60,7 +60,7 @@ def test_without_sharp_neighbours_the_estimated_lengths_tell(tmp_path):
         moved = (flow(images[1], images[2]) - flow(images[1], images[0]))[0] / 2
         motion[t] = float(torch.hypot(*moved).median())
     # Forty pixels of constant error: no frame is much sharper than another.
-    fit = fit_video(video, [0.6 * length + 40 for length in motion], flow, CPU)
+    fit = fit_video(VideoFrames(video).read, [0.6 * length + 40 for length in motion], flow, CPU)
     assert fit.source == "magnitudes" and not fit.pairs
     assert fit.tau == pytest.approx(0.6, abs=0.02)
 
@@ -69,7 +69,7 @@ def test_a_video_without_motion_is_told_so(tmp_path):
     image = cv2.resize(read_image(STILL), (128, 96))
     for number in range(6):
         write_image(tmp_path / "clip" / "Blur" / "RGB" / f"{number}.png", image)
-    fit = fit_video(find_videos(tmp_path)[0], [1.0] * 6, DisFlow(), CPU)
+    fit = fit_video(VideoFrames(find_videos(tmp_path)[0]).read, [1.0] * 6, DisFlow(), CPU)
     assert (fit.source, fit.tau) == ("none", 0.5)
     assert "assumed" in in_words(fit)
 

@@ -19,7 +19,7 @@ from common.config import ScheduleConfig, StageConfig, TrainConfig, as_dict
 from common.config_loader import load_config
 from common.errors import UserError
 from common.images import write_array, write_image
-from common.rendering.content import Picture
+from common.rendering.content import Still
 from common.rendering.real import render_real
 from common.runtime.distributed import World
 from common.training import recipe
@@ -256,7 +256,7 @@ def validation(tmp_path_factory) -> Path:
     """Two clips of five frames, 64 x 48."""
     root = tmp_path_factory.mktemp("validation")
     for seed in range(2):
-        clip = render_real([Picture(_texture(9 + seed))], 5, 48, 64, np.random.default_rng(seed))
+        clip = render_real([Still(_texture(9 + seed))], 5, 48, 64, np.random.default_rng(seed))
         for frame in range(5):
             write_image(root / f"{seed}" / "Blur" / "RGB" / f"{frame}.png", clip.blurry[frame])
             write_image(root / f"{seed}" / "Sharp" / "RGB" / f"{frame}.png", clip.sharp[frame])
@@ -428,6 +428,4 @@ def test_refused_settings_of_the_optimiser_and_the_crop(content, validation, tmp
 def test_one_step_is_refused_where_the_noise_is_predicted(content, validation, tmp_path, monkeypatch):
     path = _recipe(tmp_path, "id_blau", content, validation)
     message = _refused(_train, "id_blau", path, monkeypatch, "diffusion.prediction=noise")
-    assert message.startswith(
-        "diffusion.sampling_steps: 1 DDIM step is for a network that predicts the image"
-    )
+    assert message.startswith("diffusion.sampling_steps: 1 step is for a network that predicts the image")

@@ -8,44 +8,26 @@ tensor of a run: k = 0 is the initial noise, which the caller draws and passes t
 take k = 1, 2, ... in the order of their steps.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from BlurringModel.id_blau.timesteps import ddim_timesteps, log_snr, log_snr_timesteps
+
 Draw = Callable[[int, torch.Size], Tensor]
 
 CHARBONNIER_EPS = 1e-3
 PREDICTIONS = ("noise", "image")
-ONE_STEP = "1 DDIM step is for a network that predicts the image; where it predicts the noise use 2 or more"
+ONE_STEP = "1 step is for a network that predicts the image; where it predicts the noise use 2 or more"
 
 
 def linear_betas(num_timesteps: int = 2000, beta_1: float = 1e-6, beta_T: float = 1e-2) -> Tensor:
     """Noise variances of the steps, (num_timesteps,) float64, spaced evenly from beta_1 to beta_T."""
     # The spacing is computed in float32 because the published schedule, part of every checkpoint, was.
     return torch.linspace(beta_1, beta_T, num_timesteps, dtype=torch.float32, device="cpu").double()
-
-
-def ddim_timesteps(num_timesteps: int, steps: int) -> list[tuple[int, int]]:
-    """The pairs (t, previous) that DDIM visits, from the noisiest to (1, 0); with one step, only the
-    noisiest.
-
-    At t = 1 a network that predicts the image may return its noisy input, which is pure noise at the start of
-    sampling. At the noisiest step it has to make the image from its condition. Where `steps` does
-    not divide `num_timesteps` the top steps are never visited, as in the released code.
-    Raises ValueError unless 1 <= steps <= num_timesteps // 2.
-    """
-    if not 1 <= steps <= num_timesteps // 2:
-        raise ValueError(
-            f"expected 1 to {num_timesteps // 2} DDIM steps "
-            f"(half of the {num_timesteps} timesteps), got {steps}"
-        )
-    if steps == 1:
-        return [(num_timesteps - 1, 0)]
-    stride = num_timesteps // steps
-    visited = [1 + index * stride for index in range(steps)]
-    return list(zip(reversed(visited), reversed([0, *visited[:-1]])))
 
 
 def seeded_draws(seeds: Sequence[int]) -> Draw:
@@ -151,22 +133,23 @@ class GaussianDiffusion(nn.Module):
         steps: int = 20,
         eta: float = 0.0,
         generator: torch.Generator | Draw | None = None,
+        start: float = 1.0,
     ) -> Tensor:
         """Blurred images (B, 3, H, W) for conditions (B, 6, H, W) from initial noise (B, 3, H, W), by DDIM.
 
         Nothing is clamped: the caller clamps the result to [-0.5, 0.5]. `eta` in [0, 1] scales the noise
         added at each step, drawn from `generator` (a torch.Generator, a Draw, or None for torch's global
-        state); 0 draws nothing. Raises ValueError for a wrong `eta`, wrong shapes, `steps` outside
-        1..T // 2, or a single step with a network that predicts the noise.
+        state); 0 draws nothing. With a `start` below 1, sampling starts at that share of the schedule, from
+        the sharp image with as much noise. Raises ValueError for a wrong `eta` or `start`, wrong shapes,
+        `steps` outside 1..T // 2, or a single step with a network that predicts the noise.
         """
-        if steps == 1 and self.prediction == "noise":
-            raise ValueError(ONE_STEP)
+        self._check(condition, noise, steps)
         if not 0 <= eta <= 1:
             raise ValueError(f"expected eta in [0, 1], got {eta}")
-        _check_shapes(condition, noise)
+        visited = ddim_timesteps(self.num_timesteps, steps, start)
         draw = _as_draw(generator, noise)
-        x = noise
-        for k, (step, previous) in enumerate(ddim_timesteps(self.num_timesteps, steps), start=1):
+        x = self._started(condition, noise, visited[0][0], start)
+        for k, (step, previous) in enumerate(visited, start=1):
             now, before = self.alphas_cumprod[step], self.alphas_cumprod[previous]
             predicted = self._predict_noise(x, condition, self._same_step(step, x))
             clean = (x - (1 - now).sqrt() * predicted) / now.sqrt()
@@ -174,6 +157,38 @@ class GaussianDiffusion(nn.Module):
             x = before.sqrt() * clean + (1 - before - deviation.square()).sqrt() * predicted
             if eta > 0:
                 x = x + deviation * draw(k, x.shape)
+        return x
+
+    @torch.no_grad()
+    def dpm_sample(
+        self,
+        condition: Tensor,
+        noise: Tensor,
+        steps: int = 10,
+        start: float = 1.0,
+        visited: Sequence[tuple[int, int]] | None = None,
+        order: int = 2,
+    ) -> Tensor:
+        """Blurred images as `ddim_sample` makes them (`eta` 0), by DPM-Solver++(2M) in equal steps of log-SNR.
+
+        From the image predicted at this step and at the one before, the next is extrapolated; the first and
+        the last step have nothing or too much to extrapolate from, so they are of order 1. Predicted images
+        are clamped to [-0.5, 0.5]. visited: other pairs (t, next); order 1: DDIM in these pairs. Source: Lu
+        et al., "DPM-Solver++" (2022), algorithm 2. Raises ValueError as `ddim_sample`.
+        """
+        self._check(condition, noise, steps)
+        visited = visited or log_snr_timesteps(self.alphas_cumprod, steps, start)
+        level = log_snr(self.alphas_cumprod.double())
+        x, before, width = self._started(condition, noise, visited[0][0], start), None, 0.0
+        for index, (step, following) in enumerate(visited):
+            now, then = self.alphas_cumprod[step], self.alphas_cumprod[following]
+            predicted = self._predict_noise(x, condition, self._same_step(step, x))
+            clean = ((x - (1 - now).sqrt() * predicted) / now.sqrt()).clamp(-0.5, 0.5)
+            h, image = float(level[following] - level[step]), clean
+            if order == 2 and 0 < index < len(visited) - 1:
+                image = clean + (clean - before) * (h / (2 * width))
+            x = ((1 - then) / (1 - now)).sqrt() * x - then.sqrt() * math.expm1(-h) * image
+            before, width = clean, h
         return x
 
     @torch.no_grad()
@@ -196,6 +211,17 @@ class GaussianDiffusion(nn.Module):
             if step > 0:
                 x = x + self.sigma[step] * draw(k, x.shape)
         return x
+
+    def _check(self, condition: Tensor, noise: Tensor, steps: int) -> None:
+        _check_shapes(condition, noise)
+        if steps == 1 and self.prediction == "noise":
+            raise ValueError(ONE_STEP)
+
+    def _started(self, condition: Tensor, noise: Tensor, step: int, start: float) -> Tensor:
+        """What sampling starts from: noise, or the sharp image with the noise of its first timestep."""
+        if start == 1:
+            return noise
+        return self.q_sample(condition[:, :3], self._same_step(step, noise), noise)
 
     def _predict(self, noisy: Tensor, condition: Tensor, timesteps: Tensor) -> Tensor:
         # Under autocast the network answers in half precision, in which the small coefficients would be lost.

@@ -99,7 +99,13 @@ def validate(network: nn.Module, setup: Setup, samples: list[Sample]) -> dict[st
     """How near the reblurred crops come to the truly blurred ones, with the true and with a wrong direction.
     sample.png shows some."""
     recipe = setup.config.diffusion
-    crops = reblur(network, setup.validation, samples, recipe, recipe.sampling_steps)
+    crops = reblur(
+        network,
+        setup.validation,
+        samples,
+        recipe,
+        lambda condition, noise, draw: network.ddim_sample(condition, noise, recipe.sampling_steps),
+    )
     columns = (crops.sharp, crops.network, crops.network_turned, crops.line, crops.truth)
     shown = [np.concatenate(row, axis=1) for row in zip(*(column[:6] for column in columns))]
     write_image(setup.folder / "sample.png", np.concatenate(shown))

@@ -1,12 +1,13 @@
 """How near ID-Blau comes to the true blur: crops of a source domain, reblurred with the true condition."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from BlurringModel.id_blau.dataset import Sample, crops, encode_direction, normalise_condition
-from BlurringModel.id_blau.diffusion import GaussianDiffusion, seeded_draws
+from BlurringModel.id_blau.diffusion import Draw, GaussianDiffusion, seeded_draws
 from common.config import DiffusionConfig
 from common.errors import UserError
 from common.images import to_image, to_tensor
@@ -18,6 +19,8 @@ from common.training.recipe import validation_frames
 from common.training.source_domain import Crop, SourceDomain
 
 FRAMES = 24
+Sampler = Callable[[torch.Tensor, torch.Tensor, Draw], torch.Tensor]
+"""From conditions (B, 6, H, W), initial noise (B, 3, H, W) and further draws to blurred images (B, 3, H, W)."""
 
 
 def fixed_crops(domain: SourceDomain, size: int, every: bool = False) -> list[Sample]:
@@ -59,11 +62,10 @@ def reblur(
     domain: SourceDomain,
     samples: list[Sample],
     recipe: DiffusionConfig,
-    steps: int,
-    eta: float = 0.0,
+    sampler: Sampler,
     gamma: float = 1.0,
 ) -> Reblurred:
-    """The crops `samples`, reblurred by DDIM of `steps` steps.
+    """The crops `samples`, reblurred by the sampler.
 
     recipe: how the network is given a condition. gamma: exponent of the pictures' encoding for the line blur.
     """
@@ -75,9 +77,7 @@ def reblur(
     def sampled(condition: torch.Tensor) -> np.ndarray:
         seen = encode_direction(normalise_condition(condition, recipe.magnitude_scale), recipe.direction)
         given = torch.cat([images - 0.5, seen], dim=1).to(device)
-        return to_image(
-            network.ddim_sample(given, draw(0, images.shape).to(device), steps, eta, draw).cpu() + 0.5
-        )
+        return to_image(sampler(given, draw(0, images.shape).to(device), draw).cpu() + 0.5)
 
     return Reblurred(
         sharp,

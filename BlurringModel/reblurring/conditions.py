@@ -1,6 +1,6 @@
 """Stage 2's arrays, as stage 3 reads them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ from common.errors import UserError
 from common.images import read_array
 from common.layout import SETTINGS, Layout
 from common.runtime.files import read_json
+from common.runtime.kept import Kept
 from common.videos import Video
 
 HINT = "run python DBCGM/main.py first"
@@ -17,9 +18,11 @@ HINT = "run python DBCGM/main.py first"
 
 @dataclass(frozen=True)
 class Conditions:
-    """Stage 2's arrays below an output folder. kind: "condition", float32 (3, H, W), or "motion", (2, H, W)."""
+    """Stage 2's arrays below an output folder. kind: "condition", float32 (3, H, W), or "motion", (2, H, W).
+    kept: where arrays are kept that were read; by default nothing is."""
 
     layout: Layout
+    kept: Kept = field(default_factory=lambda: Kept(0))
 
     def path(self, kind: str, video: Video, position: int) -> Path:
         """Where the array of a frame lies."""
@@ -27,9 +30,10 @@ class Conditions:
         return kinds[kind](*video.at(position))
 
     def read(self, kind: str, video: Video, position: int, shape: tuple[int, ...]) -> np.ndarray:
-        """The array of a frame; UserError where it is missing or has another shape than the frame."""
+        """The array of a frame, not to be changed in place; UserError where it is missing or has another shape
+        than the frame."""
         path = self.path(kind, video, position)
-        array = read_array(path, len(shape), HINT)
+        array = self.kept(path, lambda: read_array(path, len(shape), HINT))
         if array.shape != shape:
             raise UserError(
                 f"{path}: is {array.shape}, the frame needs {shape}; run python DBCGM/main.py --overwrite"

@@ -1,12 +1,15 @@
 """Walks over the videos and measures their own blur (blurring.model measured)."""
 
+from functools import partial
+
 from BlurringModel.reblurring.measured import Measured, measure
-from common.images import read_image, write_array
+from common.images import write_array
 from common.layout import Layout
 from common.stage import Stage
+from common.videos import FrameReader
 
 
-def measure_kernels(stage: Stage, layout: Layout, work: str) -> Measured:
+def measure_kernels(stage: Stage, layout: Layout, reader: FrameReader, work: str) -> Measured:
     """Measure the blur of every frame of the videos, where that is not done yet, and write it;
     the time counts as that of `work`."""
     measured = Measured(layout)
@@ -14,7 +17,7 @@ def measure_kernels(stage: Stage, layout: Layout, work: str) -> Measured:
         wanted = stage.world.share(range(len(video.frames)))
         missing = [position for position in wanted if not measured.path(video, position).exists()]
         if missing:
-            found = measure(lambda at, video=video: read_image(video.frames[at]), len(video.frames), missing)
+            found = measure(partial(reader.read, video), len(video.frames), missing)
             with stage.timed(work):
                 for position, values in stage.progress(
                     found, f"stage 3, measuring blur {video.name}", "frame", len(missing)

@@ -10,11 +10,10 @@ from BlurringModel.reblurring.crops import Box
 from BlurringModel.reblurring.measured import Measured
 from BlurringModel.reblurring.moments import REACH, moved, moving_condition, patch_motion, poses
 from BlurringModel.reblurring.noise import without_noise
-from BlurringModel.reblurring.patches import Frame, Patch, measured_noise
+from BlurringModel.reblurring.patches import Frame, Patch, noise_of
 from common.config import BlurringConfig
-from common.images import read_image
 from common.runtime.seeding import numpy_generator
-from common.videos import Video
+from common.videos import FrameReader, Video
 
 
 def moved_patches(
@@ -22,6 +21,7 @@ def moved_patches(
     original: np.ndarray,
     boxes: Sequence[Box],
     copies: Sequence[int],
+    reader: FrameReader,
     conditions: Conditions,
     config: BlurringConfig,
     seed: int,
@@ -37,7 +37,7 @@ def moved_patches(
     video, size = frame.video, original.shape[:2]
     windows = drawn_moments(frame, conditions, config.moved.copies, seed)
     # All windows, not only those of `copies`: the content's noise level is estimated from all of them.
-    fields, noise = motion_and_noise(frame, boxes, windows, conditions, config, size)
+    fields, noise = motion_and_noise(frame, boxes, windows, reader, conditions, config, size)
     present = conditions.read("condition", video, frame.position, (3, *size))[2]
     patches = []
     for box in boxes:
@@ -78,6 +78,7 @@ def motion_and_noise(
     frame: Frame,
     boxes: Sequence[Box],
     windows: Sequence[range],
+    reader: FrameReader,
     conditions: Conditions,
     config: BlurringConfig,
     size: tuple[int, int],
@@ -90,10 +91,10 @@ def motion_and_noise(
     noise: dict[Box, dict[int, float]] = {box: {} for box in boxes}
     for position in sorted({position for window in windows for position in window}):
         motion = conditions.read("motion", frame.video, position, (2, *size))
-        image = read_image(frame.video.frames[position]) if config.renoise else None
+        image = reader.read(frame.video, position) if config.renoise else None
         for box in boxes:
             fields[box][position] = patch_motion(motion, box)
-            noise[box][position] = measured_noise(config, image, box)
+            noise[box][position] = noise_of(config, image, box)
     return fields, noise
 
 

@@ -12,9 +12,8 @@ from BlurringModel.reblurring.measured import Measured
 from BlurringModel.reblurring.moments import REACH
 from BlurringModel.reblurring.noise import noise_level
 from common.config import BlurringConfig
-from common.images import read_image
 from common.regions_file import Region, by_frame
-from common.videos import Video
+from common.videos import FrameReader, Video
 
 
 @dataclass(frozen=True)
@@ -81,6 +80,7 @@ def own_patches(
     frame: Frame,
     original: np.ndarray,
     boxes: Sequence[Box],
+    reader: FrameReader,
     conditions: Conditions,
     config: BlurringConfig,
     measured: Measured | None = None,
@@ -96,17 +96,17 @@ def own_patches(
     drawn = {box: measured and measured.drawn(frame.video, frame.name, box, seed) for box in boxes}
     for step in steps:
         position = frame.position + step
-        image = original if step == 0 else read_image(frame.video.frames[position])
+        image = original if step == 0 else reader.read(frame.video, position)
         condition = conditions.read("condition", frame.video, position, (3, *original.shape[:2]))
         given = partial(np.asarray, condition)
         for box in boxes:
-            noise, moment = measured_noise(config, image, box), drawn[box]
+            noise, moment = noise_of(config, image, box), drawn[box]
             kernels = None if moment is None else measured.at(frame.video, moment + step, box)
             patches.append(Patch(frame, 0, REACH + step, box, image, given, noise, kernels=kernels))
     return patches
 
 
-def measured_noise(config: BlurringConfig, image: np.ndarray | None, box: Box) -> float:
+def noise_of(config: BlurringConfig, image: np.ndarray | None, box: Box) -> float:
     """The noise level inside the box, where blurring.renoise asks for it (`image` is not read
     otherwise)."""
     return noise_level(image[box[0] : box[2], box[1] : box[3]]) if config.renoise else 0.0

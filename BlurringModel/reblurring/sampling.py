@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from BlurringModel.id_blau.dataset import encode_direction, normalise_condition
-from BlurringModel.id_blau.diffusion import ONE_STEP, GaussianDiffusion
+from BlurringModel.id_blau.diffusion import ONE_STEP, Draw, GaussianDiffusion
+from BlurringModel.id_blau.timesteps import ddim_timesteps, log_snr_timesteps
 from BlurringModel.id_blau.unet import UNet
 from BlurringModel.reblurring.crops import Box, crop_draws
 from common.checkpoints import load_state, load_state_into, stored_entry
@@ -107,11 +108,31 @@ class DiffusionModel:
         draw = crop_draws(seeds, places, *padded)
         noise = on_device(draw(0, torch.Size((len(crops), 3, *crops.shape[2:]))), self.world.device)
         with torch.inference_mode(), autocast(self.world, self.precision):
-            if config.sampler == "ddim":
-                sampled = self.network.ddim_sample(condition, noise, config.steps, config.eta, draw)
-            else:
-                sampled = self.network.ddpm_sample(condition, noise, draw)
-        return to_image(sampled + 0.5)
+            return to_image(sample(self.network, config, condition, noise, draw) + 0.5)
+
+
+def sample(
+    network: GaussianDiffusion,
+    config: BlurringConfig,
+    condition: Tensor,
+    noise: Tensor,
+    draw: Draw,
+) -> Tensor:
+    """Blurred images (B, 3, H, W), not clamped, by the sampler that blurring.sampler names; see
+    `GaussianDiffusion.ddim_sample` for the rest."""
+    if config.sampler == "ddim":
+        return network.ddim_sample(condition, noise, config.steps, config.eta, draw, config.start)
+    if config.sampler == "dpm++2m":
+        return network.dpm_sample(condition, noise, config.steps, config.start)
+    return network.ddpm_sample(condition, noise, draw)
+
+
+def evaluations(config: BlurringConfig, network: GaussianDiffusion) -> int:
+    """How often the network is evaluated for one blurred picture."""
+    total = network.num_timesteps
+    if config.sampler == "ddim":
+        return len(ddim_timesteps(total, config.steps, config.start))
+    return config.steps if config.sampler == "dpm++2m" else total
 
 
 def load_model(config: BlurringConfig, world: World, precision: str, compile: bool) -> Model:
@@ -146,14 +167,24 @@ def load_id_blau(config: BlurringConfig) -> GaussianDiffusion:
         network = GaussianDiffusion(UNet(**config.architecture), state["betas"], config.prediction)
     except (TypeError, ValueError) as error:
         raise UserError(f"blurring.architecture: {error}") from None
-    if config.sampler == "ddim" and config.steps == 1 and config.prediction == "noise":
-        raise UserError(f"blurring.steps: {ONE_STEP}")
-    if config.sampler == "ddim" and config.steps > network.num_timesteps // 2:
-        raise UserError(
-            f"blurring.steps: expected at most {network.num_timesteps // 2}, found {config.steps}"
-        )
+    check_sampling(config, network)
     load_state_into(network, state, str(config.weights))
     return network.eval()
+
+
+def check_sampling(config: BlurringConfig, network: GaussianDiffusion) -> None:
+    """UserError where the sampler cannot visit the configured steps with this network."""
+    if config.sampler == "ddpm":
+        return
+    if config.steps == 1 and config.prediction == "noise":
+        raise UserError(f"blurring.steps: {ONE_STEP}")
+    try:
+        if config.sampler == "ddim":
+            ddim_timesteps(network.num_timesteps, config.steps, config.start)
+        else:
+            log_snr_timesteps(network.alphas_cumprod, config.steps, config.start)
+    except ValueError as error:
+        raise UserError(f"blurring.steps: {error}") from None
 
 
 def check_trained_as(config: BlurringConfig) -> None:

@@ -15,9 +15,8 @@ from BlurringModel.reblurring.moved import moved_patches
 from BlurringModel.reblurring.patches import Frame, Patch, own_patches
 from common.config import BlurringConfig
 from common.errors import UserError
-from common.images import read_image
 from common.stage import groups
-from common.videos import Video
+from common.videos import FrameReader, Video
 
 COPIES_TOGETHER = 8
 """About how many windows of a frame are in memory together (blurring.window moved)."""
@@ -69,6 +68,7 @@ def check_neighbours(frame: Frame, conditions: Conditions) -> None:
 def portions(
     unit: Sequence[Frame],
     config: BlurringConfig,
+    reader: FrameReader,
     conditions: Conditions,
     regions: Path,
     seed: int,
@@ -82,7 +82,13 @@ def portions(
     measured: where kernels lie (blurring.model measured).
     """
     make = partial(
-        portion, config=config, conditions=conditions, regions=regions, seed=seed, measured=measured
+        portion,
+        config=config,
+        reader=reader,
+        conditions=conditions,
+        regions=regions,
+        seed=seed,
+        measured=measured,
     )
     if config.window != "moved":
         return [partial(make, unit, range(1))]
@@ -96,13 +102,14 @@ def portion(
     frames: Sequence[Frame],
     copies: Sequence[int],
     config: BlurringConfig,
+    reader: FrameReader,
     conditions: Conditions,
     regions: Path,
     seed: int,
     measured: Measured | None = None,
 ) -> Portion:
     """Read the frames and make the patches of their windows number `copies`."""
-    originals = {frame: read_image(frame.video.frames[frame.position]) for frame in frames}
+    originals = {frame: reader.read(frame.video, frame.position) for frame in frames}
     patches = []
     for frame, original in originals.items():
         height, width = original.shape[:2]
@@ -113,7 +120,9 @@ def portion(
             )
         boxes = ((0, 0, height, width),) if config.area == "frame" else frame.boxes
         if config.window == "moved":
-            patches += moved_patches(frame, original, boxes, copies, conditions, config, seed, measured)
+            patches += moved_patches(
+                frame, original, boxes, copies, reader, conditions, config, seed, measured
+            )
         else:
-            patches += own_patches(frame, original, boxes, conditions, config, measured, seed)
+            patches += own_patches(frame, original, boxes, reader, conditions, config, measured, seed)
     return Portion(originals, patches)

@@ -45,7 +45,7 @@ def main() -> None:
     if fixed and not (setup.folder / LAST).exists():
         # In training mode batch normalisation uses the statistics of the batch. After some fifty layers the
         # network in evaluation mode then differs strongly from the trained one, unless training is very long.
-        measure_statistics(network.to(setup.world.device), setup)
+        gather_statistics(network.to(setup.world.device), setup)
         network.eval()
 
     def loss(net: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
@@ -101,7 +101,7 @@ def magnitude_figures(truths: list[np.ndarray], estimates: list[np.ndarray]) -> 
     }
 
 
-def measure_statistics(network: nn.Module, setup: Setup) -> None:
+def gather_statistics(network: nn.Module, setup: Setup) -> None:
     """Set the batch normalisation's statistics to those of the present weights on training crops."""
     size = setup.config.schedule.batch_size
     batches = (

@@ -50,7 +50,7 @@ def video_stills(path: Path, every: int = STILL_EVERY) -> list[np.ndarray]:
     return stills
 
 
-class Picture:
+class Still:
     """One picture in sizes that differ by the square root of 2."""
 
     def __init__(self, picture: np.ndarray) -> None:
@@ -74,15 +74,15 @@ class Picture:
         return self.levels[level], scale * 0.5 ** (level / 2)
 
 
-def load_pictures(paths: list[Path]) -> list[Picture]:
+def load_stills(paths: list[Path]) -> list[Still]:
     """All images, and the stills of all videos."""
-    return [picture for path in paths for picture in pictures_of(path)]
+    return [picture for path in paths for picture in stills_of(path)]
 
 
-def pictures_of(path: Path) -> list[Picture]:
+def stills_of(path: Path) -> list[Still]:
     """An image, or the stills of a video."""
     stills = [read_image(path)] if path.suffix.lower() in IMAGES else video_stills(path)
-    return [Picture(still) for still in stills]
+    return [Still(still) for still in stills]
 
 
 def _resized(picture: np.ndarray, factor: float) -> np.ndarray:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from common.rendering.content import Picture
+from common.rendering.content import Still
 from common.rendering.motion import Motion
 from common.rendering.pipeline import LINEAR
 
@@ -72,7 +72,7 @@ class Piece:
 
 
 def view_of(
-    picture: Picture,
+    picture: Still,
     motion: Motion,
     frames: int,
     size: tuple[int, int],
@@ -100,7 +100,7 @@ def view_of(
 
 
 def piece_of(
-    picture: Picture,
+    picture: Still,
     motion: Motion,
     camera: Motion,
     size: tuple[int, int],

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from common.rendering.compression import h264, jpeg
-from common.rendering.content import Picture
+from common.rendering.content import Still
 from common.rendering.motion import Motion, draw_motion, frame_lengths, path_condition
 from common.rendering.pieces import Piece, piece_of, view_of, with_look
 from common.rendering.pipeline import (
@@ -67,19 +67,19 @@ class Clip:
 
 
 def render_real(
-    pictures: list[Picture],
+    stills: list[Still],
     frames: int,
     height: int,
     width: int,
     rng: np.random.Generator,
     frame_width: float = WIDTH,
     lengths: tuple[float, float] = LENGTHS,
-    picture: Picture | None = None,
+    picture: Still | None = None,
     sharp_as: str = "scene",
 ) -> Clip:
     """A clip of `frames` frames of height x width pixels, both even.
 
-    pictures: what is shown, and what moving objects are cut from. picture: the one to show, as a whole;
+    stills: what is shown, and what moving objects are cut from. picture: the one to show, as a whole;
     without it one is drawn, and a part of it. frame_width: width in pixels of the whole frame that this is a
     crop of; motion is scaled with it. lengths: shortest and longest path of a frame that is not sharp, in
     pixels at a frame width of WIDTH. sharp_as: "scene", without what lens and mosaic do to fine detail, or
@@ -87,7 +87,7 @@ def render_real(
     """
     size = (height + 2 * MARGIN, width + 2 * MARGIN)
     scale = frame_width / WIDTH
-    pieces = _draw_pieces(pictures, frames, size, rng, scale, lengths, picture)
+    pieces = _draw_pieces(stills, frames, size, rng, scale, lengths, picture)
     motion, pipeline = pieces[0].motion, draw_pipeline(rng)
     table = tone_table(pipeline)
     parts = np.stack([motion.ends(frame, PARTS) for frame in range(frames)])
@@ -127,13 +127,13 @@ def compressed(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _draw_pieces(
-    pictures: list[Picture],
+    stills: list[Still],
     frames: int,
     size: tuple[int, int],
     rng: np.random.Generator,
     scale: float,
     lengths: tuple[float, float],
-    picture: Picture | None,
+    picture: Still | None,
 ) -> list[Piece]:
     """The background and the moving objects, from back to front."""
     open_share = rng.uniform(0.4, 0.95)
@@ -143,13 +143,13 @@ def _draw_pieces(
         own = frame_lengths(rng, frames, lengths[0] * scale, lengths[1] * scale, sharp)
         return draw_motion(rng, own, open_share, turning, 0.3 * turning)
 
-    shown = picture or pictures[rng.integers(len(pictures))]
+    shown = picture or stills[rng.integers(len(stills))]
     look = _draw_look(rng)
     raised = rng.uniform(1, 3) if rng.integers(2) else 1.0
     camera = motion(0.15)
     pieces = [with_look(view_of(shown, camera, frames, size, rng, picture is not None), look, raised)]
     for _ in range(rng.choice(len(OBJECTS), p=OBJECTS)):
-        cut = piece_of(pictures[rng.integers(len(pictures))], motion(0.3), camera, size, rng)
+        cut = piece_of(stills[rng.integers(len(stills))], motion(0.3), camera, size, rng)
         pieces.append(with_look(cut, look, raised))
     return pieces
 

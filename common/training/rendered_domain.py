@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from common.errors import UserError
-from common.rendering.content import find_content, load_pictures
+from common.rendering.content import find_content, load_stills
 from common.rendering.real import Clip, render_real
 
 
@@ -30,7 +30,7 @@ class RenderedDomain:
         # Each worker thread renders by itself.
         cv2.setNumThreads(1)
         self._sharp_as = sharp_as
-        self._pictures = load_pictures(find_content(content, "data.content"))
+        self._stills = load_stills(find_content(content, "data.content"))
         self._lock = threading.Lock()
         self.seconds = 0.0
         """Processor time of all rendering so far."""
@@ -45,7 +45,7 @@ class RenderedDomain:
             raise UserError(f"schedule.crop_size: rendered crops need an even size, found {size}")
         start = time.thread_time()
         stream = np.random.default_rng(int(rng.integers(2**63)))
-        crop = RenderedCrop(render_real(self._pictures, frames, size, size, stream, sharp_as=self._sharp_as))
+        crop = RenderedCrop(render_real(self._stills, frames, size, size, stream, sharp_as=self._sharp_as))
         with self._lock:
             self.seconds += time.thread_time() - start
         return crop

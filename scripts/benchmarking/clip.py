@@ -13,7 +13,7 @@ import yaml
 from common.images import read_image
 from common.layout import BASELINE, FUSED, Layout
 from common.metrics import psnr
-from scripts.benchmarking import content, measure
+from scripts.benchmarking import content, timing
 from scripts.benchmarking.workload import QUICK, Workload
 
 STAGES = {
@@ -36,7 +36,7 @@ def write_case(folder: Path, workload: Workload, videos: int, frames: int) -> Pa
         content.video(folder / "data" / f"video{number}", workload, frames)
     content.write_weights(folder / "weights", workload)
     config: dict[str, Any] = {
-        "base": str(measure.ROOT / "configs" / "default.yaml"),
+        "base": str(timing.ROOT / "configs" / "default.yaml"),
         "output": "output",
         "dataset": {"root": "data"},
         "rsdm": {
@@ -83,7 +83,7 @@ def stages(
     results = {}
     for name, (script, *more) in {**STAGES, **more_stages}.items():
         said(f"{name}, {processes} process(es)")
-        results[name] = measure.stage(
+        results[name] = timing.stage(
             script, config, processes, threads, *more, "--set", f"output={output}", f"runtime.device={device}"
         )
     return results
@@ -103,7 +103,7 @@ def scaling(workload: Workload, device: str, processes: int, said: Said) -> dict
 def demo(workload: Workload, device: str, threads: int, said: Said) -> dict[str, Any]:
     """The bundled clip with the bundled networks, and what bf16 changes there: PSNR of the unadapted
     network's frames."""
-    config = measure.ROOT / "configs" / "demo.yaml"
+    config = timing.ROOT / "configs" / "demo.yaml"
     quick = (
         ["blurring.moved.copies=1", "deblurring.min_steps=0", "deblurring.epochs=1"]
         if workload == QUICK
@@ -113,7 +113,7 @@ def demo(workload: Workload, device: str, threads: int, said: Said) -> dict[str,
         folder, result = Path(name), {}
         for stage, (script, *more) in STAGES.items():
             said(f"demo, {stage}")
-            result[stage] = measure.stage(
+            result[stage] = timing.stage(
                 script,
                 config,
                 1,
@@ -133,7 +133,7 @@ def _precisions(config: Path, folder: Path, device: str, threads: int, said: Sai
     pictures, inference = {}, STAGES["stage 4, inference"][0]
     for precision in ("fp32", "bf16"):
         said(f"demo, restored in {precision}")
-        measure.stage(
+        timing.stage(
             inference,
             config,
             1,
@@ -146,7 +146,7 @@ def _precisions(config: Path, folder: Path, device: str, threads: int, said: Sai
             f"runtime.device={device}",
         )
         pictures[precision] = Layout(folder / precision).network("ESTRNN").variant(BASELINE)
-    sharp = sorted((measure.ROOT / "assets" / "demo").glob("*/Sharp/RGB/*.png"))
+    sharp = sorted((timing.ROOT / "assets" / "demo").glob("*/Sharp/RGB/*.png"))
 
     def restored(precision: str, path: Path) -> np.ndarray:
         return read_image(pictures[precision] / path.parts[-4] / path.name)

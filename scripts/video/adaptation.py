@@ -109,7 +109,7 @@ def learn(stage: Stage, restored: int) -> str | None:
 
 def announce(stage: Stage, regions: list[Region], restored: int) -> None:
     """Print the remaining steps and their estimated time; nothing where the fine-tuning had begun before."""
-    if any(network_layout(stage).weights.glob(f"**/{LAST}")):
+    if any(network_layout(stage.config).weights.glob(f"**/{LAST}")):
         return
     parts = seconds_left(stage, regions, restored)
     total = sum(parts.values())
@@ -144,7 +144,7 @@ def preview_positions(stage: Stage) -> Positions:
 
 def kept_unadapted(stage: Stage) -> bool:
     """Whether deblurring.select best_pairs ended with the unadapted network."""
-    best = list(network_layout(stage).weights.glob(f"**/{BEST}"))
+    best = list(network_layout(stage.config).weights.glob(f"**/{BEST}"))
     return stage.config.deblurring.select == "best_pairs" and all(
         load_checkpoint(path)["step"] == 0 for path in best
     )

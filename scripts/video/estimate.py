@@ -9,7 +9,7 @@ from BlurringModel.reblurring.crops import context_crop
 from BlurringModel.reblurring.measured import TRIED
 from BlurringModel.reblurring.moments import REACH
 from BlurringModel.reblurring.patches import frames_to_blur
-from BlurringModel.reblurring.sampling import LineModel, Model, load_model
+from BlurringModel.reblurring.sampling import LineModel, Model, evaluations, load_model
 from common.flow import load_flow
 from common.images import read_image
 from common.regions_file import Region
@@ -17,7 +17,9 @@ from common.rendering.alignment import align, prepared
 from common.rendering.neighbours import LEAST_SIDE, MOST_NEIGHBOURS
 from common.runtime.distributed import mixed_precision
 from common.stage import Stage
-from DBCGM.main import frame_condition, read_frames
+from common.videos import FrameReader
+from DBCGM.frame import NearFlows, frame_condition
+from DBCGM.main import read_inputs, uses_shutter
 from DeblurringModel import models
 from DeblurringModel.fine_tuning import epochs_and_steps
 from DeblurringModel.pair_sources import BORROWED
@@ -45,7 +47,7 @@ def seconds_left(stage: Stage, regions: list[Region], restored: int) -> dict[str
     } | ({"borrowing": borrowing_seconds(stage, borrows)} if borrows else {})
 
 
-def measured(work: Callable[[], object]) -> float:
+def seconds_of(work: Callable[[], object]) -> float:
     """Seconds that a piece of work takes, when it is not done for the first time."""
     for attempt in range(2):
         started = time.perf_counter()
@@ -66,8 +68,14 @@ def conditions_seconds(stage: Stage, regions: list[Region]) -> float:
     if config.condition == "random":
         return 0.0
     flow = load_flow(config.flow, config.weights, stage.world.device, config.iterations)
-    place = region.video, region.position
-    return count * measured(lambda: frame_condition(stage, flow, *place, read_frames(config, *place)))
+    # Any exposure takes the same time.
+    exposure = 0.5 if uses_shutter(config) else None
+
+    def one() -> None:
+        inputs = read_inputs(config, stage.layout, FrameReader(stage.videos), region.video, region.position)
+        frame_condition(config, NearFlows(flow, stage.world.device), inputs, exposure)
+
+    return count * seconds_of(one)
 
 
 def reblurring_seconds(stage: Stage, regions: list[Region]) -> float:
@@ -84,19 +92,12 @@ def reblurring_seconds(stage: Stage, regions: list[Region]) -> float:
         crops = [_span(box, config.margin) for frame in frames for box in frame.boxes]
     height, width = (-(-side // model.multiple) * model.multiple for side in crops[0])
     area = sum(rows * columns for rows, columns in crops) / (height * width)
-    seconds = measured(one_blur(stage, model, height, width)) * area * pictures * evaluations(stage, model)
+    passes = 1 if isinstance(model, LineModel) else evaluations(config, model.network)
+    seconds = seconds_of(one_blur(stage, model, height, width)) * area * pictures * passes
     if config.model == "measured":
         every = sum(len(video.frames) for video in stage.videos)
         seconds += every * TRIED * alignment_seconds(stage)
     return seconds
-
-
-def evaluations(stage: Stage, model: Model) -> int:
-    """How often the model computes for one picture."""
-    config = stage.config.blurring
-    if isinstance(model, LineModel):
-        return 1
-    return config.steps if config.sampler == "ddim" else model.network.num_timesteps
 
 
 def one_blur(stage: Stage, model: Model, height: int, width: int) -> Callable[[], object]:
@@ -144,7 +145,7 @@ def fine_tuning_seconds(stage: Stage, regions: list[Region]) -> float:
             loss = spec.adaptation_loss(restored[:, :1], windows[:, REACH : REACH + 1])
         loss.backward()
 
-    return epochs * per_epoch * measured(step)
+    return epochs * per_epoch * seconds_of(step)
 
 
 def restoring_seconds(stage: Stage, regions: list[Region], restored: int) -> float:
@@ -153,7 +154,7 @@ def restoring_seconds(stage: Stage, regions: list[Region], restored: int) -> flo
     network = load_network(stage.config, config.weights, stage.world.device).eval()
     length = max(spec.past + 1 + spec.future, 5)
     clip = clips_of(video, spec, length, 0, config.borders)[:1]
-    seconds = measured(
+    seconds = seconds_of(
         lambda: list(restored_frames(network, spec, video, clip, stage.config, stage.world.device, stage.say))
     )
     return restored * seconds / len(clip[0].outputs)
@@ -169,4 +170,4 @@ def alignment_seconds(stage: Stage) -> float:
     frame, neighbour = (read_image(path) for path in stage.videos[0].frames[:2])
     if min(frame.shape[:2]) < LEAST_SIDE:
         return 0.0
-    return measured(lambda: align(prepared(frame), neighbour))
+    return seconds_of(lambda: align(prepared(frame), neighbour))

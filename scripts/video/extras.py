@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 
 from scripts.video.containers import TEXT, Kind
-from scripts.video.media import is_cover, opened, picture_stream
+from scripts.video.media import is_cover, opened, video_stream
 from scripts.video.streams import SideStream, codec_name
 
 _OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "software"}
@@ -48,7 +48,7 @@ class Extras:
         self._covers: list[tuple[av.stream.Stream, bytes]] = []
         self._file = file
         container = held.enter_context(opened(source))
-        picture = picture_stream(container, source)
+        picture = video_stream(container, source)
         self.entries = entries_of(container)
         file.metadata.update(self.entries)
         self._chapters(container, kind, zero)

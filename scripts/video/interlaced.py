@@ -5,7 +5,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from scripts.video.media import opened, picture_stream
+from scripts.video.media import opened, video_stream
 
 _BLOCK = 16
 _STEEPER, _LEVELS = 1.3, 2.0
@@ -51,7 +51,7 @@ def field_order(path: Path) -> str | None:
     """
     seen, found, order, before = 0, 0, 0.0, None
     with opened(path) as container:
-        stream = picture_stream(container, path)
+        stream = video_stream(container, path)
         for packet in container.demux(stream):
             try:
                 frames = packet.decode()

@@ -34,7 +34,7 @@ def opened(path: Path) -> Iterator[av.container.InputContainer]:
         yield container
 
 
-def picture_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
+def video_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
     """The stream that a player shows. Raises UserError where there is none, or no way to decode it."""
     moving = [stream for stream in container.streams.video if not is_cover(stream)]
     best = container.streams.best("video")

@@ -11,7 +11,7 @@ import numpy as np
 from common.errors import UserError
 from scripts.video import damage
 from scripts.video.colour import Colour
-from scripts.video.media import NOT_A_VIDEO, opened, picture_stream, refuse_without_memory
+from scripts.video.media import NOT_A_VIDEO, opened, refuse_without_memory, video_stream
 from scripts.video.orientation import swaps_sides
 from scripts.video.pictures import Pictures
 from scripts.video.scan import Scan, scan
@@ -50,7 +50,7 @@ class VideoReader:
         found, pictures, original = scan(self.path), Pictures(self.path), array("q")
         strict = not _always_fails(self.path, found)
         with opened(self.path) as container:
-            stream = picture_stream(container, self.path)
+            stream = video_stream(container, self.path)
             self._decoder = _Decoder(stream, found, strict)
             self.base, self.aspect = stream.time_base, stream.sample_aspect_ratio or Fraction(1)
             self._stated = stream.average_rate or stream.guessed_rate or Fraction(25)
@@ -144,7 +144,7 @@ def _always_fails(path: Path, found: Scan) -> bool:
     if len(found.keys) < max(1, len(found.expected)):
         return False
     with opened(path) as container:
-        decoder = _Decoder(picture_stream(container, path), found, strict=True)
+        decoder = _Decoder(video_stream(container, path), found, strict=True)
         for _ in decoder.frames(container, most_errors=_PATIENCE):
             return False
     return decoder.errors >= min(_PATIENCE, len(found.keys))

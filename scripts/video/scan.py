@@ -10,7 +10,7 @@ import av.logging
 import numpy as np
 
 from scripts.video import damage, marks
-from scripts.video.media import opened, picture_stream
+from scripts.video.media import opened, video_stream
 
 _AVI_HEADER = 8
 """Bytes before a chunk's content, from where AVI's index counts."""
@@ -60,7 +60,7 @@ class Packets:
 def scan(path: Path) -> Scan:
     """Read all packets of the file. Raises UserError where it is no video."""
     with opened(path) as container:
-        stream, kinds = picture_stream(container, path), container.format.name.split(",")
+        stream, kinds = video_stream(container, path), container.format.name.split(",")
         sound = next(iter(container.streams.audio), None)
         # An AVI file that was cut off has lost its index, but not the number of its frames.
         listed = stream.frames if "avi" in kinds and len(stream.index_entries) < 2 else 0

@@ -16,7 +16,7 @@ from scripts.video.colour import matrix_name, written_colour
 from scripts.video.containers import KINDS, Kind
 from scripts.video.extras import Extras, entries_of
 from scripts.video.film import Film
-from scripts.video.media import opened, picture_stream
+from scripts.video.media import opened, video_stream
 from scripts.video.pictures import EXACT
 
 Frames = Callable[[], Iterable[np.ndarray]]
@@ -102,7 +102,7 @@ def _write(
         file = held.enter_context(
             av.open(f"file:{path}", "w", format=kind.format, container_options=_settings(kind, source))
         )
-        stream = _picture_stream(file, film, kind, width, height)
+        stream = _video_stream(file, film, kind, width, height)
         if stream.codec_context.pix_fmt == "yuv444p":
             said.append(
                 "the size is odd, so the video has full colour resolution (yuv444p), which some "
@@ -128,7 +128,7 @@ def _settings(kind: Kind, source: Path | None) -> dict[str, str]:
     return settings
 
 
-def _picture_stream(
+def _video_stream(
     file: av.container.OutputContainer,
     film: Film,
     kind: Kind,
@@ -196,7 +196,7 @@ def _check(path: Path, film: Film, kind: Kind) -> None:
     found, wrong, begin = 0, 0, Fraction(0)
     try:
         with opened(path) as container:
-            stream = picture_stream(container, path)
+            stream = video_stream(container, path)
             # Matroska counts in milliseconds.
             most = max(stream.time_base, Fraction(1, 1000))
             for frame in container.decode(stream):

@@ -111,7 +111,8 @@ def table(done: dict[tuple[str, str], dict]) -> str:
         "weights). Survived means: a clean end (one line that names the culprit and exit code 2, or the documented "
         "handling; for signals their message and code), nothing half-written, nothing outside of the output folder, "
         "no hang, no process left; and after a disturbance a second run whose files are byte by byte those of an "
-        "undisturbed one (but for `times.json` and `report.html`, which hold durations).",
+        "undisturbed one (but for `times.json` and `report.html`, which hold durations, and the times in "
+        "`inputs.json`).",
         "",
         f"- command: `bash scripts/fault_campaign.sh`, processor: {processor()}",
         f"- code {', '.join(dict.fromkeys(row['code'] for row in done.values()))}",

@@ -9,7 +9,7 @@ from common.videos import find_videos
 from scripts.datasets import published
 from scripts.evaluation import ablation
 from scripts.evaluation.paper.cases import Case
-from scripts.evaluation.paper.measure import Figures, measure
+from scripts.evaluation.paper.metrics import Figures, evaluate_frames
 from scripts.evaluation.paper.tables import Row
 
 LAST, BEST = ADAPTED, ADAPTED_BEST_GT
@@ -96,7 +96,7 @@ def row(
         missing = outcomes[case, BASELINE if result == BASELINE else LAST] or ""
     if not missing:
         try:
-            figures = measured(case, result, options.jobs)
+            figures = figures_of(case, result, options.jobs)
         except UserError as error:
             missing = str(error)
     adapted = result in (LAST, BEST)
@@ -114,13 +114,15 @@ def row(
     )
 
 
-def measured(case: Case, result: str, jobs: int) -> Figures:
+def figures_of(case: Case, result: str, jobs: int) -> Figures:
     """The figures of a result's pictures; UserError where some are missing."""
     config = case.config.dataset
     videos = find_videos(config.root, config.blur, config.sharp, config.videos)
     if result == "input":
-        return measure(videos, None, case.output / "evaluation" / "input", jobs, f"{case.name}, blurry input")
-    return measure(
+        return evaluate_frames(
+            videos, None, case.output / "evaluation" / "input", jobs, f"{case.name}, blurry input"
+        )
+    return evaluate_frames(
         videos,
         case.restored(result),
         case.output / "evaluation" / case.network / result,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from scripts.evaluation.paper.measure import MEASURES, Figures
+from scripts.evaluation.paper.metrics import METRICS, Figures
 
 NONE = "–"
 MISSING = "missing"
@@ -53,11 +53,11 @@ class Row:
     published_psnr: float | None
 
 
-def difference(row: Row, measure: str) -> float | None:
-    """The row's PSNR by `measure` less the published figure, where there are both."""
+def difference(row: Row, metric: str) -> float | None:
+    """The row's PSNR by `metric` less the published figure, where there are both."""
     if row.figures is None or row.published_psnr is None:
         return None
-    return row.figures.table[measure] - row.published_psnr
+    return row.figures.table[metric] - row.published_psnr
 
 
 def markdown(heading: str, rows: Sequence[Row], header: dict[str, list[str]]) -> str:
@@ -98,10 +98,10 @@ def _table(rows: Sequence[Row]) -> list[str]:
     lines = [f"| {' | '.join(columns)} |", f"|---|{'---:|' * (len(columns) - 1)}"]
     for row in rows:
 
-        def cell(part: str, measure: str, digits: int, row: Row = row) -> str:
+        def cell(part: str, metric: str, digits: int, row: Row = row) -> str:
             if row.figures is None:
                 return MISSING if row.missing else NONE
-            return f"{getattr(row.figures, part)[measure]:.{digits}f}"
+            return f"{getattr(row.figures, part)[metric]:.{digits}f}"
 
         published = NONE if row.published_psnr is None else f"{row.published_psnr:.2f}"
         cells = [
@@ -132,7 +132,7 @@ def plain(rows: Sequence[Row]) -> list[dict[str, Any]]:
         entry["difference"] = difference(row, "psnr")
         entry["difference_column_mean"] = difference(row, "psnr_column_mean")
         for part, suffix in (("table", ""), ("every", "_all_frames")):
-            for name in MEASURES:
+            for name in METRICS:
                 entry[name + suffix] = None if row.figures is None else getattr(row.figures, part)[name]
             entry["frames" + suffix] = None if row.figures is None else getattr(row.figures, f"{part}_frames")
         # JSON knows no infinity, which the PSNR of identical pictures is.

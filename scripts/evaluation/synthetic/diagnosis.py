@@ -7,7 +7,8 @@ import torch
 
 from BlurringModel.id_blau.dataset import Sample
 from BlurringModel.id_blau.diffusion import GaussianDiffusion
-from BlurringModel.id_blau.validation import FRAMES, fixed_crops, reblur, reblurring_figures
+from BlurringModel.id_blau.validation import FRAMES, Reblurred, fixed_crops, reblur
+from BlurringModel.reblurring.sampling import sample
 from common.config import BlurringConfig, DiffusionConfig
 from common.images import read_image
 from common.metrics import psnr
@@ -75,9 +76,9 @@ def at_rest(truth: dict[tuple[str, str], np.ndarray], videos: Sequence[Video]) -
     return float(np.mean(values)) if values else float("nan")
 
 
-def reblurring(network: GaussianDiffusion, domain: SourceDomain, config: BlurringConfig) -> dict[str, float]:
-    """Mean PSNR in dB of crops, reblurred with the true condition, against the truly blurred ones, and what it
-    is to be compared with: see `reblurring_figures`. config: how to sample."""
+def reblurring(network: GaussianDiffusion, domain: SourceDomain, config: BlurringConfig) -> Reblurred:
+    """Crops, reblurred with the true condition, and what they are to be compared with. config: how to
+    sample."""
     recipe = DiffusionConfig(
         magnitude_scale=config.magnitude_scale,
         prediction=config.prediction,
@@ -90,8 +91,13 @@ def reblurring(network: GaussianDiffusion, domain: SourceDomain, config: Blurrin
     ]
     crops = blurred_crops(domain, min(CROP, *sides))
     with torch.inference_mode():
-        return reblurring_figures(
-            reblur(network, domain, crops, recipe, config.steps, config.eta, config.gamma)
+        return reblur(
+            network,
+            domain,
+            crops,
+            recipe,
+            lambda condition, noise, draw: sample(network, config, condition, noise, draw),
+            config.gamma,
         )
 
 

@@ -119,7 +119,7 @@ class Benchmark:
             ]
         )
 
-    def measured(self, domain: str, cell: Cell, seed: int) -> Result:
+    def result(self, domain: str, cell: Cell, seed: int) -> Result:
         """A result's figures, from the file of the domain's results where they were measured with the same
         settings and weights."""
         variant = cell.name if cell in (INPUT, BASELINE) else cell.variant

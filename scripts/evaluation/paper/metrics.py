@@ -19,7 +19,7 @@ from common.runtime.files import read_json, write_json
 from common.videos import Video
 from DeblurringModel.evaluation import ground_truth
 
-MEASURES = {
+METRICS = {
     "psnr": psnr,
     "ssim": ssim,
     "psnr_column_mean": psnr_column_mean,
@@ -40,7 +40,9 @@ class Figures:
     every_frames: int
 
 
-def measure(videos: Sequence[Video], restored: Path | None, kept: Path, jobs: int, label: str) -> Figures:
+def evaluate_frames(
+    videos: Sequence[Video], restored: Path | None, kept: Path, jobs: int, label: str
+) -> Figures:
     """Measure the pictures of `restored` (<video>/<frame>.png), or the blurry frames where that is None.
 
     kept: folder for the values of each video, which are measured again only when the settings the pictures
@@ -78,7 +80,7 @@ def measure(videos: Sequence[Video], restored: Path | None, kept: Path, jobs: in
 def _frame(video: Video, pictures: Sequence[Path], position: int) -> dict[str, float]:
     image = read_image(pictures[position])
     truth = ground_truth(video, position, image)
-    return {name: function(image, truth) for name, function in MEASURES.items()}
+    return {name: function(image, truth) for name, function in METRICS.items()}
 
 
 def _state(video: Video, pictures: Sequence[Path], restored: Path | None) -> dict[str, Any]:
@@ -91,7 +93,7 @@ def _state(video: Video, pictures: Sequence[Path], restored: Path | None) -> dic
     return {
         "settings": sha256(restored / SETTINGS) if restored is not None else None,
         "files": digest.hexdigest(),
-        "measures": list(MEASURES),
+        "metrics": list(METRICS),
     }
 
 
@@ -103,4 +105,4 @@ def _known(path: Path, state: dict[str, Any]) -> dict[str, dict[str, float]] | N
 
 
 def _means(frames: list[dict[str, float]]) -> dict[str, float]:
-    return {name: sum(frame[name] for frame in frames) / len(frames) for name in MEASURES}
+    return {name: sum(frame[name] for frame in frames) / len(frames) for name in METRICS}

@@ -29,18 +29,18 @@ GIB = 2**30
 
 
 def in_own_process(what: str, workload: Workload, device: str, precision: str) -> dict[str, Any]:
-    """`measured(what, ...)` computed in another process, so that its peak memory is its own."""
+    """`figures(what, ...)` computed in another process, so that its peak memory is its own."""
     request = json.dumps(
         {"what": what, "workload": workload.as_dict(), "device": device, "precision": precision}
     )
-    command = [sys.executable, str(ROOT / "scripts" / "benchmark.py"), "--measure", request]
+    command = [sys.executable, str(ROOT / "scripts" / "benchmark.py"), "--one", request]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{what}: ended with code {done.returncode}\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measured(what: str, workload: Workload, device_name: str, precision: str) -> dict[str, Any]:
+def figures(what: str, workload: Workload, device_name: str, precision: str) -> dict[str, Any]:
     """Figures of one form: seconds per unit (median) and of the whole first run, floating-point operations
     per unit, peak memory in GiB above that of the libraries and data (on a GPU: what PyTorch allocated)."""
     with tempfile.TemporaryDirectory() as folder:
