@@ -21,6 +21,7 @@ import tiny
 import torch
 from tiny import finished, one_thread  # noqa: F401
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from BlurringModel.id_blau.diffusion import GaussianDiffusion, linear_betas
 from BlurringModel.id_blau.train import diffusion_loss
@@ -103,6 +104,28 @@ def test_sampling_takes_place_on_the_device(sampler: str) -> None:
         network.betas = network.betas[:3]
         made = network.ddpm_sample(given, noise, draw)
     assert made.device.type == "meta" and made.shape == noise.shape
+
+
+class HostReads(TorchDispatchMode):
+    """Counts the values that are read on the host."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        self.count += function is torch.ops.aten._local_scalar_dense.default
+        return function(*arguments, **(keywords or {}))
+
+
+def test_dpm_sampling_reads_no_value_between_its_steps() -> None:
+    network = _diffusion().eval()
+    with HostReads() as reads:
+        network.dpm_sample(
+            torch.rand(1, 6, 16, 16), torch.rand(1, 3, 16, 16), 3, visited=[(9, 5), (5, 2), (2, 0)]
+        )
+    assert reads.count == 0
+    with reads:
+        float(torch.ones(1))
+    assert reads.count == 1
 
 
 def test_optical_flow_stays_on_the_device_until_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:

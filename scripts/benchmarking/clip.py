@@ -205,7 +205,7 @@ def write_bundled(folder: Path, workload: Workload) -> Path:
     memory they take depends on their size alone."""
     content.video(folder / "data" / "video", workload, workload.clip)
     config = {
-        "base": str(measure.ROOT / "configs" / "demo.yaml"),
+        "base": str(timing.ROOT / "configs" / "demo.yaml"),
         "output": "output",
         "dataset": {"root": "data"},
         "rsdm": {"patches": "random", "min_size": min(128, workload.height)},
