@@ -141,7 +141,8 @@ def finetune_on(
     pairs = Pairs(learned, config.crop_size, runtime.seed, frames)
     epochs, per_epoch = epochs_and_steps(config, len(pairs))
     steps = epochs * per_epoch
-    if (folder / LAST).exists() and load_checkpoint(folder / LAST).get("step", 0) >= steps:
+    done = world.main and (folder / LAST).exists() and load_checkpoint(folder / LAST).get("step", 0) >= steps
+    if world.gather(done)[0]:
         return
     network = load_network(stage.config, config.weights, world.device)
     validate, best = None, ""

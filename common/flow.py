@@ -14,6 +14,7 @@ from common.checkpoints import load_state, load_state_into
 from common.errors import UserError
 from common.formats.raft_weights import princeton_to_torchvision, weights_file
 from common.formats.weights_keys import bare
+from common.runtime.memory import halving
 from common.runtime.plugins import is_own, load
 
 
@@ -104,6 +105,7 @@ class RaftFlow:
         self._context = network.context_encoder = _Prepared(network.context_encoder)
         if network.mask_predictor is not None:
             network.mask_predictor = _OnlyLast(network.mask_predictor, iterations)
+        self._together: int | None = None
 
     def __call__(self, first: Tensor, second: Tensor) -> Tensor:
         _check_images(first, second)
@@ -119,17 +121,43 @@ class RaftFlow:
             for side in images.shape[-2:]
         )
         padded = _pad(images.to(self.device, torch.float32), margins) / 255 * 2 - 1
-        first, second = (torch.tensor(side, device=self.device) for side in zip(*pairs))
-        starts, which = first.unique(return_inverse=True)
         # In half precision the correlation volume, and with it the flow, would differ from the published one.
         with torch.autocast(self.device.type, enabled=False):
             features = self._features.network(padded)
-            self._features.prepared = features[torch.cat([first, second])]
-            self._context.prepared = self._context.network(padded[starts])[which]
-            flow = self.network(padded[first], padded[second], num_flow_updates=self.iterations)[-1]
+            starts = sorted({first for first, _ in pairs})
+            contexts = dict(zip(starts, self._context.network(padded[starts])))
+            # The volume grows with the square of a frame's pixels, and with the pairs.
+            most = min(self._together or len(pairs), len(pairs))
+            flow, used = halving(
+                lambda size: torch.cat(
+                    [self._some(padded, features, contexts, some) for some in _parts(pairs, size)]
+                ),
+                most,
+                1,
+                "optical flow of several pairs of frames",
+                lambda text: print(text, flush=True),
+            )
+        if used < most:
+            self._together = used
         (top, _), (left, _) = margins
         height, width = images.shape[-2:]
         return flow[..., top : top + height, left : left + width].to(images.device)
+
+    def _some(
+        self,
+        padded: Tensor,
+        features: Tensor,
+        contexts: dict[int, Tensor],
+        pairs: Sequence[tuple[int, int]],
+    ) -> Tensor:
+        """Flows of `pairs` (P, 2, H, W) between padded images, whose encodings are known."""
+        first, second = map(list, zip(*pairs))
+        self._features.prepared = features[first + second]
+        self._context.prepared = torch.stack([contexts[index] for index in first])
+        if isinstance(self.network.mask_predictor, _OnlyLast):
+            # A call that ran out of memory counted some updates.
+            self.network.mask_predictor.calls = 0
+        return self.network(padded[first], padded[second], num_flow_updates=self.iterations)[-1]
 
 
 class _Prepared(nn.Module):
@@ -228,6 +256,10 @@ def _check_images(first: Tensor, second: Tensor) -> None:
             f"expected two images (B, 3, H, W) of one size, "
             f"got {tuple(first.shape)} and {tuple(second.shape)}"
         )
+
+
+def _parts(pairs: Sequence[tuple[int, int]], size: int) -> list[Sequence[tuple[int, int]]]:
+    return [pairs[start : start + size] for start in range(0, len(pairs), size)]
 
 
 def _margins(side: int, padded: int) -> tuple[int, int]:

@@ -8,6 +8,7 @@ Usage    python scripts/benchmark.py [--device cpu|cuda] [--json FILE] [--parts 
          python scripts/benchmark.py --parts networks   all deblurring networks; takes as long again
          python scripts/benchmark.py --parts compile    what runtime.compile changes; minutes
          python scripts/benchmark.py --parts memory     150 frames and several videos; takes as long again
+         python scripts/benchmark.py --parts sizes      memory at 640 x 480 and 1280 x 720; takes as long again
          python scripts/benchmark.py --quick            tiny networks and frames: seconds
 """
 
@@ -33,7 +34,7 @@ from scripts.benchmarking import clip, tables, timing, units
 from scripts.benchmarking.workload import QUICK, STANDARD, Workload
 
 PARTS = ("units", "stages", "scaling", "growth", "demo")
-MORE_PARTS = ("networks", "compile", "memory")
+MORE_PARTS = ("networks", "compile", "memory", "sizes")
 TITLES = {
     "units": "Units",
     "stages": "Stages",
@@ -43,6 +44,7 @@ TITLES = {
     "growth": "How the cost grows",
     "demo": "The demo as configured (bf16 where the device computes in it)",
     "memory": "Memory",
+    "sizes": "Memory of the process, {clip} frames",
 }
 
 
@@ -119,6 +121,8 @@ def collect(options: argparse.Namespace, workload: Workload) -> dict[str, Any]:
         figures["demo"] = clip.demo(workload, options.device, threads, said)
     if "memory" in options.parts:
         figures["memory"] = dict(clip.memory(workload, options.device, threads, said))
+    if "sizes" in options.parts:
+        figures["sizes"] = dict(clip.sizes(workload, options.device, threads, said))
     bar.close()
     return figures
 
@@ -134,6 +138,7 @@ def report(figures: dict[str, Any], workload: Workload, parts: list[str]) -> Non
         "growth": lambda: tables.growth(figures),
         "demo": lambda: tables.demo(figures),
         "memory": lambda: tables.memory(figures["memory"]),
+        "sizes": lambda: tables.memory(figures["sizes"]),
     }
     print(tables.machine(figures))
     for part in (*PARTS, *MORE_PARTS):

@@ -21,13 +21,12 @@ import torch
 
 from common.config import Config
 from common.config_loader import load_config
-from common.errors import UserError
 from common.runtime import distributed
 from common.runtime.command_line import add_config_options
 from common.runtime.entry import run
 from common.runtime.memory import peak_memory
 from scripts.preparation.machine import machine_lines, needs
-from scripts.preparation.trial import Mode, differences, modes, pipeline
+from scripts.preparation.trial import Run, differences, grey_levels, modes, pipeline, runs
 
 
 def main() -> None:
@@ -45,9 +44,14 @@ def main() -> None:
     works = [mode.name for mode in modes(device) if mode.name not in failed]
     print(f"works on {device.type}: {', '.join(works) or 'nothing'}", end="")
     print(f"; does not: {', '.join(failed)}" if failed else "", end="")
-    print(f"; missing: {', '.join(missing)}" if missing else "", flush=True)
+    if config is not None:
+        print(
+            f"; {options.config.name}: {', '.join(missing) + ' missing' if missing else 'all there'}", end=""
+        )
+    print(flush=True)
     if failed or missing:
-        raise UserError("not all that was checked works or is there, see above")
+        # Without a further line: the last one says what works.
+        sys.exit(2)
 
 
 def wanting(config: Config) -> list[str]:
@@ -75,22 +79,27 @@ def trials(device: torch.device) -> list[str]:
         flush=True,
     )
     with tempfile.TemporaryDirectory() as folder:
-        for mode, processes in runs(device):
-            seconds, problem = pipeline(Path(folder), device.type, mode, processes)
-            name = f"{mode.name}, {processes} processes" if processes > 1 else mode.name
-            verdict = "FAIL" if problem else "ok  "
-            print(f"{verdict} {device.type}, {name}: pipeline, {seconds:.0f} s {problem}", flush=True)
+        reference, *others = runs(device)
+        for one in (reference, *others):
+            problem = pipeline_problem(Path(folder), one, reference)
             if problem:
-                failed[name] = None
+                failed[one.name if one.device == device.type else f"{one.name} on {one.device}"] = None
     return list(failed)
 
 
-def runs(device: torch.device) -> list[tuple[Mode, int]]:
-    """The pipelines to run: each precision, and two processes where there are two devices."""
-    found = [(mode, 1) for mode in modes(device) if not mode.compile]
-    if torch.cuda.device_count() > 1 or device.type == "cpu":
-        found.append((Mode("fp32"), 2))
-    return found
+def pipeline_problem(folder: Path, one: Run, reference: Run) -> str:
+    """Run a pipeline, compare its pictures with those of `reference` if that was another, and print both; what is
+    wrong, or ""."""
+    seconds, memory, problem = pipeline(folder, one)
+    said = problem
+    if not problem and one != reference and reference.output(folder).exists():
+        levels = grey_levels(folder, one, reference)
+        said = f"differs by {levels:.2f} grey levels (at most {one.mode.levels:g})"
+        problem = said if not levels <= one.mode.levels else ""
+    verdict = "FAIL" if problem else "ok  "
+    measured = f"{seconds:.0f} s, {memory:.2f} GiB resident"
+    print(f"{verdict} {one.device}, {one.name}: pipeline, {measured}{', ' * bool(said)}{said}", flush=True)
+    return problem
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ start.prepare(__name__)
 from common.checkpoints import sha256
 from common.errors import UserError
 from common.runtime.entry import run
+from common.runtime.locks import hold
 from scripts.check_weights import identify
 from scripts.preparation.download import LIMIT, download
 from scripts.preparation.published_weights import WEIGHTS, Published
@@ -38,6 +39,8 @@ def main() -> None:
     unknown = [name for name in options.names if name not in WEIGHTS]
     if unknown:
         raise UserError(f"{', '.join(unknown)}: no such weights; there are {', '.join(WEIGHTS)}")
+    # Two downloads of a file would add to the same part of it.
+    hold(options.out)
     failed = []
     for name in options.names or WEIGHTS:
         try:

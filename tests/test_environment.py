@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import tiny
+import torch
 from tqdm import TqdmMonitorWarning
 
 from common.errors import UserError
@@ -109,6 +110,12 @@ SHORTAGES = [
     MemoryError(),
     cv2.error("OpenCV(4.9) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 99 bytes"),
     OSError(errno.ENOMEM, "Cannot allocate memory"),
+    torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    RuntimeError("CUDA error: out of memory"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    RuntimeError("FIND was unable to find an engine to execute this computation"),
+    torch.distributed.DistBackendError("NCCL error: Last error: Cuda failure 2 'out of memory'"),
 ]
 
 

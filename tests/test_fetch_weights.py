@@ -1,6 +1,9 @@
 """scripts/fetch_weights.py against a server on this machine."""
 
 import hashlib
+import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -152,7 +155,7 @@ def test_more_than_the_limit_is_refused(server: Server, tmp_path: Path, sized: b
     server.files["file.pth"], server.sized = CONTENT, sized
     with pytest.raises(UserError, match=r"more than the (300,000 that|300,000 bytes that) are accepted"):
         get(server, tmp_path / "own.pth", limit=300_000)
-    assert not (tmp_path / "own.pth").exists()
+    assert not list(tmp_path.iterdir())
 
 
 def test_no_server_and_a_dead_proxy_are_one_line(server: Server, tmp_path: Path, monkeypatch) -> None:
@@ -168,6 +171,25 @@ def test_no_server_and_a_dead_proxy_are_one_line(server: Server, tmp_path: Path,
     monkeypatch.setenv("http_proxy", server.address)
     get(gone, tmp_path / "own.pth")
     assert (tmp_path / "own.pth").read_bytes() == CONTENT
+
+
+def test_a_connection_that_fails_in_the_middle_is_one_line(
+    server: Server, tmp_path: Path, monkeypatch
+) -> None:
+    def broken(*_: object) -> int:
+        raise ssl.SSLError(1, "decryption failed or bad record mac")
+
+    server.files["file.pth"] = CONTENT
+    monkeypatch.setattr(downloads, "_copied", broken)
+    with pytest.raises(UserError, match="bad record mac.*start again to go on"):
+        get(server, tmp_path / "own.pth")
+
+
+@pytest.mark.parametrize("address", ["example.org/weights", "ftp://example.org/weights", "/mnt/weights"])
+def test_what_is_no_web_address_is_one_line(tmp_path: Path, address: str) -> None:
+    with pytest.raises(UserError, match="no address to download from; it has to begin with https://"):
+        downloads.download(f"{address}/own.pth", tmp_path / "own.pth", lambda part: None)
+    assert not list(tmp_path.iterdir())
 
 
 class TestScript:
@@ -204,6 +226,19 @@ class TestScript:
         # The others are fetched all the same.
         files = [path for path in (tmp_path / "weights").rglob("*") if path.is_file()]
         assert files == [tmp_path / "weights" / "BME" / "best_net.pth"]
+
+    def test_two_downloads_at_a_time_are_refused(self, server, bme, tmp_path, monkeypatch) -> None:
+        out = tmp_path / "weights"
+        out.mkdir()
+        program = "import fcntl, sys, time; file = open(sys.argv[1], 'w'); fcntl.lockf(file, fcntl.LOCK_EX); "
+        program += "print('held', flush=True); time.sleep(60)"
+        command = [sys.executable, "-c", program, str(out / ".lock")]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
+            other.stdout.readline()
+            with pytest.raises(UserError, match="in use by another run"):
+                self.main(monkeypatch, "BME", "--out", str(out), "--mirror", server.address)
+            other.kill()
+        assert server.asked == []
 
     def test_a_drive_is_named(self, tmp_path, monkeypatch, capsys) -> None:
         self.main(monkeypatch, "ESTRNN", "--out", str(tmp_path))

@@ -177,14 +177,16 @@ class GaussianDiffusion(nn.Module):
         et al., "DPM-Solver++" (2022), algorithm 2. Raises ValueError as `ddim_sample`.
         """
         self._check(condition, noise, steps)
-        visited = visited or log_snr_timesteps(self.alphas_cumprod, steps, start)
-        level = log_snr(self.alphas_cumprod.double())
+        # Read once: a GPU would have to come to rest for each value that the steps need.
+        schedule = self.alphas_cumprod.cpu()
+        visited = visited or log_snr_timesteps(schedule, steps, start)
+        level = log_snr(schedule.double()).tolist()
         x, before, width = self._started(condition, noise, visited[0][0], start), None, 0.0
         for index, (step, following) in enumerate(visited):
             now, then = self.alphas_cumprod[step], self.alphas_cumprod[following]
             predicted = self._predict_noise(x, condition, self._same_step(step, x))
             clean = ((x - (1 - now).sqrt() * predicted) / now.sqrt()).clamp(-0.5, 0.5)
-            h, image = float(level[following] - level[step]), clean
+            h, image = level[following] - level[step], clean
             if order == 2 and 0 < index < len(visited) - 1:
                 image = clean + (clean - before) * (h / (2 * width))
             x = ((1 - then) / (1 - now)).sqrt() * x - then.sqrt() * math.expm1(-h) * image

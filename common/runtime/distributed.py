@@ -42,7 +42,9 @@ class World:
     def barrier(self) -> None:
         """Wait until every process has come here."""
         if self.size > 1:
-            torch.distributed.barrier()
+            # NCCL would have to guess the GPU.
+            devices = [self.device.index] if self.device.type == "cuda" else None
+            torch.distributed.barrier(device_ids=devices)
 
     def gather(self, value: Item) -> list[Item]:
         """The `value` of every process, in rank order, in every process."""
@@ -98,11 +100,16 @@ def start(device: str = "auto", tf32: bool = False) -> World:
             f"{local_rank + 1} processes on this machine but {torch.cuda.device_count()} CUDA devices; "
             "use a smaller --nproc_per_node"
         )
-    if use_cuda:
-        torch.cuda.set_device(local_rank)
-    if size > 1 and not torch.distributed.is_initialized():
-        torch.distributed.init_process_group("nccl" if use_cuda else "gloo", timeout=PATIENCE)
     chosen = torch.device("cuda", local_rank) if use_cuda else torch.device("cpu")
+    if use_cuda:
+        # Objects that processes exchange pass through the current GPU.
+        torch.cuda.set_device(chosen)
+    if size > 1 and not torch.distributed.is_initialized():
+        torch.distributed.init_process_group(
+            "nccl" if use_cuda else "gloo",
+            timeout=PATIENCE,
+            device_id=chosen if use_cuda else None,
+        )
     return World(rank, size, chosen, _local_size())
 
 

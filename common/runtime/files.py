@@ -1,7 +1,9 @@
-"""Files that appear whole or not at all, and JSON."""
+"""Files that appear whole or not at all, JSON and CSV."""
 
 import atexit
+import csv
 import errno
+import io
 import json
 import os
 import secrets
@@ -132,3 +134,14 @@ def read_json(path: str | Path) -> Any:
     # A number of more digits than Python reads is a ValueError.
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON ({type(error).__name__}); remake or correct it") from error
+
+
+def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write rows as CSV whole or not at all; the columns are all names in them, in the order of their first use."""
+    text = io.StringIO()
+    writer = csv.DictWriter(
+        text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n"
+    )
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())

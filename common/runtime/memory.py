@@ -1,6 +1,7 @@
 """Smaller batches where memory runs out, and how much memory was used."""
 
 import errno
+import gc
 import sys
 from collections.abc import Callable
 from typing import TypeVar
@@ -30,10 +31,12 @@ _NO_MEMORY = (
     "Insufficient memory",
     "Failed to allocate",
     "ALLOC_FAILED",
+    "out of memory",
+    "unable to find an engine",
 )
-"""Parts of messages of libraries that have no error class for it: PyTorch's allocators, oneDNN, Python's
-threads,
-OpenCV, cuBLAS."""
+"""Parts of messages of libraries that have no error class for it: PyTorch's allocators, oneDNN, Python's threads,
+OpenCV, cuBLAS, the CUDA driver and NCCL. PyTorch's choice of a cuDNN algorithm says that it found none where none got
+the memory that it wanted (https://github.com/pytorch/pytorch/issues/108645)."""
 OUT_OF_MEMORY = "not enough memory; close other programs, use smaller frames or a smaller runtime.workers"
 
 
@@ -67,7 +70,8 @@ def halving(
         except Exception as error:
             if not out_of_memory(error):
                 raise
-        # Outside of the except block, where nothing holds the failed attempt's tensors any longer.
+        # Outside of the except block, where nothing but reference cycles holds the failed attempt's tensors.
+        gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         give_back_freed_memory()

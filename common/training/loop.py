@@ -6,8 +6,6 @@ learning rate depend on (seed, k) alone, so a run that was killed and started ag
 as one that was not (on the CPU, bit for bit).
 """
 
-import csv
-import io
 import math
 import warnings
 from collections.abc import Callable, Iterator
@@ -25,12 +23,14 @@ from common.images import on_device
 from common.layout import BEST, LAST, LOG
 from common.runtime.background import prefetch
 from common.runtime.distributed import World, compiled, mixed_precision, place
-from common.runtime.files import write_text
+from common.runtime.files import write_csv
 from common.runtime.seeding import derive_seed, seed_everything
 from common.training.divergence import CHECK_EVERY, Divergence
 from common.training.state import Averaged, WeightAverage, payload, resume
 
 Batch = tuple[torch.Tensor, ...]
+READ_EVERY = 10
+"""Steps whose losses are read together: to read one, the process waits for the device, and the device then for it."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def fit(
             saves = bool(kept or last or done % plan.save_every == 0)
             run.step(step, batch, validates or saves, saves or done % CHECK_EVERY == 0)
             progress.update()
-            if done % 10 == 0 or last:
+            if done % READ_EVERY == 0 or last:
                 recent = run.losses[-50:]
                 progress.set_postfix(loss=f"{sum(recent) / len(recent):.4g}", refresh=False)
             if validates:
@@ -175,8 +175,8 @@ class _Run:
         self.average = WeightAverage(network, plan.average) if plan.average else None
         self.module = _WithLoss(network, task.loss)
         self.divergence = Divergence(self.module, folder, world, plan.section, plan.label)
-        self.state = resume(network, self.average, self.optimizer, folder / LAST)
-        self.losses = self.state["losses"]
+        self.state = resume(network, self.average, self.optimizer, folder / LAST, world)
+        self.losses, self.unread = self.state["losses"], []
         if self.state["step"] and world.main:
             print(f"going on after step {self.state['step']} ({folder / LAST})")
         if world.size > 1:
@@ -210,8 +210,19 @@ class _Run:
         self.optimizer.step()
         if self.average is not None:
             self.average.update(step)
-        self.losses.append(float(loss.detach()))
-        self.divergence.check(step, self.losses[-1], rate, start_loss, to_be_kept)
+        self.unread.append(loss.detach().reshape(()))
+        if to_be_kept or compares or (step + 1) % READ_EVERY == 0:
+            self.read_losses(step, start_loss, to_be_kept)
+
+    def read_losses(self, step: int, start_loss: float | None, to_be_kept: bool) -> None:
+        """Read the losses of the steps up to number `step` that have not been read. UserError where the training has
+        diverged at one of them (see `Divergence.check` for `start_loss` and `to_be_kept`, which are of `step`)."""
+        values = torch.stack(self.unread).tolist()
+        self.unread.clear()
+        for number, loss in enumerate(values, step + 1 - len(values)):
+            self.losses.append(loss)
+            of_step = (start_loss, to_be_kept) if number == step else (None, False)
+            self.divergence.check(number, loss, self.plan.learning_rate(number), *of_step)
 
     def row(self, step: int) -> dict[str, float]:
         """A new row of the log after step number `step`: the mean loss since the row before, and where this
@@ -258,7 +269,7 @@ class _Run:
         content = payload(self.network, self.average, self.optimizer, progress, self.metadata)
         if kept:
             save_checkpoint(content, self.folder / kept)
-        write_text(self.folder / LOG, _as_csv(self.state["log"]))
+        write_csv(self.folder / LOG, self.state["log"])
         # Last: a restart relies on the other files where this one exists.
         save_checkpoint(content, self.folder / LAST)
 
@@ -285,12 +296,3 @@ def _batches(
 
     steps = range(first, plan.steps)
     yield from zip(steps, prefetch(build, steps, plan.workers, waiting=plan.workers + 1))
-
-
-def _as_csv(rows: list[dict]) -> str:
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

@@ -1,5 +1,6 @@
 """All that a training goes on from: weights, their average, the optimiser's state, the log."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from common.checkpoints import load_checkpoint, load_state_into
 from common.errors import UserError
+from common.runtime.distributed import World
 
 WARM_UP = 10
 """Steps that the average's memory starts from: (1 + step) / (WARM_UP + step) is below its decay at first,
@@ -79,12 +81,31 @@ def resume(
     average: WeightAverage | None,
     optimizer: torch.optim.Optimizer,
     path: Path,
+    world: World,
 ) -> dict[str, Any]:
     """Load `path` where it exists and return the progress: step, best, log, losses. UserError for a file that
-    this training did not write."""
+    this training did not write, and where processes see different files. All processes have to call it."""
     progress = {"step": 0, "best": None, "log": [], "losses": []}
-    if not path.exists():
-        return progress
+    if path.exists():
+        progress = _loaded(network, average, optimizer, path, progress)
+    # Processes that begin at different steps would wait for each other for days.
+    steps = world.gather(progress["step"])
+    if len(set(steps)) > 1:
+        raise UserError(
+            f"{path}: the processes see different files (steps {', '.join(map(str, steps))}); the output folder has to "
+            "be the same on all nodes, and show new files at once; start again"
+        )
+    return progress
+
+
+def _loaded(
+    network: nn.Module,
+    average: WeightAverage | None,
+    optimizer: torch.optim.Optimizer,
+    path: Path,
+    names: Iterable[str],
+) -> dict[str, Any]:
+    """Load `path`; its values of the `names` of the progress."""
     stored = load_checkpoint(path)
     try:
         own = stored["model_state"] if average is None else stored["trained_state"]
@@ -96,7 +117,7 @@ def resume(
             isinstance(stored[name], list) for name in ("log", "losses")
         ):
             raise TypeError("step, log or losses")
-        return {name: stored[name] for name in progress}
+        return {name: stored[name] for name in names}
     except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise UserError(
             f"{path}: not a state that this training can go on from ({type(error).__name__}: {error}); "

@@ -2,15 +2,16 @@
 sets."""
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import yaml
 
 from common.images import read_image
-from common.layout import BASELINE, Layout
+from common.layout import BASELINE, FUSED, Layout
 from common.metrics import psnr
 from scripts.benchmarking import content, timing
 from scripts.benchmarking.workload import QUICK, Workload
@@ -22,7 +23,9 @@ STAGES = {
     "stage 4, fine-tuning": ("DeblurringModel/deblur_finetune_DDP.py",),
     "stage 4, inference": ("DeblurringModel/deblur_inference.py", "--variant", "adapted"),
 }
+FUSION = {"stage 4, borrowing and fusion": ("DeblurringModel/deblur_inference.py", "--variant", FUSED)}
 CLIP_REGIONS, CLIP_STEPS = 2, 10
+SIZES = ((640, 480), (1280, 720))
 Said = Callable[[str], object]
 
 
@@ -74,10 +77,11 @@ def stages(
     device: str,
     output: Path,
     said: Said,
+    more_stages: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
 ) -> dict[str, dict[str, float]]:
-    """All stages in order; seconds and GiB of each."""
+    """All stages in order, and `more_stages` after them; seconds and GiB of each."""
     results = {}
-    for name, (script, *more) in STAGES.items():
+    for name, (script, *more) in {**STAGES, **more_stages}.items():
         said(f"{name}, {processes} process(es)")
         results[name] = timing.stage(
             script, config, processes, threads, *more, "--set", f"output={output}", f"runtime.device={device}"
@@ -172,3 +176,41 @@ def memory(workload: Workload, device: str, threads: int, said: Said) -> Iterato
                 f"{label}, {videos} x {max(8, frames)} frames",
                 stages(config, 1, threads, device, Path(name) / "output", said),
             )
+
+
+def sizes(workload: Workload, device: str, threads: int, said: Said) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Peak memory of each stage on `workload.clip` frames of several sizes, with the bundled configuration and with the
+    published networks (as in `memory`). The frames of a quick workload are a quarter as wide and high."""
+    for width, height in SIZES:
+        part = 4 if workload == QUICK else 1
+        sized = {"width": width // part, "height": height // part, "updates": 2, "steps": 2}
+        case = Workload(**{**workload.as_dict(), **sized})
+        for label, write in (("bundled", write_bundled), ("published", write_published)):
+            with tempfile.TemporaryDirectory() as name:
+                config = write(Path(name), case)
+                output = Path(name) / "output"
+                yield (
+                    f"{label}, {case.width} x {case.height}",
+                    stages(config, 1, threads, device, output, said, FUSION),
+                )
+
+
+def write_published(folder: Path, workload: Workload) -> Path:
+    """The case with the workload's networks and one video of `workload.clip` frames."""
+    return write_case(folder, workload, 1, workload.clip)
+
+
+def write_bundled(folder: Path, workload: Workload) -> Path:
+    """The same with the configuration of the demo, and one epoch of fine-tuning. Regions are drawn at random: how much
+    memory they take depends on their size alone."""
+    content.video(folder / "data" / "video", workload, workload.clip)
+    config = {
+        "base": str(timing.ROOT / "configs" / "demo.yaml"),
+        "output": "output",
+        "dataset": {"root": "data"},
+        "rsdm": {"patches": "random", "min_size": min(128, workload.height)},
+        "deblurring": {"epochs": 1, "min_steps": 0, "crop_size": min(96, workload.height // 32 * 32)},
+    }
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    return path

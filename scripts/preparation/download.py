@@ -5,8 +5,10 @@ import socket
 from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
+from ssl import SSLError
 from typing import IO, TypeVar
 from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
 from urllib.request import Request, build_opener
 
 from tqdm import tqdm
@@ -30,12 +32,14 @@ def download(url: str, target: Path, check: Callable[[Path], Found], limit: int 
     a file, or too much of it.
     """
     part, tag = target.with_name(f"{target.name}.part"), target.with_name(f"{target.name}.part.tag")
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise UserError(f"{url}: no address to download from; it has to begin with https:// or http://")
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         _receive(url, part, tag, limit)
     except HTTPError as error:
         raise UserError(f"{url}: the server answers {error.code} ({error.reason})") from None
-    except (URLError, socket.timeout, HTTPException, ConnectionError) as error:
+    except (URLError, socket.timeout, HTTPException, ConnectionError, SSLError) as error:
         reason = getattr(error, "reason", None) or error or type(error).__name__
         raise UserError(
             f"{url}: cannot be reached ({reason}); behind a proxy set https_proxy; start again to go on"
@@ -81,6 +85,7 @@ def _receive(url: str, part: Path, tag: Path, limit: int) -> None:
             got = start + _copied(answer, file, limit - start, bar)
     if got > limit:
         part.unlink()
+        tag.unlink()
         raise UserError(f"{url}: has more than the {limit:,} bytes that are accepted")
     if whole is not None and got < whole:
         raise UserError(f"{url}: broke off after {got:,} of {whole:,} bytes; start again to go on")

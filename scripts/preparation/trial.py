@@ -16,6 +16,7 @@ from BlurringModel.id_blau.diffusion import GaussianDiffusion, linear_betas
 from BlurringModel.id_blau.unet import UNet
 from common.flow import raft_network
 from common.images import read_image, write_image
+from common.layout import ADAPTED, Layout
 from common.runtime.distributed import mixed_precision, place
 from common.runtime.memory import out_of_memory
 from common.runtime.precision import computes_bf16
@@ -27,6 +28,7 @@ from scripts.evaluation.runner import LAUNCHER, ROOT, last_error
 
 CLIP = ROOT / "assets" / "demo" / "walk"
 FRAMES, HEIGHT, WIDTH = 8, 160, 192
+GIB = 1 << 30
 STAGES = ("RSDM", "DBCGM", "BlurringModel", "DeblurringModel")
 SMALL = {
     "ESTRNN": {"n_features": 16, "n_blocks": 3},
@@ -37,6 +39,9 @@ SMALL = {
 BOUNDS = {"fp32": 1e-3, "tf32": 2e-2, "bf16": 1e-1}
 """Largest relative difference (of the root mean square) from float32 on the CPU that a result may have. Random weights
 amplify rounding more than trained ones."""
+LEVELS = {"fp32": 0.5, "tf32": 1.0, "bf16": 2.0}
+"""Largest difference in grey levels of 255 (root mean square) from the pictures that the whole pipeline makes in
+float32 on the CPU."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,10 @@ class Mode:
     @property
     def bound(self) -> float:
         return BOUNDS["tf32" if self.tf32 else self.precision]
+
+    @property
+    def levels(self) -> float:
+        return LEVELS["tf32" if self.tf32 else self.precision]
 
 
 def modes(device: torch.device) -> list[Mode]:
@@ -143,15 +152,42 @@ def _result(part: Part, network: nn.Module, device: torch.device, mode: Mode) ->
     return torch.cat(gradients).float().cpu()
 
 
-def pipeline(folder: Path, device: str, mode: Mode, processes: int = 1) -> tuple[float, str]:
-    """Run the four stages with the bundled networks on a part of the bundled clip: (seconds, "" or the error's line).
-    `folder` is for the data and results."""
+@dataclass(frozen=True)
+class Run:
+    """One run of the whole pipeline: `mode` on `device` ("cpu", "cuda"), in so many processes."""
+
+    device: str
+    mode: Mode
+    processes: int = 1
+
+    @property
+    def name(self) -> str:
+        return f"{self.mode.name}, {self.processes} processes" if self.processes > 1 else self.mode.name
+
+    def output(self, folder: Path) -> Path:
+        """Where its results lie below the `folder` of all runs."""
+        return folder / f"{self.device}_{self.mode.name}_{self.processes}"
+
+
+def runs(device: torch.device) -> list[Run]:
+    """The pipelines to run: float32 on the CPU, which the others are compared with, then each precision on `device`,
+    and two processes where there are two devices."""
+    found = [Run("cpu", Mode("fp32"))]
+    found += [Run(device.type, mode) for mode in modes(device) if not mode.compile]
+    if device.type == "cpu" or torch.cuda.device_count() > 1:
+        found.append(Run(device.type, Mode("fp32"), 2))
+    return list(dict.fromkeys(found))
+
+
+def pipeline(folder: Path, run: Run) -> tuple[float, float, str]:
+    """Run the four stages with the bundled networks on a part of the bundled clip: (seconds, GiB of resident memory of
+    the largest process, "" or the error's line). `folder` is for the data and results."""
     _write_clip(folder / "data" / "walk")
-    output = folder / f"{mode.name}_{processes}"
+    mode, peak = run.mode, folder / "bytes"
     settings = [
         f"dataset.root={folder / 'data'}",
-        f"output={output}",
-        f"runtime.device={device}",
+        f"output={run.output(folder)}",
+        f"runtime.device={run.device}",
         f"runtime.precision={mode.precision}",
         f"runtime.tf32={str(mode.tf32).lower()}",
         "rsdm.min_size=64",
@@ -160,15 +196,32 @@ def pipeline(folder: Path, device: str, mode: Mode, processes: int = 1) -> tuple
         "deblurring.min_steps=4",
         "deblurring.epochs=1",
     ]
-    launcher = [str(LAUNCHER), str(processes)] if processes > 1 else []
-    start = time.monotonic()
+    watched = [
+        sys.executable,
+        str(ROOT / "scripts" / "benchmarking" / "watched.py"),
+        str(peak),
+        sys.executable,
+    ]
+    launcher = [str(LAUNCHER), str(run.processes)] if run.processes > 1 else []
+    start, most = time.monotonic(), 0.0
     for stage in STAGES:
-        command = [sys.executable, *launcher, str(ROOT / stage / "main.py")]
+        command = [*watched, *launcher, str(ROOT / stage / "main.py")]
         command += ["--config", str(ROOT / "configs" / "demo.yaml"), "--set", *settings]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+        most = max(most, int(peak.read_text()) / GIB)
         if done.returncode:
-            return time.monotonic() - start, f"{stage}/main.py: {last_error(done.stderr)}"
-    return time.monotonic() - start, ""
+            return time.monotonic() - start, most, f"{stage}/main.py: {last_error(done.stderr)}"
+    return time.monotonic() - start, most, ""
+
+
+def grey_levels(folder: Path, run: Run, reference: Run) -> float:
+    """Root mean square difference between the frames that two pipelines restored, in grey levels."""
+    mine, other = (Layout(one.output(folder)).network("ESTRNN").variant(ADAPTED) for one in (run, reference))
+    errors = [
+        np.square(read_image(path).astype(np.float64) - read_image(mine / path.relative_to(other))).mean()
+        for path in sorted(other.rglob("*.png"))
+    ]
+    return float(np.sqrt(np.mean(errors)))
 
 
 def _write_clip(folder: Path) -> None:
