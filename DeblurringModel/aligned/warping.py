@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from common.rendering.alignment import Flow, Frame, align, coarse_flow, fine_flow, to_bytes, trust
+from DeblurringModel.aligned.guard import guard
 
 SOURCE_WITHIN = 10.0
 """One source for a neighbourhood of about so many pixels."""
@@ -43,7 +44,7 @@ def offer(frame: Frame, neighbour: np.ndarray, coarse: Flow = coarse_flow, fine:
     """What `neighbour` uint8 RGB (H, W, 3) gives to `frame`."""
     laid = align(frame, neighbour, coarse, fine)
     weight, saved = trust(frame, laid)
-    return Offer(laid.picture, weight, cv2.GaussianBlur(saved, (0, 0), SOURCE_WITHIN))
+    return Offer(laid.picture, guard(frame, laid, weight), cv2.GaussianBlur(saved, (0, 0), SOURCE_WITHIN))
 
 
 def blend(frame: np.ndarray, offers: Sequence[Offer]) -> Borrowed:
