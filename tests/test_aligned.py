@@ -1,5 +1,7 @@
 """Borrowing from sharp neighbours: measured kernels, alignment, weights, the walk over a shot."""
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from common.metrics import psnr
 from common.rendering import alignment, kernels, neighbours
 from DeblurringModel.aligned import targets, warping
+from DeblurringModel.aligned.guard import guard
 
 HEIGHT, WIDTH = 160, 208
 STROKE = np.eye(11, dtype=np.float32) / 11
@@ -206,3 +209,99 @@ def test_another_flow_can_be_passed():
     given = warping.offer(alignment.prepared(view(scene, kernel=STROKE)), view(scene, 6.0, -3.0), known, none)
     inner = np.s_[16:-16, 16:-16]
     assert psnr(alignment.to_bytes(given.picture)[inner], view(scene)[inner]) > 35
+
+
+def laid_out(spread):
+    """A blurry frame with its sharp neighbour, the measured blur replaced by `spread` (pixels; a number, or for a
+    place a wider one)."""
+    frame = alignment.prepared(view(texture(), kernel=STROKE))
+    laid = alignment.align(frame, view(texture()))
+    blocks = np.full(laid.kernels.spread.shape, 2.0, np.float32)
+    blocks[...] = spread
+    return frame, dataclasses.replace(laid, kernels=dataclasses.replace(laid.kernels, spread=blocks))
+
+
+def test_guard_leaves_a_blurred_frame_alone():
+    frame, laid = laid_out(2.0)
+    assert guard(frame, laid, np.ones((HEIGHT, WIDTH), np.float32)).min() > 0.99
+
+
+def test_guard_takes_nothing_for_a_frame_that_is_hardly_blurred():
+    frame, laid = laid_out(0.45)
+    assert guard(frame, laid, np.ones((HEIGHT, WIDTH), np.float32)).max() == 0
+
+
+def test_guard_takes_nothing_where_the_blur_is_far_wider_than_elsewhere():
+    frame, laid = laid_out(2.0)
+    laid.kernels.spread[2, 2] = 12.0
+    lowered = guard(frame, laid, np.ones((HEIGHT, WIDTH), np.float32))
+    assert lowered.min() == 0 and np.median(lowered) > 0.99
+
+
+def test_guard_lowers_what_is_explained_by_chance():
+    """A place in the middle of much that is not explained; the same weight counts in full where all is."""
+    frame, laid = laid_out(2.0)
+    speck = np.zeros((HEIGHT, WIDTH), np.float32)
+    speck[80:84, 100:104] = 1
+    assert guard(frame, laid, speck).max() < 0.3
+
+
+def filmed(camera, place, things, frames=6, shutter=0.7, noise=1.0):
+    """(blurry frame, sharp frame, around the object) of each moment: a camera at camera(t) films the texture, and in
+    front of it the object things(t) at place(t)."""
+    scene, made = texture(), []
+
+    def moment(t):
+        light = (view(scene, *camera(t)).astype(np.float32) / 255) ** 2.2
+        own = (things(t).astype(np.float32) / 255) ** 2.2
+        where = np.float32([[1, 0, place(t)[0]], [0, 1, place(t)[1]]])
+        alpha = cv2.warpAffine(np.ones(own.shape[:2], np.float32), where, (WIDTH, HEIGHT))
+        own = cv2.warpAffine(own, where, (WIDTH, HEIGHT))
+        return light * (1 - alpha[..., None]) + own * alpha[..., None], alpha
+
+    def recorded(light):
+        return (255 * light.clip(0, 1) ** (1 / 2.2)).clip(0, 255)
+
+    for t in range(frames):
+        parts = np.linspace(-shutter / 2, shutter / 2, 15)
+        blurry = recorded(np.mean([moment(t + part)[0] for part in parts], axis=0))
+        blurry += noise * np.random.default_rng(t).normal(size=blurry.shape)
+        sharp, alpha = moment(t)
+        around = cv2.dilate((alpha > 0.1).astype(np.uint8), np.ones((13, 13))) > 0
+        made.append((alignment.to_bytes(blurry), alignment.to_bytes(recorded(sharp)), around))
+    return made
+
+
+def resting(t):
+    """A way that rests at every third frame and is fast between."""
+    return t + 2.7 * np.sin(2 * np.pi * t / 3) / (2 * np.pi)
+
+
+THING, OTHER = texture(5)[:50, :60], texture(6)[:50, :60]
+
+
+def changing(t):
+    share = 0.5 + 0.5 * np.cos(t)
+    return (THING * share + OTHER * (1 - share)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("things", [lambda t: THING, changing], ids=["steady", "changing"])
+def test_an_object_that_moves_by_itself_is_not_made_worse(things):
+    """The camera moves as well: the scene is borrowed, the object stays what it is or becomes better."""
+    made = filmed(
+        lambda t: (5 * resting(t), 2 * resting(t)), lambda t: (60 + 9 * np.sin(1.3 * t), 50 + 6 * t), things
+    )
+    gains = []
+    for (blurry, sharp, around), borrowed in zip(made, walked([blurry for blurry, *_ in made])):
+        result = fused(blurry, borrowed)
+        gains.append(psnr(result, sharp) - psnr(blurry, sharp))
+        here = [picture[around][None] for picture in (result, blurry, sharp)]
+        assert psnr(here[0], here[2]) > psnr(here[1], here[2]) - 0.3
+    assert min(gains) > -0.1 and max(gains) > 3
+
+
+@pytest.mark.parametrize("things", [lambda t: THING, changing], ids=["steady", "changing"])
+def test_a_still_camera_with_a_moving_object_changes_nothing_for_the_worse(things):
+    made = filmed(lambda t: (0, 0), lambda t: (60 + 8 * resting(t), 50), things)
+    for (blurry, sharp, _), borrowed in zip(made, walked([blurry for blurry, *_ in made])):
+        assert psnr(fused(blurry, borrowed), sharp) > psnr(blurry, sharp) - 0.02
