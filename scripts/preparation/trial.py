@@ -1,6 +1,7 @@
 """Small runs of every network and of the whole pipeline on a device, compared with float32 on the CPU."""
 
 import gc
+import os
 import subprocess
 import sys
 import time
@@ -208,7 +209,9 @@ def pipeline(folder: Path, run: Run) -> tuple[float, float, str]:
     for stage in STAGES:
         command = [*watched, *launcher, str(ROOT / stage / "main.py")]
         command += ["--config", str(ROOT / "configs" / "demo.yaml"), "--set", *settings]
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+        # More threads mostly wait for each other with networks this small.
+        single = os.environ | {"OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=single)
         most = max(most, int(peak.read_text()) / GIB)
         if done.returncode:
             return time.monotonic() - start, most, f"{stage}/main.py: {last_error(done.stderr)}"
