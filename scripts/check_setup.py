@@ -65,13 +65,16 @@ def wanting(config: Config) -> list[str]:
 def trials(device: torch.device) -> list[str]:
     """Print each trial; the names of the modes that failed one."""
     failed: dict[str, None] = {}
-    began = time.monotonic()
+    began, threads = time.monotonic(), torch.get_num_threads()
+    # Networks this small leave more threads mostly waiting for each other.
+    torch.set_num_threads(1)
     for part, mode, found in differences(device):
         good = isinstance(found, float) and found <= mode.bound
         words = f"differs by {found:.1e} (at most {mode.bound:g})" if isinstance(found, float) else found
         print(f"{'ok  ' if good else 'FAIL'} {device.type}, {mode.name}: {part.name} {words}", flush=True)
         if not good:
             failed[mode.name] = None
+    torch.set_num_threads(threads)
     memory = peak_memory(device)
     print(
         f"networks: {time.monotonic() - began:.0f} s"

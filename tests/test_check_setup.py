@@ -103,13 +103,16 @@ def test_on_a_gpu_the_pipeline_is_compared_with_the_cpu(monkeypatch) -> None:
     assert len(trial.runs(torch.device("cuda"))) == 3
 
 
-@pytest.mark.parametrize("level, expected", [(0, 0.0), (3, 3.0)])
-def test_pictures_of_two_pipelines_are_compared(tmp_path: Path, level: int, expected: float) -> None:
+@pytest.mark.parametrize("folder", ["blurring/walk/reblur", "deblurring/ESTRNN/baseline/walk"])
+def test_pictures_of_two_pipelines_are_compared(tmp_path: Path, folder: str) -> None:
     one, other = Run("cuda", Mode("fp32")), Run("cpu", Mode("fp32"))
-    for run, value in ((one, 100 + level), (other, 100)):
-        folder = run.output(tmp_path) / "deblurring" / "ESTRNN" / "adapted" / "walk"
-        write_image(folder / "1.png", np.full((8, 8, 3), value, np.uint8))
-    assert trial.grey_levels(tmp_path, one, other) == expected
+    assert trial.grey_levels(tmp_path, one, other) == float("inf")
+    for run, value in ((one, 103), (other, 100)):
+        write_image(run.output(tmp_path) / folder / "1.png", np.full((8, 8, 3), value, np.uint8))
+    assert trial.grey_levels(tmp_path, one, other) == 3
+    # A region that one of them did not choose.
+    write_image(other.output(tmp_path) / folder / "2.png", np.zeros((8, 8, 3), np.uint8))
+    assert trial.grey_levels(tmp_path, one, other) == 3
 
 
 @pytest.mark.parametrize("failed", [[], ["bf16"]])

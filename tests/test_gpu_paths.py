@@ -31,7 +31,7 @@ from common import images
 from common.checkpoints import load_checkpoint
 from common.config import DeblurringConfig, DiffusionConfig
 from common.errors import UserError
-from common.flow import RAFT, RaftFlow
+from common.flow import RaftFlow, raft_network
 from common.formats import weights_files
 from common.runtime import distributed, locks
 from common.runtime.distributed import World
@@ -130,7 +130,7 @@ def test_dpm_sampling_reads_no_value_between_its_steps() -> None:
 
 def test_optical_flow_stays_on_the_device_until_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("common.flow.torch.autocast", lambda *_, **__: contextlib.nullcontext())
-    flow = RaftFlow(RAFT["raft_small"](weights=None).to("meta"), 2)
+    flow = RaftFlow(raft_network("raft_small").to("meta"), 2)
     found = flow.between(torch.empty(3, 3, 128, 136, device="meta"), [(1, 2), (1, 0)])
     assert found.device.type == "meta" and found.shape == (2, 2, 128, 136)
 
@@ -257,7 +257,7 @@ def test_what_a_failed_attempt_held_is_free_before_the_next(cyclic: bool, monkey
 
 def test_optical_flow_of_fewer_pairs_where_memory_does_not_suffice(monkeypatch, capsys) -> None:
     torch.manual_seed(0)
-    flow = RaftFlow(RAFT["raft_large"](weights=None), 2)
+    flow = RaftFlow(raft_network("raft_large"), 2)
     pictures, pairs = torch.rand(3, 3, 128, 128) * 255, [(1, 2), (1, 0), (0, 1)]
     expected = flow.between(pictures, pairs)
     whole, sizes = flow.network.update_block.forward, []
