@@ -1,5 +1,7 @@
 """Borrowing from sharp neighbours: measured kernels, alignment, weights, the walk over a shot."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from common.metrics import psnr
 from common.rendering import alignment, kernels, neighbours
 from DeblurringModel.aligned import targets, warping
+from DeblurringModel.aligned.guard import guard
 
 HEIGHT, WIDTH = 160, 208
 STROKE = np.eye(11, dtype=np.float32) / 11
@@ -206,3 +209,107 @@ def test_another_flow_can_be_passed():
     given = warping.offer(alignment.prepared(view(scene, kernel=STROKE)), view(scene, 6.0, -3.0), known, none)
     inner = np.s_[16:-16, 16:-16]
     assert psnr(alignment.to_bytes(given.picture)[inner], view(scene)[inner]) > 35
+
+
+def guarded(frame, neighbour, **changed):
+    """(what `trust` says, what is left of it) with the measured kernels' fields changed."""
+    prepared = alignment.prepared(frame)
+    laid = alignment.align(prepared, neighbour)
+    laid = replace(laid, kernels=replace(laid.kernels, **changed))
+    weight, _ = alignment.trust(prepared, laid)
+    return weight, guard(prepared, laid, weight)
+
+
+def test_what_is_explained_by_chance_is_not_taken():
+    # Two pictures that have nothing in common: here and there they fit all the same.
+    frame, neighbour = view(texture(3), kernel=STROKE, noise=1), view(texture(), 3.0, 1.0, noise=1, seed=1)
+    assert guarded(frame, neighbour)[0].max() > 0.4
+    assert offered(frame, neighbour).weight.max() < 0.15
+
+
+def test_a_blur_far_wider_than_the_frames_is_not_trusted():
+    scene = texture()
+    frame, neighbour = view(scene, kernel=STROKE, noise=1), view(scene, 3.0, 1.0, noise=1, seed=1)
+    usual = np.median(alignment.align(alignment.prepared(frame), neighbour).kernels.spread)
+    spread = np.full(kernels.shape(HEIGHT, WIDTH), usual)
+    spread[1, 1] = 2.2 * (usual + 1)
+    trusted, left = guarded(frame, neighbour, spread=spread)
+    middle = np.s_[46:51, 46:51]
+    assert trusted[middle].min() > 0.8 and left[middle].max() == 0
+    # A block further nothing is lost.
+    assert left[96:140, 96:190] == pytest.approx(trusted[96:140, 96:190])
+
+
+def test_where_no_blur_is_found_nothing_is_taken():
+    scene = texture()
+    frame, neighbour = view(scene, kernel=STROKE, noise=1), view(scene, 3.0, 1.0, noise=1, seed=1)
+    trusted, left = guarded(frame, neighbour, spread=np.zeros(kernels.shape(HEIGHT, WIDTH), np.float32))
+    assert trusted.mean() > 0.8 and left.max() == 0
+
+
+def shot(scene, camera, place, count=6, shutter=0.7):
+    """Blurry and sharp frames, and where a small object that moves in front of the scene is in each of them.
+
+    camera, place: time in frames -> x and y, pixels.
+    """
+    scene, thing = (
+        (picture.astype(np.float32) / 255) ** 2.2 for picture in (texture(), texture(5)[:50, :60])
+    )
+
+    def moment(time):
+        x, y = place(time)
+        moved = np.float32([[1, 0, x], [0, 1, y]])
+        there = cv2.warpAffine(np.ones((50, 60), np.float32), moved, (WIDTH, HEIGHT))[..., None]
+        u, v = camera(time)
+        behind = cv2.warpAffine(
+            scene, np.float32([[1, 0, -40 - u], [0, 1, -40 - v]]), (WIDTH, HEIGHT), flags=cv2.INTER_CUBIC
+        )
+        return behind * (1 - there) + cv2.warpAffine(thing, moved, (WIDTH, HEIGHT)) * there, there[..., 0]
+
+    blurry, sharp, where = [], [], []
+    for index in range(count):
+        moments = [moment(index + part)[0] for part in np.linspace(-0.5, 0.5, 15) * shutter]
+        now, there = moment(index)
+        noise = np.random.default_rng(index).normal(size=now.shape)
+        for light, level, frames in ((np.mean(moments, axis=0), 1.0, blurry), (now, 0.0, sharp)):
+            grey = 255 * light.clip(0, 1) ** (1 / 2.2) + level * noise
+            frames.append(grey.clip(0, 255).round().astype(np.uint8))
+        where.append(cv2.dilate((there > 0.1).astype(np.uint8), np.ones((13, 13), np.uint8)) > 0)
+    return blurry, sharp, where
+
+
+def with_rests(time):
+    """Runs on by one a frame on average, and rests every third frame."""
+    return time + 0.9 * 3 / (2 * np.pi) * np.sin(2 * np.pi * time / 3)
+
+
+def gains(blurry, sharp, where):
+    """dB that borrowing gains in each frame, whole and where the object is: two rows."""
+    found = []
+    for frame, known, there, borrowed in zip(blurry, sharp, where, walked(blurry)):
+        result = fused(frame, borrowed)
+        found.append(
+            [
+                psnr(result[part][None], known[part][None]) - psnr(frame[part][None], known[part][None])
+                for part in (np.ones_like(there), there)
+            ]
+        )
+    return np.array(found).T
+
+
+def test_an_object_that_moves_by_itself_before_a_moving_camera_loses_nothing():
+    whole, inside = gains(
+        *shot(
+            texture(),
+            lambda time: (5 * with_rests(time), 2 * with_rests(time)),
+            lambda time: (60 + 9 * np.sin(1.3 * time), 50 + 6 * time),
+        )
+    )
+    assert whole.max() > 3 and whole.min() > -0.1 and inside.min() > -0.1
+
+
+def test_an_object_that_moves_before_a_still_camera_loses_nothing():
+    # Before a smooth wall it is the object alone that makes frames sharper than others.
+    wall = cv2.GaussianBlur(texture(), (0, 0), 6)
+    whole, inside = gains(*shot(wall, lambda time: (0, 0), lambda time: (60 + 8 * with_rests(time), 50)))
+    assert whole.min() > -0.1 and inside.min() > -0.1
