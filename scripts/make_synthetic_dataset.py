@@ -79,9 +79,10 @@ def main() -> None:
     if options.jobs > 1:
         with ProcessPoolExecutor(options.jobs, initializer=interrupts.follow_parent) as pool:
             try:
-                rows = list(
-                    tqdm(pool.map(make_clip, *zip(*jobs)), total=len(jobs), desc="clips", unit="clip")
-                )
+                # Not pool.map: when that is left it cancels what waits, and Python 3.11's pool trips over
+                # cancelled work when its processes end.
+                made = [pool.submit(make_clip, *job) for job in jobs]
+                rows = [clip.result() for clip in tqdm(made, desc="clips", unit="clip")]
             except BaseException:
                 # Or their clips would first be finished.
                 for worker in multiprocessing.active_children():

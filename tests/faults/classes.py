@@ -134,7 +134,8 @@ def scripts(place: Path) -> Iterator[Named]:
         sys.executable,
         str(tiny.ROOT / "scripts" / "eval_synthetic.py"),
         "--config",
-        str(config),
+        # Regions as large as the crops of --quick.
+        str(tiny.write_config(case, "benchmark.yaml", rsdm={"min_size": 64})),
         "--output",
         str(case / "benchmark"),
         "--quick",
