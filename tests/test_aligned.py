@@ -246,10 +246,21 @@ def test_guard_lowers_what_is_explained_by_chance():
     assert guard(frame, laid, speck).max() < 0.3
 
 
-def filmed(camera, place, things, frames=6, shutter=0.7, noise=1.0):
-    """(blurry frame, sharp frame, around the object) of each moment: a camera at camera(t) films the texture, and in
-    front of it the object things(t) at place(t)."""
-    scene, made = texture(), []
+def test_what_is_explained_by_chance_is_not_offered():
+    """Two pictures that have nothing in common: here and there they fit all the same."""
+    frame, neighbour = view(texture(3), kernel=STROKE, noise=1), view(texture(), 3.0, 1.0, noise=1, seed=1)
+    prepared = alignment.prepared(frame)
+    trusted, _ = alignment.trust(prepared, alignment.align(prepared, neighbour))
+    assert trusted.max() > 0.4
+    assert offered(frame, neighbour).weight.max() < 0.15
+
+
+def filmed(camera, place, things, scene=None, frames=6, shutter=0.7, noise=1.0):
+    """(blurry frame, sharp frame, around the object) of each moment.
+
+    A camera at camera(t) films `scene` (by default the texture), and in front of it the object things(t) at place(t).
+    """
+    scene, made = texture() if scene is None else scene, []
 
     def moment(t):
         light = (view(scene, *camera(t)).astype(np.float32) / 255) ** 2.2
@@ -305,3 +316,15 @@ def test_a_still_camera_with_a_moving_object_changes_nothing_for_the_worse(thing
     made = filmed(lambda t: (0, 0), lambda t: (60 + 8 * resting(t), 50), things)
     for (blurry, sharp, _), borrowed in zip(made, walked([blurry for blurry, *_ in made])):
         assert psnr(fused(blurry, borrowed), sharp) > psnr(blurry, sharp) - 0.02
+
+
+def test_an_object_before_a_smooth_wall_is_not_made_worse():
+    """The object alone makes frames sharper than others, so that there are sharper ones to borrow from."""
+    wall = cv2.GaussianBlur(texture(), (0, 0), 6)
+    made = filmed(lambda t: (0, 0), lambda t: (60 + 8 * resting(t), 50), changing, wall)
+    blurry = [frame for frame, *_ in made]
+    energies = dict(enumerate(map(neighbours.edge_energy, blurry)))
+    assert any(neighbours.candidates(position, energies, 6) for position in energies)
+    for (frame, sharp, around), borrowed in zip(made, walked(blurry)):
+        here = [picture[around][None] for picture in (fused(frame, borrowed), frame, sharp)]
+        assert psnr(here[0], here[2]) > psnr(here[1], here[2]) - 0.1

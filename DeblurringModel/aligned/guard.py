@@ -19,7 +19,7 @@ SUPPORT_WITHIN, LEAST_SUPPORT = 12.0, 0.2
 def guard(frame: Frame, laid: Aligned, weight: np.ndarray) -> np.ndarray:
     """`weight` float32 (H, W), as `trust` gives it, lowered where one of these holds:
 
-    - The frame is hardly blurred against the neighbour: a network that removes its noise does better.
+    - The frame is hardly blurred against the neighbour, or no blur between them was found.
     - The blur is far wider than in most of the frame. Where the scene differs from the neighbour, a wide kernel
       can hide the difference: it blurs away what only the neighbour shows.
     - Little of the difference around is explained, so that what is explained is so by chance.
