@@ -441,7 +441,7 @@ MISTAKES = {
     ),
     # Numbers that do not fit together
     "more DDIM steps than the schedule has": setting(
-        STAGE_3, "blurring.steps=51", "blurring.steps", "at most 50", arrange=remove("out/blurring")
+        STAGE_3, "blurring.steps=51", "blurring.steps", "1 to 50 steps", arrange=remove("out/blurring")
     ),
     "crop larger than a region": setting(
         FINE_TUNING,
