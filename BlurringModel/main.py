@@ -53,6 +53,7 @@ ONLY_ID_BLAU = (
     "architecture",
     "sampler",
     "steps",
+    "start",
     "eta",
     "prediction",
     "direction",
@@ -74,7 +75,7 @@ def reblur_regions(stage: Stage) -> None:
     if config.model == "id_blau":
         require(config.weights, "blurring.weights", "ID-Blau weights, see README.md (Published weights)")
     frames = frames_to_blur(read_regions(layout.sharp_regions, stage.videos))
-    kept = Kept.of_machine(stage.config.runtime.cache_gib, stage.world)
+    kept = Kept(stage.world.memory_share(stage.config.runtime.cache_gib))
     conditions, reader = Conditions(layout, kept), FrameReader(stage.videos, kept)
     if not (layout.dbcgm / SETTINGS).exists():
         raise UserError(f"{layout.dbcgm}: no blur conditions; {HINT}")

@@ -47,6 +47,8 @@ from DBCGM.frame import Inputs, NearFlows, frame_condition, random_frame
 
 WORK = "stage 2, DBCGM"
 HINT = "run python RSDM/main.py first"
+NEAR_GIB = 0.25
+"""Memory for frames that are needed again: the walk goes in order, and a frame is a neighbour of few."""
 
 
 def main() -> None:
@@ -98,7 +100,9 @@ def make_conditions(stage: Stage) -> None:
     if (missing or unfitted) and config.condition != "random":
         flow = load_flow(config.flow, config.weights, stage.world.device, config.iterations)
     with stage.timed(WORK) if missing or unfitted else nullcontext():
-        reader = FrameReader(stage.videos, Kept.of_machine(stage.config.runtime.cache_gib, stage.world))
+        reader = FrameReader(
+            stage.videos, Kept(min(NEAR_GIB, stage.world.memory_share(stage.config.runtime.cache_gib)))
+        )
         fit_exposures(layout, unfitted, reader, flow, stage.world.device)
         stage.world.barrier()
         if missing:

@@ -137,7 +137,7 @@ def finetune_on(
     spec = model_spec(stage.config)
     rehearsal = network_layout(stage.config).variant(REHEARSAL)
     learned, held_out = chosen_pairs(config, regions, made, rehearsal, runtime.seed)
-    frames = FrameCache.of_machine(runtime.cache_gib, world)
+    frames = FrameCache(world.memory_share(runtime.cache_gib))
     pairs = Pairs(learned, config.crop_size, runtime.seed, frames)
     epochs, per_epoch = epochs_and_steps(config, len(pairs))
     steps = epochs * per_epoch

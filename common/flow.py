@@ -16,6 +16,7 @@ from common.formats.raft_weights import princeton_to_torchvision, weights_file
 from common.formats.weights_keys import bare
 from common.runtime.memory import halving
 from common.runtime.plugins import is_own, load
+from common.stage import groups
 
 
 class Flow(Protocol):
@@ -130,7 +131,7 @@ class RaftFlow:
             most = min(self._together or len(pairs), len(pairs))
             flow, used = halving(
                 lambda size: torch.cat(
-                    [self._some(padded, features, contexts, some) for some in _parts(pairs, size)]
+                    [self._some(padded, features, contexts, some) for some in groups(list(pairs), size)]
                 ),
                 most,
                 1,
@@ -256,10 +257,6 @@ def _check_images(first: Tensor, second: Tensor) -> None:
             f"expected two images (B, 3, H, W) of one size, "
             f"got {tuple(first.shape)} and {tuple(second.shape)}"
         )
-
-
-def _parts(pairs: Sequence[tuple[int, int]], size: int) -> list[Sequence[tuple[int, int]]]:
-    return [pairs[start : start + size] for start in range(0, len(pairs), size)]
 
 
 def _margins(side: int, padded: int) -> tuple[int, int]:

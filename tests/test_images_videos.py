@@ -281,7 +281,7 @@ def test_the_processes_of_a_machine_share_one_limit(
         "MASTER_PORT": 1,
     }.items():
         monkeypatch.setenv(name, str(value))
-    cache = FrameCache.of_machine(600 / 2**30, start("cpu"))
+    cache = FrameCache(start("cpu").memory_share(600 / 2**30))
     for name in "ab":
         write_image(tmp_path / f"{name}.png", _noise(10, 10, 3))
         cache(tmp_path / f"{name}.png")

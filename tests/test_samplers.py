@@ -1,6 +1,7 @@
 """Samplers of ID-Blau: timesteps, agreement with DDIM, and what a perfect predictor of a known image gives."""
 
 import math
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from BlurringModel.id_blau.diffusion import GaussianDiffusion, linear_betas
 from BlurringModel.id_blau.initial import start_from_input
 from BlurringModel.id_blau.timesteps import ddim_timesteps, log_snr, log_snr_timesteps
 from BlurringModel.id_blau.unet import UNet
+from BlurringModel.main import ONLY_ID_BLAU
 from BlurringModel.reblurring.sampling import evaluations
 from common.config import BlurringConfig
 from common.errors import UserError
@@ -165,3 +167,12 @@ def test_the_table_of_samplers(tmp_path, capsys, monkeypatch):
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("| ddim", "| dpm"))]
     assert len(rows) == 8 and rows[0].startswith("| ddim | 1 | 1 |")
     assert all(" 100% |" in line or " 99% |" in line for line in rows)
+
+
+def test_a_line_blur_does_not_depend_on_the_sampler():
+    """What only a sampler reads must not make results of another model stale."""
+    assert (
+        {"sampler", "steps", "start", "eta"}
+        <= set(ONLY_ID_BLAU)
+        <= {own.name for own in fields(BlurringConfig)}
+    )

@@ -21,6 +21,7 @@ def ddim_timesteps(num_timesteps: int, steps: int, start: float = 1.0) -> list[t
     if steps == 1:
         return [(noisiest, 0)]
     stride = num_timesteps // steps
+    # The grid's timesteps are one above the multiples of its stride.
     visited = [step for step in (1 + index * stride for index in range(steps)) if step <= noisiest + 1]
     return list(zip(reversed(visited), reversed([0, *visited[:-1]])))
 

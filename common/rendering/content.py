@@ -76,7 +76,7 @@ class Still:
 
 def load_stills(paths: list[Path]) -> list[Still]:
     """All images, and the stills of all videos."""
-    return [picture for path in paths for picture in stills_of(path)]
+    return [still for path in paths for still in stills_of(path)]
 
 
 def stills_of(path: Path) -> list[Still]:

@@ -72,24 +72,24 @@ class Piece:
 
 
 def view_of(
-    picture: Still,
+    still: Still,
     motion: Motion,
     frames: int,
     size: tuple[int, int],
     rng: np.random.Generator,
     whole: bool = False,
 ) -> Piece:
-    """A background: a random part of the picture at a random scale, or as much of the picture as fits where
+    """A background: a random part of the still at a random scale, or as much of it as fits where
     `whole`; no more of it is kept than the clip shows."""
     height, width = size
-    most = max(OVERSAMPLING, min(picture.size[0] / height, picture.size[1] / width))
+    most = max(OVERSAMPLING, min(still.size[0] / height, still.size[1] / width))
     share = 1.0 if whole else rng.uniform()
     scale = OVERSAMPLING * (min(most, 5.0) / OVERSAMPLING) ** share
-    level, scale = picture.reduced(scale, OVERSAMPLING)
+    level, scale = still.reduced(scale, OVERSAMPLING)
     free = [max(0.0, side - scale * part) for side, part in zip(level.shape[:2], size)]
     middle = [(side - 1) / 2 + rng.uniform(-0.5, 0.5) * room for side, room in zip(level.shape[:2], free)]
     whole = Piece(level, None, scale, complex(middle[1], middle[0]), 0j, motion, None, size)
-    # Where the frame's corners lie in the picture over the whole clip.
+    # Where the frame's corners lie in the still over the whole clip.
     times = np.linspace(-0.5, frames - 0.5, 16 * frames + 1)
     corners = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]])
     spots = whole.places(times) @ corners.T
@@ -100,17 +100,17 @@ def view_of(
 
 
 def piece_of(
-    picture: Still,
+    still: Still,
     motion: Motion,
     camera: Motion,
     size: tuple[int, int],
     rng: np.random.Generator,
 ) -> Piece:
-    """An object: a part of the picture with a soft irregular outline, somewhere in the frame."""
+    """An object: a part of the still with a soft irregular outline, somewhere in the frame."""
     side = rng.uniform(0.25, 0.6) * min(size)
-    most = max(OVERSAMPLING, min(picture.size) / side)
+    most = max(OVERSAMPLING, min(still.size) / side)
     scale = OVERSAMPLING * math.exp(rng.uniform(0, math.log(min(most, 5.0) / OVERSAMPLING)))
-    level, scale = picture.reduced(scale, OVERSAMPLING)
+    level, scale = still.reduced(scale, OVERSAMPLING)
     part = min(int(side * scale), *level.shape[:2])
     top, left = (int(rng.integers(0, length - part + 1)) for length in level.shape[:2])
     light = cv2.LUT(np.ascontiguousarray(level[top : top + part, left : left + part]), LINEAR)

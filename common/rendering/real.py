@@ -74,12 +74,12 @@ def render_real(
     rng: np.random.Generator,
     frame_width: float = WIDTH,
     lengths: tuple[float, float] = LENGTHS,
-    picture: Still | None = None,
+    still: Still | None = None,
     sharp_as: str = "scene",
 ) -> Clip:
     """A clip of `frames` frames of height x width pixels, both even.
 
-    stills: what is shown, and what moving objects are cut from. picture: the one to show, as a whole;
+    stills: what is shown, and what moving objects are cut from. still: the one to show, as a whole;
     without it one is drawn, and a part of it. frame_width: width in pixels of the whole frame that this is a
     crop of; motion is scaled with it. lengths: shortest and longest path of a frame that is not sharp, in
     pixels at a frame width of WIDTH. sharp_as: "scene", without what lens and mosaic do to fine detail, or
@@ -87,7 +87,7 @@ def render_real(
     """
     size = (height + 2 * MARGIN, width + 2 * MARGIN)
     scale = frame_width / WIDTH
-    pieces = _draw_pieces(stills, frames, size, rng, scale, lengths, picture)
+    pieces = _draw_pieces(stills, frames, size, rng, scale, lengths, still)
     motion, pipeline = pieces[0].motion, draw_pipeline(rng)
     table = tone_table(pipeline)
     parts = np.stack([motion.ends(frame, PARTS) for frame in range(frames)])
@@ -133,7 +133,7 @@ def _draw_pieces(
     rng: np.random.Generator,
     scale: float,
     lengths: tuple[float, float],
-    picture: Still | None,
+    still: Still | None,
 ) -> list[Piece]:
     """The background and the moving objects, from back to front."""
     open_share = rng.uniform(0.4, 0.95)
@@ -143,11 +143,11 @@ def _draw_pieces(
         own = frame_lengths(rng, frames, lengths[0] * scale, lengths[1] * scale, sharp)
         return draw_motion(rng, own, open_share, turning, 0.3 * turning)
 
-    shown = picture or stills[rng.integers(len(stills))]
+    shown = still or stills[rng.integers(len(stills))]
     look = _draw_look(rng)
     raised = rng.uniform(1, 3) if rng.integers(2) else 1.0
     camera = motion(0.15)
-    pieces = [with_look(view_of(shown, camera, frames, size, rng, picture is not None), look, raised)]
+    pieces = [with_look(view_of(shown, camera, frames, size, rng, still is not None), look, raised)]
     for _ in range(rng.choice(len(OBJECTS), p=OBJECTS)):
         cut = piece_of(stills[rng.integers(len(stills))], motion(0.3), camera, size, rng)
         pieces.append(with_look(cut, look, raised))

@@ -39,6 +39,10 @@ class World:
         """This process's part of `items`: every size-th, starting at rank."""
         return list(items[self.rank :: self.size])
 
+    def memory_share(self, gib: float) -> float:
+        """This process's part of the memory that all processes of a machine may use together."""
+        return gib / self.local_size
+
     def barrier(self) -> None:
         """Wait until every process has come here."""
         if self.size > 1:

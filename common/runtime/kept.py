@@ -5,8 +5,6 @@ from collections.abc import Callable, Hashable
 
 import numpy as np
 
-from common.runtime.distributed import World
-
 
 class Kept:
     """Keeps arrays by key until `gib` GiB are used. Several threads may use it at once.
@@ -17,14 +15,9 @@ class Kept:
 
     def __init__(self, gib: float, evicts: bool = True) -> None:
         self._arrays: dict[Hashable, np.ndarray] = {}
-        self._free = int(gib * 2**30)
+        self._most, self._used = int(gib * 2**30), 0
         self._evicts = evicts
         self._lock = threading.Lock()
-
-    @classmethod
-    def of_machine(cls, gib: float, world: World) -> "Kept":
-        """This process's part of the memory that all processes of a machine may use together."""
-        return cls(gib / world.local_size)
 
     def __call__(self, key: Hashable, make: Callable[[], np.ndarray]) -> np.ndarray:
         """The array of `key`, from `make` where it is not kept; not to be changed in place."""
@@ -42,12 +35,10 @@ class Kept:
         return array
 
     def _keep(self, key: Hashable, array: np.ndarray) -> None:
-        if key in self._arrays or array.nbytes > self._free + (self._used() if self._evicts else 0):
+        if key in self._arrays or array.nbytes > self._most:
             return
-        while array.nbytes > self._free:
-            self._free += self._arrays.pop(next(iter(self._arrays))).nbytes
-        self._free -= array.nbytes
-        self._arrays[key] = array
-
-    def _used(self) -> int:
-        return sum(array.nbytes for array in self._arrays.values())
+        while self._evicts and self._used + array.nbytes > self._most:
+            self._used -= self._arrays.pop(next(iter(self._arrays))).nbytes
+        if self._used + array.nbytes <= self._most:
+            self._used += array.nbytes
+            self._arrays[key] = array

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 
 from common.images import read_image
-from common.runtime.distributed import World
 from common.runtime.kept import Kept
 
 
@@ -15,11 +14,6 @@ class FrameCache:
 
     def __init__(self, gib: float) -> None:
         self._kept = Kept(gib, evicts=False)
-
-    @classmethod
-    def of_machine(cls, gib: float, world: World) -> "FrameCache":
-        """This process's part of the memory that all processes of a machine may use together."""
-        return cls(gib / world.local_size)
 
     def __call__(self, path: Path) -> np.ndarray:
         """The image uint8 RGB (H, W, 3); not to be changed in place."""

@@ -97,7 +97,7 @@ def open_recipe(description: str) -> Setup:
     config = load_config(TrainConfig, options.config, options.overrides)
     world = distributed.start(config.runtime.device, config.runtime.tf32)
     config = resolve_precision(config, world)
-    frames = FrameCache.of_machine(config.runtime.cache_gib, world)
+    frames = FrameCache(world.memory_share(config.runtime.cache_gib))
     train = training_domain(config, frames)
     validation = SourceDomain(require(config.data.validation, "data.validation", HINT), frames)
     folder = require(config.output, "output", "folder for checkpoints and log")
