@@ -110,6 +110,7 @@ SHORTAGES = [
     MemoryError(),
     cv2.error("OpenCV(4.9) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 99 bytes"),
     OSError(errno.ENOMEM, "Cannot allocate memory"),
+    ImportError("/x/stats.so: failed to map segment from shared object"),
     torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
     RuntimeError("CUDA error: out of memory"),
@@ -141,7 +142,12 @@ def test_memory_that_runs_out_is_halved_then_one_line(error, capsys):
 
 
 def test_other_errors_are_no_shortage():
-    for error in (RuntimeError("shapes differ"), ValueError("not enough memory"), OSError(errno.ENOENT, "x")):
+    for error in (
+        RuntimeError("shapes differ"),
+        ValueError("not enough memory"),
+        OSError(errno.ENOENT, "x"),
+        ImportError("/x.so: failed to map segment from shared object: Operation not permitted"),
+    ):
         assert not out_of_memory(error)
     with pytest.raises(ZeroDivisionError):
         entry.run(lambda: 1 / 0)

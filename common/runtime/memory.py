@@ -37,6 +37,8 @@ _NO_MEMORY = (
 """Parts of messages of libraries that have no error class for it: PyTorch's allocators, oneDNN, Python's threads,
 OpenCV, cuBLAS, the CUDA driver and NCCL. PyTorch's choice of a cuDNN algorithm says that it found none where none got
 the memory that it wanted (https://github.com/pytorch/pytorch/issues/108645)."""
+_NOT_MAPPED = "failed to map segment from shared object"
+"""How a library that is imported while memory lasts no longer ends. Where mapping is forbidden, the reason follows."""
 OUT_OF_MEMORY = "not enough memory; close other programs, use smaller frames or a smaller runtime.workers"
 
 
@@ -46,6 +48,8 @@ def out_of_memory(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
+    if isinstance(error, ImportError) and str(error).endswith(_NOT_MAPPED):
+        return True
     if not isinstance(error, (RuntimeError, cv2.error, SystemError)):
         return False
     return any(words.lower() in str(error).lower() for words in _NO_MEMORY)
