@@ -101,6 +101,7 @@ def test_on_a_gpu_the_pipeline_is_compared_with_the_cpu(monkeypatch) -> None:
     assert found == [("cpu", "fp32"), ("cuda", "fp32"), ("cuda", "TF32"), ("cuda", "fp32, 2 processes")]
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert len(trial.runs(torch.device("cuda"))) == 3
+    assert [run.name for run in trial.runs(CPU)] == ["fp32", "TF32"], "a CPU is one device"
 
 
 @pytest.mark.parametrize("folder", ["blurring/walk/reblur", "deblurring/ESTRNN/baseline/walk"])

@@ -176,7 +176,7 @@ def runs(device: torch.device) -> list[Run]:
     and two processes where there are two devices."""
     found = [Run("cpu", Mode("fp32"))]
     found += [Run(device.type, mode) for mode in modes(device) if not mode.compile]
-    if device.type == "cpu" or torch.cuda.device_count() > 1:
+    if device.type == "cuda" and torch.cuda.device_count() > 1:
         found.append(Run(device.type, Mode("fp32"), 2))
     return list(dict.fromkeys(found))
 
