@@ -149,11 +149,10 @@ def fine_tuning_seconds(stage: Stage, regions: list[Region]) -> float:
 
 
 def restoring_seconds(stage: Stage, regions: list[Region], restored: int) -> float:
-    """Stage 4: short clips restored, times the frames."""
+    """Stage 4: one clip restored, times the frames."""
     config, spec, video = stage.config.deblurring, model_spec(stage.config), regions[0].video
     network = load_network(stage.config, config.weights, stage.world.device).eval()
-    length = max(spec.past + 1 + spec.future, 5)
-    clip = clips_of(video, spec, length, 0, config.borders)[:1]
+    clip = clips_of(video, spec, config.clip_length, config.clip_overlap, config.borders)[:1]
     seconds = seconds_of(
         lambda: list(restored_frames(network, spec, video, clip, stage.config, stage.world.device, stage.say))
     )
