@@ -1,6 +1,8 @@
 """Which weights restore a video after adaptation."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from common.checkpoints import load_checkpoint
 from common.config import DeblurringConfig, require
@@ -32,9 +34,14 @@ def adapted_weights(
         raise UserError(f"{last}: no adapted weights; {HINT}")
     stored = load_checkpoint(last)
     steps = stored.get("epochs", 0) * stored.get("steps_per_epoch", 0)
-    if stored.get("step", steps) < steps:
+    if not is_finished(stored, steps):
         raise UserError(f"{last}: fine-tuning stopped after step {stored['step']} of {steps}; {HINT}")
     return folder / BEST if config.select in ("best_gt", "best_pairs") or variant == ADAPTED_BEST_GT else last
+
+
+def is_finished(stored: Mapping[str, Any], steps: int) -> bool:
+    """Whether the training with this last state has made its steps, or has ended as deblurring.patience says."""
+    return stored.get("ended", False) or stored.get("step", steps) >= steps
 
 
 def learned_regions(path: Path, config: DeblurringConfig, videos: list[Video]) -> list[Region]:

@@ -63,6 +63,26 @@ def dense_gradient(x: Tensor) -> Tensor:
     return x
 
 
+class PointwiseConv2d(nn.Conv2d):
+    """A 1x1 convolution, (B, inputs, H, W) -> (B, outputs, H, W), fast on one CPU thread too.
+
+    With one thread and fewer than 16 images PyTorch leaves oneDNN and takes about three times as long (`use_mkldnn`
+    in its aten/src/ATen/native/Convolution.cpp). A 1x1 convolution treats every pixel alike, so each row is given to it
+    as an image: the same products, and without a copy where `x` is channels-last.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu":
+            return super().forward(x)
+        batch, channels, height, width = x.shape
+        rows = x.movedim(1, -1).reshape(batch * height, 1, width, channels).movedim(-1, 1)
+        made = super().forward(rows).movedim(1, -1)
+        return made.reshape(batch, height, width, -1).movedim(-1, 1)
+
+
 class ResidualDenseBlock(nn.Module):
     """Three 3x3 convolutions, each seeing the input and all earlier outputs, then a 1x1 fusion and a residual
     (ESTRNN, ECCV 2020): (B, channels, H, W) -> the same shape."""
@@ -78,7 +98,7 @@ class ResidualDenseBlock(nn.Module):
             )
             for index in range(3)
         )
-        self.conv1x1 = nn.Conv2d(channels + 3 * growth, channels, 1)
+        self.conv1x1 = PointwiseConv2d(channels + 3 * growth, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         features = x
@@ -94,7 +114,7 @@ class ResidualDenseChain(nn.Module):
     def __init__(self, channels: int, growth: int, blocks: int, activation: str = "gelu") -> None:
         super().__init__()
         self.RDBs = nn.ModuleList(ResidualDenseBlock(channels, growth, activation) for _ in range(blocks))
-        self.conv1x1 = nn.Conv2d(blocks * channels, channels, 1)
+        self.conv1x1 = PointwiseConv2d(blocks * channels, channels)
         self.conv3x3 = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from common.stage import Stage, open_stage, section_settings
 from common.training.frame_cache import FrameCache
 from common.training.loop import Task, fit
 from common.videos import Video
+from DeblurringModel.adapted import is_finished
 from DeblurringModel.borrowing import borrow
 from DeblurringModel.checks import BY_GROUND_TRUTH, check_stage
 from DeblurringModel.deblur_inference import infer
@@ -141,7 +142,7 @@ def finetune_on(
     pairs = Pairs(learned, config.crop_size, runtime.seed, frames)
     epochs, per_epoch = epochs_and_steps(config, len(pairs))
     steps = epochs * per_epoch
-    done = world.main and (folder / LAST).exists() and load_checkpoint(folder / LAST).get("step", 0) >= steps
+    done = world.main and (folder / LAST).exists() and is_finished(load_checkpoint(folder / LAST), steps)
     if world.gather(done)[0]:
         return
     network = load_network(stage.config, config.weights, world.device)
@@ -168,8 +169,13 @@ def finetune_on(
     metadata = {"network": config.model, "architecture": dict(config.architecture)}
     metadata |= {"epochs": epochs, "steps_per_epoch": per_epoch}
     with stage.timed(work_name(network_layout(stage.config), "fine-tuning")):
-        fit(network, task, plan, folder, world, metadata)
-    stage.say(f"stage 4: {steps} steps ({epochs} epochs of {len(pairs)} pairs) -> {folder}")
+        log = fit(network, task, plan, folder, world, metadata)
+    made = f"{steps} steps"
+    if log[-1]["step"] < steps:
+        made = (
+            f"{log[-1]['step']} of {steps} steps, no better state in the last {config.patience} validations"
+        )
+    stage.say(f"stage 4: {made} ({epochs} epochs of {len(pairs)} pairs) -> {folder}")
     if held_out and load_checkpoint(folder / BEST)["step"] == 0:
         stage.say(
             f"stage 4: no state was better on the {len(held_out)} held-out pairs than the unadapted network, which is "

@@ -13,7 +13,8 @@ from common.images import to_image
 from common.metrics import psnr
 from common.regions_file import Region
 from common.runtime.distributed import World
-from common.training.loop import Plan, cosine
+from common.training.loop import Plan
+from common.training.schedule import cosine
 from common.videos import Video
 from DeblurringModel import models
 from DeblurringModel.clips import block
@@ -122,6 +123,7 @@ def plan_of(
         compile=runtime.compile,
         optimizer=config.optimizer or "adam",
         weight_decay=config.weight_decay,
+        patience=config.patience,
     )
 
 

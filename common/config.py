@@ -138,6 +138,7 @@ class DeblurringConfig:
     gradient_clip: float | None = key(None, low=0.0)
     scope: str = key("dataset", choices=("dataset", "video"))
     select: str = key("last", choices=("last", "best_pairs", "best_gt", "both"))
+    patience: int = key(0, low=0)
     borders: str = key("mirror", choices=("drop", "mirror"))
     clip_length: int = key(0, low=0)
     clip_overlap: int = key(0, low=0)

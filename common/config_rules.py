@@ -19,6 +19,11 @@ def check_rules(config: Any) -> None:
     _check_blurring(config.blurring)
     _check_windows(config)
     _check_decay("deblurring", config.deblurring.weight_decay, config.deblurring.optimizer)
+    if config.deblurring.patience and config.deblurring.select not in ("best_pairs", "best_gt"):
+        raise UserError(
+            f"deblurring.patience: {config.deblurring.patience} needs deblurring.select best_pairs or best_gt, found "
+            f"{config.deblurring.select}"
+        )
     size, smallest = config.deblurring.crop_size, config.rsdm.min_size
     if size > smallest:
         raise UserError(

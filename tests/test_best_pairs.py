@@ -80,3 +80,21 @@ def test_never_worse_means_the_unadapted_network(pairs, capsys):
         path.read_bytes() == (folder / "baseline" / path.parent.name / path.name).read_bytes()
         for path in adapted
     )
+
+
+def test_patience_ends_a_fine_tuning_that_gains_nothing(pairs, capsys):
+    options = (
+        "--set",
+        "deblurring.learning_rate=0.0",
+        "deblurring.min_learning_rate=0.0",
+        "deblurring.epochs=5",
+        "deblurring.patience=2",
+    )
+    tiny.run("DeblurringModel", pairs, "--overwrite", *options)
+    said = capsys.readouterr().out
+    assert "steps, no better state in the last 2 validations (5 epochs" in said
+    assert len(log(pairs)) == 3
+    before = (weights(pairs) / "last.pth").stat().st_mtime_ns
+    tiny.run("DeblurringModel", pairs, *options)
+    assert (weights(pairs) / "last.pth").stat().st_mtime_ns == before
+    assert "no better state" not in capsys.readouterr().out

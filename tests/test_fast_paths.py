@@ -10,12 +10,14 @@ import torch
 import vectors
 from test_models import SMALL
 from tiny import one_thread  # noqa: F401, a fixture
+from torch import nn
 
 from common.config import Config, DeblurringConfig
 from common.images import read_image, to_tensor
 from common.runtime.distributed import place
 from common.videos import Video, VideoFrames, sorted_frames
 from DeblurringModel import models
+from DeblurringModel.blocks import PointwiseConv2d
 from DeblurringModel.restoring import Restorer, clips_of
 
 TOLERANCE = {"rtol": 0, "atol": 1e-5}
@@ -50,3 +52,29 @@ def test_batched_cached_and_one_at_a_time_agree(name: str, video: Video, tmp_pat
     restorer = Restorer(place(plain, device), facts, config, device, print, VideoFrames(video).read)
     cached = torch.stack([restorer.restored(clip) for clip in clips])
     torch.testing.assert_close(cached / scale, one / scale, **TOLERANCE)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("size", [(2, 6, 9, 7), (1, 1, 1, 5), (3, 4, 1, 1)])
+def test_pointwise_convolution_is_a_1x1_convolution(size, layout) -> None:
+    own = PointwiseConv2d(size[1], 5)
+    plain = nn.Conv2d(size[1], 5, 1)
+    plain.load_state_dict(own.state_dict())
+    x = torch.randn(size).contiguous(memory_format=layout)
+    results = []
+    for network in (own, plain):
+        given = x.clone().requires_grad_()
+        made = network(given)
+        made.square().sum().backward()
+        results.append((made, given.grad, network.weight.grad, network.bias.grad))
+    for found, expected in zip(*results):
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_no_1x1_convolution_of_estrnn_is_slow_on_one_thread(one_thread) -> None:  # noqa: F811
+    network = place(models.build("ESTRNN", **SMALL["ESTRNN"]), torch.device("cpu"))
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        network(torch.rand(2, 5, 3, 64, 64)).mean().backward()
+    names = {event.key for event in profile.key_averages()}
+    assert "aten::mkldnn_convolution" in names
+    assert not [name for name in names if "slow_conv2d" in name]

@@ -34,7 +34,8 @@ from common.runtime.seeding import numpy_generator
 from common.training import recipe as recipes
 from common.training.augmentation import Augmentation
 from common.training.frame_cache import FrameCache
-from common.training.loop import Plan, Task, cosine, fit
+from common.training.loop import Plan, Task, fit
+from common.training.schedule import cosine, in_vain
 from common.training.source_domain import Crop, SourceDomain
 from RSDM.bme.dataset import blur_and_magnitude
 from RSDM.bme.train import magnitude_figures
@@ -250,6 +251,38 @@ def test_logged_loss_is_the_mean_since_the_last_row(tmp_path):
 
 
 NAN = math.nan
+
+
+@pytest.mark.parametrize(
+    "higher, figures, patience, ends",
+    [
+        (True, [3, 5, 4, 5, 2], 3, True),
+        (True, [3, 5, 4, 5, 2], 4, False),
+        (False, [3, 5, 4, 5, 2], 1, False),
+        (False, [3, 5, 4, 5], 3, True),
+        (True, [NAN, 2, NAN], 1, True),
+        (True, [NAN, 2], 1, False),
+        (True, [5, 4, 3], 0, False),
+        (True, [], 1, False),
+    ],
+)
+def test_patience(higher, figures, patience, ends):
+    log = [{"step": 0}, *({"step": index, "figure": value} for index, value in enumerate(figures))]
+    assert in_vain(log, "figure", higher, patience) is ends
+
+
+def test_a_training_in_vain_ends_and_stays_ended(tmp_path):
+    """The first of its values is the best: with a patience of two the third validation is the last."""
+    coming = iter([3.0, 1.0, 2.0])
+    validate, plan = lambda network: {"figure": next(coming)}, replace(PLAN, validate_every=2, patience=2)
+    task = Task(_batch, _loss, validate, "figure", shared=True)
+    log = fit(_network(), task, plan, tmp_path, ALONE, {})
+    assert [row["step"] for row in log] == [2, 4, 6] and plan.steps > 6
+    stored = load_checkpoint(tmp_path / "last.pth")
+    assert (stored["step"], stored["best"], stored["ended"]) == (6, 3.0, True)
+    # Started again: no further step and no further validation, which would find `coming` empty.
+    assert fit(_network(), task, plan, tmp_path, ALONE, {}) == log
+    assert load_checkpoint(tmp_path / "last.pth")["step"] == 6
 
 
 @pytest.mark.parametrize(

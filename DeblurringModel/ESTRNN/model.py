@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from DeblurringModel.blocks import (
     ACTIVATIONS,
     DenseDownsampling,
+    PointwiseConv2d,
     ResidualDenseBlock,
     ResidualDenseChain,
     check_at_least,
@@ -68,7 +69,7 @@ class Fusion(nn.Module):
         )
         self.F_p = nn.Sequential(_conv(pair, 2 * pair, 1), _conv(2 * pair, pair, 1))
         self.condense = _conv(pair, channels, 1)
-        self.fusion = _conv(frames * channels, frames * channels, 1)
+        self.fusion = PointwiseConv2d(frames * channels, frames * channels)
 
     def _pair_maps(self, means: Tensor) -> tuple[Tensor, Tensor]:
         """Pooled pairs (B, P, 2C) -> per pair the linear map to its feature: (B, P, C, 2C) and (B, P, C).

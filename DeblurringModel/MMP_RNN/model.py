@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from DeblurringModel.blocks import (
     ACTIVATIONS,
     DenseDownsampling,
+    PointwiseConv2d,
     ResidualDenseBlock,
     ResidualDenseChain,
     check_at_least,
@@ -81,7 +82,7 @@ class _Fusion(nn.Module):
         # Without the gate its entries are still part of every published file; frozen, so that distributed
         # training does not wait for gradients that never come.
         self.ca.requires_grad_(gate)
-        self.fusion = nn.Conv2d(joined, channels, 1)
+        self.fusion = PointwiseConv2d(joined, channels)
 
     def forward(self, window: Sequence[Tensor]) -> Tensor:
         x = torch.cat(tuple(window), dim=1)

@@ -1,12 +1,10 @@
-"""One training loop for all networks: mixed precision, gradient clipping, exact resume, one or many
-processes.
+"""One training loop for all networks: mixed precision, gradient clipping, exact resume, one or many processes.
 
 Nothing here draws from a stream that a restart would lose: the batch of step k, the noise in it and the
 learning rate depend on (seed, k) alone, so a run that was killed and started again ends with the same weights
 as one that was not (on the CPU, bit for bit).
 """
 
-import math
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from common.runtime.distributed import World, compiled, mixed_precision, place
 from common.runtime.files import write_csv
 from common.runtime.seeding import derive_seed, seed_everything
 from common.training.divergence import CHECK_EVERY, Divergence
+from common.training.schedule import in_vain
 from common.training.state import Averaged, WeightAverage, payload, resume
 
 Batch = tuple[torch.Tensor, ...]
@@ -56,11 +55,11 @@ class Task:
 class Plan:
     """How it is trained. learning_rate: step -> rate. gradient_clip: largest gradient norm, 0 for none.
     validate_first: validate before the first step too, so that best.pth may be what the training started
-    from. keep: step
-    -> file name of a checkpoint to keep after that many steps, or None. section: the configuration's section
-    that holds learning_rate and gradient_clip, for messages. items: step -> numbers of its samples; None for
-    batch_size of them in order. optimizer: adam | adamw, with weight_decay. average: decay of the weights'
-    moving average that is validated and kept as the result; 0 for none."""
+    from. keep: step -> file name of a checkpoint to keep after that many steps, or None. section: the one of the
+    configuration that holds learning_rate and gradient_clip, for messages. items: step -> numbers of its samples;
+    None for batch_size of them in order. optimizer: adam | adamw, with weight_decay. average: decay of the weights'
+    moving average that is validated and kept as the result; 0 for none. patience: validations without a
+    better state after which the training ends, for a shared validation; 0 for no such end."""
 
     steps: int
     batch_size: int
@@ -80,15 +79,7 @@ class Plan:
     optimizer: str = "adam"
     weight_decay: float = 0.0
     average: float = 0.0
-
-
-def cosine(step: float, steps: float, highest: float, lowest: float, warmup: int = 0) -> float:
-    """Learning rate after `step` of `steps`: linear warm-up, then half a cosine from `highest` to
-    `lowest`."""
-    if step < warmup:
-        return highest * (step + 1) / warmup
-    part = min(1.0, (step - warmup) / max(1, steps - warmup))
-    return lowest + (highest - lowest) * (1 + math.cos(math.pi * part)) / 2
+    patience: int = 0
 
 
 class _WithLoss(nn.Module):
@@ -119,6 +110,8 @@ def fit(
     where the training diverges (see `common.training.divergence`).
     """
     run = _Run(network, task, plan, folder, world, metadata)
+    if run.in_vain:
+        return run.state["log"]
     if plan.validate_first and not run.state["step"]:
         if run.validates:
             run.state["log"].append({"step": 0} | run.validated(0))
@@ -148,8 +141,11 @@ def fit(
                 if world.main and task.validate is not None:
                     progress.write(" ".join(f"{name} {value:.5g}" for name, value in row.items()))
                 world.barrier()
-            if world.main and saves:
-                run.save(done, kept)
+            ends = validates and run.in_vain
+            if world.main and (saves or ends):
+                run.save(done, kept, ends)
+            if ends:
+                break
     world.barrier()
     return run.state["log"]
 
@@ -240,6 +236,12 @@ class _Run:
         """Whether this process calls the task's validation."""
         return self.task.validate is not None and (self.world.main or self.task.shared)
 
+    @property
+    def in_vain(self) -> bool:
+        """Whether the plan's patience is at its end. The log alone decides, so a restart does too."""
+        task = self.task
+        return in_vain(self.state["log"], task.best, task.higher_is_better, self.plan.patience)
+
     def validated(self, step: int) -> dict[str, float]:
         """The figures of the weights to use (see `common.training.state.payload`); best.pth where they are
         the best so far."""
@@ -263,9 +265,9 @@ class _Run:
                         save_checkpoint({**content, **self.metadata}, self.folder / BEST)
         return figures
 
-    def save(self, done: int, kept: str | None) -> None:
-        """Write last.pth, log.csv and, where `kept` names it, a checkpoint that stays."""
-        progress = {**self.state, "step": done, "losses": list(self.losses)}
+    def save(self, done: int, kept: str | None, ended: bool) -> None:
+        """Write last.pth, log.csv and, where `kept` names it, a checkpoint that stays. ended: patience is."""
+        progress = {**self.state, "step": done, "losses": list(self.losses), "ended": ended}
         content = payload(self.network, self.average, self.optimizer, progress, self.metadata)
         if kept:
             save_checkpoint(content, self.folder / kept)

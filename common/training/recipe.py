@@ -25,8 +25,9 @@ from common.runtime.provenance import claim_together
 from common.runtime.seeding import numpy_generator, seed_everything
 from common.training.augmentation import Augmentation
 from common.training.frame_cache import FrameCache
-from common.training.loop import Plan, Task, cosine, fit
+from common.training.loop import Plan, Task, fit
 from common.training.rendered_domain import RenderedCrop, RenderedDomain
+from common.training.schedule import cosine
 from common.training.source_domain import Crop, SourceDomain
 from common.training.stages import Stages, planned
 
