@@ -23,6 +23,7 @@ from common.runtime import distributed
 from common.runtime.command_line import add_config_options
 from common.runtime.distributed import World
 from common.runtime.inputs import Contents, Note, contents, note_down
+from common.runtime.load import say_busy
 from common.runtime.precision import resolve_precision
 from common.runtime.provenance import Amend, claim_together
 from common.runtime.times import counted
@@ -143,7 +144,9 @@ def stage_of(config: Config, options: argparse.Namespace) -> Stage:
     videos = find_videos(
         root, config.dataset.blur, config.dataset.sharp, config.dataset.videos, config.dataset.min_frames
     )
-    return Stage(resolve_precision(config, world), world, videos, output, options)
+    stage = Stage(resolve_precision(config, world), world, videos, output, options)
+    say_busy(world, stage.say)
+    return stage
 
 
 def _from_here(path: Path) -> str:

@@ -1,10 +1,14 @@
 """Shared by all tests: two threads, so that figures do not depend on the machine's core count, and the markers fast and
 slow."""
 
+import os
+
 import pytest
 import torch
 
 torch.set_num_threads(2)
+# Chosen, so that no command adds a line about what else this machine is doing.
+os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))
 
 SLOW = {
     "test_benchmark",
