@@ -33,7 +33,7 @@ from common.flow import Flow, load_flow
 from common.formats.raft_weights import weights_file
 from common.images import read_array, write_array, write_image
 from common.layout import SETTINGS, Layout
-from common.regions_file import by_frame, read_regions
+from common.regions_file import Region, by_frame, read_regions
 from common.rendering.condition_view import condition_picture
 from common.runtime.background import Writer, prefetch
 from common.runtime.entry import run
@@ -79,17 +79,7 @@ def make_conditions(stage: Stage) -> None:
         | more,
         WORK,
     )
-    # The outermost frames have no flow on one side, and with five frames the second ones neither.
-    first = 1 if config.trajectory == "central" else 2
-    if config.frames == "all":
-        frames = [
-            (video, position)
-            for video in stage.videos
-            for position in range(first, len(video.frames) - first)
-        ]
-    else:
-        videos = {video.name: video for video in stage.videos}
-        frames = [(videos[name], position) for name, position in by_frame(regions)]
+    frames = frames_wanted(config, regions, stage.videos)
     missing = unfinished(frames, lambda frame: layout.condition(*frame[0].at(frame[1])).exists(), stage.world)
     unfitted = unfinished(
         stage.videos if uses_shutter(config) else [],
@@ -111,6 +101,20 @@ def make_conditions(stage: Stage) -> None:
     stage.say(
         f"stage 2: conditions of {len(frames)} frames -> {layout.conditions} (look at {layout.previews})"
     )
+
+
+def frames_wanted(
+    config: DbcgmConfig,
+    regions: list[Region],
+    videos: list[Video],
+) -> list[tuple[Video, int]]:
+    """(video, position) of the frames that get a condition."""
+    if config.frames != "all":
+        named = {video.name: video for video in videos}
+        return [(named[name], position) for name, position in by_frame(regions)]
+    # The outermost frames have no flow on one side, and with five frames the second ones neither.
+    first = 1 if config.trajectory == "central" else 2
+    return [(video, position) for video in videos for position in range(first, len(video.frames) - first)]
 
 
 def write_conditions(

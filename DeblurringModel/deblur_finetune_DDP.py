@@ -9,6 +9,7 @@ Usage    python DeblurringModel/deblur_finetune_DDP.py --config configs/demo.yam
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -16,6 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common.runtime import start
 
 start.prepare(__name__)
+
+from torch import nn
 
 from common.checkpoints import load_checkpoint, sha256
 from common.layout import ALIGNED, BEST, LAST, REHEARSAL, SETTINGS
@@ -37,6 +40,7 @@ from DeblurringModel.fine_tuning import (
     pairs_psnr,
     plan_of,
 )
+from DeblurringModel.models import Spec
 from DeblurringModel.pair_sources import BORROWED, TRUE, borrowed_pairs, pairs_of
 from DeblurringModel.pairs import Pair, Pairs
 from DeblurringModel.variants import (
@@ -146,18 +150,7 @@ def finetune_on(
     if world.gather(done)[0]:
         return
     network = load_network(stage.config, config.weights, world.device)
-    validate, best = None, ""
-    if config.select in BY_GROUND_TRUTH:
-        validate, best = (
-            lambda net: {best: ground_truth_psnr(net, spec, videos, stage.config, world, stage.say)},
-            "psnr_ground_truth",
-        )
-    elif held_out:
-        held = Pairs(held_out, config.crop_size, runtime.seed, frames)
-        validate, best = (
-            lambda net: {best: pairs_psnr(net, spec, held, config.channel_order, world)},
-            "psnr_held_out",
-        )
+    validate, best = validation(stage, spec, videos, held_out, frames)
     task = Task(
         lambda items: pairs.batch(items, config.batch_size),
         middle_loss(config, spec),
@@ -181,6 +174,24 @@ def finetune_on(
             f"stage 4: no state was better on the {len(held_out)} held-out pairs than the unadapted network, which is "
             "what is used"
         )
+
+
+def validation(
+    stage: Stage,
+    spec: Spec,
+    videos: list[Video],
+    held_out: list[Pair],
+    frames: FrameCache,
+) -> tuple[Callable[[nn.Module], dict[str, float]] | None, str]:
+    """(network -> its figure by name, the name), as deblurring.select says; (None, "") for the last state."""
+    config, world = stage.config.deblurring, stage.world
+    if config.select in BY_GROUND_TRUTH:
+        name = "psnr_ground_truth"
+        return lambda net: {name: ground_truth_psnr(net, spec, videos, stage.config, world, stage.say)}, name
+    if held_out:
+        name, held = "psnr_held_out", Pairs(held_out, config.crop_size, stage.config.runtime.seed, frames)
+        return lambda net: {name: pairs_psnr(net, spec, held, config.channel_order, world)}, name
+    return None, ""
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """One training loop for all networks: mixed precision, gradient clipping, exact resume, one or many processes.
 
-Nothing here draws from a stream that a restart would lose: the batch of step k, the noise in it and the
-learning rate depend on (seed, k) alone, so a run that was killed and started again ends with the same weights
-as one that was not (on the CPU, bit for bit).
+Nothing here draws from a stream that a restart would lose: the batch of step k, the noise in it and the learning rate
+depend on (seed, k) alone, so a killed run that is started again ends with the same weights (on the CPU, bit for bit).
 """
 
 import warnings
@@ -53,13 +52,15 @@ class Task:
 
 @dataclass(frozen=True)
 class Plan:
-    """How it is trained. learning_rate: step -> rate. gradient_clip: largest gradient norm, 0 for none.
-    validate_first: validate before the first step too, so that best.pth may be what the training started
-    from. keep: step -> file name of a checkpoint to keep after that many steps, or None. section: the one of the
-    configuration that holds learning_rate and gradient_clip, for messages. items: step -> numbers of its samples;
-    None for batch_size of them in order. optimizer: adam | adamw, with weight_decay. average: decay of the weights'
-    moving average that is validated and kept as the result; 0 for none. patience: validations without a
-    better state after which the training ends, for a shared validation; 0 for no such end."""
+    """How it is trained.
+
+    learning_rate: step -> rate. gradient_clip: largest gradient norm, 0 for none. validate_first: validate before the
+    first step too, so that best.pth may be what the training started from. keep: step -> file name of a checkpoint to
+    keep after that many steps, or None. section: the one of the configuration that holds learning_rate and
+    gradient_clip, for messages. items: step -> numbers of its samples; None for batch_size of them in order.
+    average: decay of the weights' moving average that is validated and kept as the result; 0 for none. patience:
+    validations, `shared` ones, without a better state after which the training ends; 0 for no such end.
+    """
 
     steps: int
     batch_size: int
@@ -104,18 +105,14 @@ def fit(
 ) -> list[dict]:
     """Train `network` in place and return the log rows.
 
-    Writes folder/last.pth (all that a restart needs), best.pth (weights with the best validation figure),
-    kept checkpoints, and log.csv. `metadata` (network name, architecture, settings) go into every checkpoint.
-    Starts from folder/last.pth where there is one. Raises UserError, and leaves the last good state on disk,
-    where the training diverges (see `common.training.divergence`).
+    Writes folder/last.pth (all that a restart needs), best.pth (weights with the best validation figure), kept
+    checkpoints, and log.csv. `metadata` (network name, architecture, settings) go into every checkpoint. Starts from
+    folder/last.pth where there is one. Raises UserError, and leaves the last good state on disk, where it diverges.
     """
     run = _Run(network, task, plan, folder, world, metadata)
     if run.in_vain:
         return run.state["log"]
-    if plan.validate_first and not run.state["step"]:
-        if run.validates:
-            run.state["log"].append({"step": 0} | run.validated(0))
-        world.barrier()
+    run.judge_start()
     # The bar is closed before an error is reported, or it would be drawn once more below it.
     with tqdm(
         total=plan.steps,
@@ -151,8 +148,7 @@ def fit(
 
 
 class _Run:
-    """One training while it runs: what it consists of, and what happens at a step, a validation and a
-    checkpoint."""
+    """One training while it runs: what it consists of, and what happens at a step, a validation, a checkpoint."""
 
     def __init__(
         self,
@@ -182,9 +178,16 @@ class _Run:
             warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
             self.module = DistributedDataParallel(self.module, device_ids=devices)
 
+    def judge_start(self) -> None:
+        """Validate before the first step, where the plan asks for it."""
+        if self.plan.validate_first and not self.state["step"]:
+            if self.validates:
+                self.state["log"].append({"step": 0} | self.validated(0))
+            self.world.barrier()
+
     def step(self, step: int, batch: Batch, to_be_kept: bool, compares: bool) -> None:
-        """One optimiser step. to_be_kept: the weights after it go to disk or are validated. compares: the
-        loss is compared with that of the weights that training started from."""
+        """One optimiser step. to_be_kept: the weights after it go to disk or are validated. compares: its loss is
+        compared with that of the weights that training started from."""
         plan, world, rate = self.plan, self.world, self.plan.learning_rate(step)
         batch = tuple(on_device(item, world.device) for item in batch)
         precision = (self.network, world.device, plan.precision)
@@ -221,8 +224,7 @@ class _Run:
             self.divergence.check(number, loss, self.plan.learning_rate(number), *of_step)
 
     def row(self, step: int) -> dict[str, float]:
-        """A new row of the log after step number `step`: the mean loss since the row before, and where this
-        process validates the figures."""
+        """A new row of the log after step number `step`: the mean loss since the last one, and figures."""
         losses, rate = self.losses, self.plan.learning_rate(step)
         row = {"step": step + 1, "loss": sum(losses) / len(losses), "learning_rate": rate}
         losses.clear()
@@ -239,12 +241,10 @@ class _Run:
     @property
     def in_vain(self) -> bool:
         """Whether the plan's patience is at its end. The log alone decides, so a restart does too."""
-        task = self.task
-        return in_vain(self.state["log"], task.best, task.higher_is_better, self.plan.patience)
+        return in_vain(self.state["log"], self.task.best, self.task.higher_is_better, self.plan.patience)
 
     def validated(self, step: int) -> dict[str, float]:
-        """The figures of the weights to use (see `common.training.state.payload`); best.pth where they are
-        the best so far."""
+        """The figures of the weights to use (see `common.training.state.payload`); best.pth where they are best."""
         network, task, state = self.network, self.task, self.state
         if task.shared:
             # Running means of a batch normalisation are each process's own until the next step.
@@ -266,7 +266,7 @@ class _Run:
         return figures
 
     def save(self, done: int, kept: str | None, ended: bool) -> None:
-        """Write last.pth, log.csv and, where `kept` names it, a checkpoint that stays. ended: patience is."""
+        """Write last.pth, log.csv and, where `kept` names it, a checkpoint that stays. ended: before its last step."""
         progress = {**self.state, "step": done, "losses": list(self.losses), "ended": ended}
         content = payload(self.network, self.average, self.optimizer, progress, self.metadata)
         if kept:
