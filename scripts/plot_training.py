@@ -42,7 +42,7 @@ def main() -> None:
         if not found:
             raise UserError(f"{curve}: expected NAME=LOG[+LOG...]")
         series.append(Series(name, joined([Path(log) for log in logs.split("+")], options.column)))
-    write_text(options.out, picture(options.title or options.column, series))
+    write_text(options.out, standalone_chart(options.title or options.column, series))
     print(f"curves of {len(series)} networks -> {options.out}")
 
 
@@ -64,7 +64,7 @@ def column_of(path: Path, column: str) -> list[Point]:
     return rows
 
 
-def picture(title: str, series: list[Series]) -> str:
+def standalone_chart(title: str, series: list[Series]) -> str:
     """A picture that stands alone: white ground, its own style, the legend inside."""
     drawn = chart(title, "step", title, series).partition("</svg>")[0]
     rules = "".join(

@@ -68,7 +68,7 @@ def test_a_known_kernel_is_found():
         stroke[16 + step, 17 + step] = 1 / 9
     sharp = alignment.to_grey(view(texture()))
     blurry = cv2.filter2D(sharp, -1, cv2.flip(stroke, -1), borderType=cv2.BORDER_REFLECT_101)
-    found = kernels.measure(kernels.spectra(sharp), kernels.spectra(blurry), noise=0.5)
+    found = kernels.kernels_between(kernels.spectra(sharp), kernels.spectra(blurry), noise=0.5)
     # The blocks that lie inside the picture.
     inner = np.s_[1:3, 1:4]
     assert found.values.sum((2, 3)) == pytest.approx(1, abs=1e-4)

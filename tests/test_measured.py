@@ -50,7 +50,7 @@ def test_nothing_is_measured_where_nothing_is_explained() -> None:
     assert not measured.against(frame, [view(texture(8))]).any()
     rng = np.random.default_rng(3)
     noise = [rng.normal(128, 10, (160, 208, 3)).clip(0, 255).astype(np.uint8) for _ in range(3)]
-    assert not any(values.any() for _, values in measured.measure(noise.__getitem__, 3, range(3)))
+    assert not any(values.any() for _, values in measured.kernels_of_frames(noise.__getitem__, 3, range(3)))
     # The better of two: what the first does not show, the second does.
     hidden = view(texture(), 4.0)
     hidden[:, 104:] = texture(5)[:160, :104]

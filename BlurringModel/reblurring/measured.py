@@ -31,7 +31,7 @@ LEAST_SHARE = 0.5
 """Share of a box's blocks that need a kernel; the others are given the mean of these."""
 
 
-def measure(
+def kernels_of_frames(
     read: Callable[[int], np.ndarray],
     count: int,
     wanted: Iterable[int],

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from BlurringModel.reblurring.measured import Measured, measure
+from BlurringModel.reblurring.measured import Measured, kernels_of_frames
 from common.images import write_array
 from common.layout import Layout
 from common.stage import Stage
@@ -17,7 +17,7 @@ def measure_kernels(stage: Stage, layout: Layout, reader: FrameReader, work: str
         wanted = stage.world.share(range(len(video.frames)))
         missing = [position for position in wanted if not measured.path(video, position).exists()]
         if missing:
-            found = measure(partial(reader.read, video), len(video.frames), missing)
+            found = kernels_of_frames(partial(reader.read, video), len(video.frames), missing)
             with stage.timed(work):
                 for position, values in stage.progress(
                     found, f"stage 3, measuring blur {video.name}", "frame", len(missing)

@@ -211,5 +211,5 @@ def trust(frame: Frame, laid: Aligned) -> tuple[np.ndarray, np.ndarray]:
 def _blurred_alike(sharp: np.ndarray, seen: np.ndarray, frame: Frame) -> tuple[np.ndarray, Kernels]:
     """(`sharp` float32 (H, W) with the blur that the frame has, that blur)."""
     light = to_light(sharp)
-    found = kernels.measure(kernels.spectra(light, seen), frame.spectra, frame.noise)
+    found = kernels.kernels_between(kernels.spectra(light, seen), frame.spectra, frame.noise)
     return to_display(kernels.blur(light, found)), found

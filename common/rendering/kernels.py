@@ -95,7 +95,7 @@ def spectra(grey: np.ndarray, seen: np.ndarray | None = None) -> tuple[np.ndarra
     return tuple(np.fft.rfft2(cut(part) * WINDOW) for part in parts)
 
 
-def measure(
+def kernels_between(
     sharp: tuple[np.ndarray, np.ndarray],
     blurry: tuple[np.ndarray, np.ndarray],
     noise: float,

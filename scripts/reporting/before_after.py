@@ -12,7 +12,7 @@ from common.videos import Video
 from DeblurringModel.evaluation import ROWS
 from scripts.reporting import pictures
 from scripts.reporting.collect import Results
-from scripts.reporting.maps import Budget, picture, read_map
+from scripts.reporting.maps import Budget, image_tag, read_map
 from scripts.reporting.markup import aside, figure, image
 
 SMALLEST_DETAIL = 128
@@ -62,7 +62,7 @@ def before_after(results: Results, video: Video, shown: dict[int, str], budget: 
     for position, word in shown.items():
         name, layers = video.names[position], _layers(results, video, position)
         parts = "".join(
-            f'<figure class="layer">{picture(path, budget.width, f"frame {name}, {label}")}'
+            f'<figure class="layer">{image_tag(path, budget.width, f"frame {name}, {label}")}'
             f"<figcaption>{escape(label)}</figcaption></figure>"
             for label, path in layers
         )

@@ -46,7 +46,7 @@ def mean_magnitudes(output: Path, video: Video) -> dict[int, float]:
     }
 
 
-def picture(path: Path, width: int, alt: str, quality: int = 90) -> str:
+def image_tag(path: Path, width: int, alt: str, quality: int = 90) -> str:
     """The <img> of an image file, reduced to at most `width` pixels in width."""
     shown = pictures.fitted(read_image(path), width)
     return image(pictures.data_uri(shown, quality=quality), shown.shape, alt)

@@ -17,7 +17,7 @@ from scripts.reporting.borrowed import borrowed
 from scripts.reporting.collect import Results
 from scripts.reporting.curves import Mark, Series, chart
 from scripts.reporting.exposure import exposure
-from scripts.reporting.maps import REMAKE, Budget, mean_magnitudes, picture, read_map
+from scripts.reporting.maps import REMAKE, Budget, image_tag, mean_magnitudes, read_map
 from scripts.reporting.markup import aside, figure, image
 
 
@@ -151,7 +151,7 @@ def _direction(
         condition = read_array(path, 3, f"python DBCGM/main.py: {REMAKE}")
         parts.append(
             figure(
-                picture(preview(position), width, f"blur direction of frame {name} as colours", 92),
+                image_tag(preview(position), width, f"blur direction of frame {name} as colours", 92),
                 f"Frame {escape(name)}: full colour is {float(condition[2].max()):.1f} px",
             )
         )

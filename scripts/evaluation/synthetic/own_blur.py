@@ -7,7 +7,7 @@ import torch
 
 from BlurringModel.reblurring.conditions import Conditions
 from BlurringModel.reblurring.crops import Box
-from BlurringModel.reblurring.measured import blocks_of, blurred, measure
+from BlurringModel.reblurring.measured import blocks_of, blurred, kernels_of_frames
 from common.images import read_image, to_image, to_tensor
 from common.metrics import psnr
 from common.rendering import kernels
@@ -45,7 +45,7 @@ def against_true_blur(
     could be measured: the sharp truth as it is, blurred along lines as stage 2 found them, and by the measured
     kernels."""
     rows = []
-    for position, values in measure(
+    for position, values in kernels_of_frames(
         lambda at: read_image(video.frames[at]), len(video.frames), sorted(blurry)
     ):
         frame, sharp = read_image(video.frames[position]), read_image(video.sharp[position])
