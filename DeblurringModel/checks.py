@@ -6,10 +6,10 @@ from common.layout import SETTINGS
 from common.regions_file import read_regions
 from common.stage import Stage, weights_record
 from common.videos import Video
-from DeblurringModel.clips import cut
 from DeblurringModel.fine_tuning import chosen_loss
+from DeblurringModel.inference.clips import cut
+from DeblurringModel.inference.restoring import clips_of
 from DeblurringModel.pairs import HINT, check_crop, check_true
-from DeblurringModel.restoring import clips_of
 from DeblurringModel.variants import WEIGHTS_HINT, built, model_spec
 
 BY_GROUND_TRUTH = ("best_gt", "both")

@@ -12,7 +12,7 @@ from common.metrics import SSIM_WINDOW, psnr, ssim
 from common.runtime.files import read_json, remove_leftovers, write_json
 from common.stage import Stage
 from common.videos import Video
-from DeblurringModel.health import health
+from DeblurringModel.inference.health import health
 
 ROWS = {
     "input": "blurry input",
@@ -89,7 +89,7 @@ def check_truth(video: Video, position: int, sharp: np.ndarray, picture: np.ndar
 
 def sanity_problems(stage: Stage, folder: Path) -> dict[str, list[str]]:
     """What looks wrong with the restored videos in `folder`, by the name of the video; see
-    `DeblurringModel.health`."""
+    `DeblurringModel.inference.health`."""
     found = []
     for video in stage.progress(stage.world.share(stage.videos), "stage 4, checking results", "video"):
         frames = [(frame, video.restored(folder, position)) for position, frame in enumerate(video.frames)]

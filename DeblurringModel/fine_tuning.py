@@ -17,12 +17,12 @@ from common.training.loop import Plan
 from common.training.schedule import cosine
 from common.videos import Video
 from DeblurringModel import models
-from DeblurringModel.clips import block
 from DeblurringModel.evaluation import ground_truth
+from DeblurringModel.inference.clips import block
+from DeblurringModel.inference.restoring import clips_of, restored_frames
 from DeblurringModel.losses import weighted
 from DeblurringModel.pair_sources import TRUE
 from DeblurringModel.pairs import Pair, Pairs, hold_out, rehearsal_pairs
-from DeblurringModel.restoring import clips_of, restored_frames
 
 
 def chosen_pairs(

@@ -18,7 +18,7 @@ from common.runtime.distributed import place
 from common.videos import Video, VideoFrames, sorted_frames
 from DeblurringModel import models
 from DeblurringModel.blocks import PointwiseConv2d
-from DeblurringModel.restoring import Restorer, clips_of
+from DeblurringModel.inference.restoring import Restorer, clips_of
 
 TOLERANCE = {"rtol": 0, "atol": 1e-5}
 GAIN = {"DSTNet": 0.5, "Shift_Net": 0.5}

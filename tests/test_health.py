@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from DeblurringModel.health import MOST_COLOUR_SHIFT, Health, health
+from DeblurringModel.inference.health import MOST_COLOUR_SHIFT, Health, health
 
 
 def video(levels, noise=0.0):

@@ -26,9 +26,9 @@ from common.training.frame_cache import FrameCache
 from common.videos import Video, find_videos
 from DeblurringModel import losses, models
 from DeblurringModel.deblur_finetune_DDP import finetune_on
+from DeblurringModel.inference.restoring import clips_of, restored_frames
 from DeblurringModel.pair_sources import pairs_of
 from DeblurringModel.pairs import Pairs, reblurred_pairs
-from DeblurringModel.restoring import clips_of, restored_frames
 
 README = tiny.ROOT / "DeblurringModel" / "README.md"
 CPU = World(0, 1, torch.device("cpu"))

@@ -17,7 +17,7 @@ from common.regions_file import Region
 from common.runtime.distributed import World
 from common.training.frame_cache import FrameCache
 from common.videos import Video
-from DeblurringModel.clips import Clip, cut
+from DeblurringModel.inference.clips import Clip, cut
 from DeblurringModel.pairs import Pairs, reblurred_pairs, true_pairs
 
 

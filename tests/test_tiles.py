@@ -13,9 +13,9 @@ from common.config_loader import load_config
 from common.errors import UserError
 from common.runtime.memory import Splitter, halving, out_of_memory, peak_memory
 from common.stage import stage_of
-from DeblurringModel import restoring
-from DeblurringModel.restoring import clips_of, restored_frames
-from DeblurringModel.tiles import blend, tiles
+from DeblurringModel.inference import restoring
+from DeblurringModel.inference.restoring import clips_of, restored_frames
+from DeblurringModel.inference.tiles import blend, tiles
 from DeblurringModel.variants import load_network, model_spec
 
 

@@ -20,8 +20,8 @@ from common.runtime.distributed import World, compiled, mixed_precision, place
 from common.training.frame_cache import FrameCache
 from common.training.loop import Plan, Task, fit
 from DeblurringModel import models
+from DeblurringModel.inference.restoring import clips_of, restored_frames
 from DeblurringModel.pairs import REACH, Pair, Pairs
-from DeblurringModel.restoring import clips_of, restored_frames
 from RSDM.magnitude import estimate
 from RSDM.regions import search_threshold
 from scripts.benchmarking import content

@@ -22,8 +22,8 @@ from DBCGM.frame import NearFlows, frame_condition
 from DBCGM.main import read_inputs, uses_shutter
 from DeblurringModel import models
 from DeblurringModel.fine_tuning import epochs_and_steps
+from DeblurringModel.inference.restoring import clips_of, restored_frames
 from DeblurringModel.pair_sources import BORROWED
-from DeblurringModel.restoring import clips_of, restored_frames
 from DeblurringModel.variants import load_network, model_spec
 
 _LONG = 20.0

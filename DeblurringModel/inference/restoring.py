@@ -13,8 +13,8 @@ from common.runtime.distributed import mixed_precision
 from common.runtime.memory import halving
 from common.videos import Video, VideoFrames
 from DeblurringModel import models
-from DeblurringModel.clips import Clip, cut
-from DeblurringModel.tiles import Tile, blend, tiles
+from DeblurringModel.inference.clips import Clip, cut
+from DeblurringModel.inference.tiles import Tile, blend, tiles
 
 LEAST_TILE = 128
 

@@ -1,0 +1,1 @@
+"""How a video is restored: clips, tiles, frames, and whether the result is sound."""
