@@ -70,12 +70,17 @@ def test_compiled_forms_compile_and_their_table_names_each(monkeypatch):
 def test_stage_totals_are_counts_times_units():
     forms = [f"{unit}:{form}" for unit in tables.UNITS for form in ("released", "ours", "bf16")]
     figures = {"units": {form: {"seconds": 1.0} for form in forms} | {"search:both": {"seconds": 0.5}}}
+    figures["units"] |= {"clip:ours": {"seconds": 0.25}, "clip:bf16": {"seconds": 0.125}}
     totals = {row["stage"]: row for row in tables.stage_totals(figures, STANDARD)}
     assert totals["stage 1"]["released"] == 150 * 12 + 0.5 and totals["stage 1"]["ours"] == 150 + 0.5
     assert totals["stage 2"]["released"] == 2 * 150 + 150 and totals["stage 2"]["ours"] == 60
     assert totals["stage 3"]["released"] == totals["stage 3"]["bf16"] == 30 * 20
     assert totals["stage 4, fine-tuning"]["ours"] == 10 * 4 * 8 / 2
     assert totals["stage 4, inference"]["ours"] == 146
+    assert totals["stage 3"]["fewer"] == totals["stage 3"]["fewer_bf16"] == 30 * 10
+    assert totals["stage 4, inference"]["fewer"] == 146 / 4
+    assert totals["stage 4, inference"]["fewer_bf16"] == 146 / 8
+    assert all(totals[f"stage {name}"]["fewer"] == totals[f"stage {name}"]["ours"] for name in (1, 2))
 
 
 @pytest.mark.parametrize("part, said", [("units", True), ("networks", False)])

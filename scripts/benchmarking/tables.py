@@ -1,6 +1,7 @@
 """The figures of a benchmark as Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 from scripts.benchmarking.workload import Workload
@@ -77,87 +78,73 @@ def _rate(row: dict[str, float], peak: float) -> str:
 
 
 def stage_totals(figures: dict[str, Any], workload: Workload) -> list[dict[str, Any]]:
-    """Seconds of each stage on the workload: count x unit, as released, here, and here in bf16."""
+    """Seconds of each stage on the workload, count x unit: released; ours, with the released results; fewer, with
+    fewer evaluations; and these two in bf16."""
     cost = {name: row["seconds"] for name, row in figures["units"].items()}
-    frames, regions = workload.frames, workload.regions
-    restored = frames - 4
-    search = cost["search:both"]
+    frames, regions, units = workload.frames, workload.regions, workload.fine_tuning_units
+    restored, thresholds, search = frames - 4, workload.thresholds, cost["search:both"]
 
-    def row(name: str, released: float, ours: float, half: float, how: str) -> dict[str, Any]:
-        return {"stage": name, "released": released, "ours": ours, "bf16": half, "how": how}
+    def row(name: str, how: str, released: float, ways: Callable[[str, bool], float]) -> dict[str, Any]:
+        made = {
+            "ours": ("ours", False),
+            "fewer": ("ours", True),
+            "bf16": ("bf16", False),
+            "fewer_bf16": ("bf16", True),
+        }
+        return {"stage": name, "how": how, "released": released} | {
+            key: ways(*way) for key, way in made.items()
+        }
 
     return [
         row(
             "stage 1",
-            frames * workload.thresholds * cost["bme:released"] + search,
-            frames * cost["bme:ours"] + search,
-            frames * cost["bme:bf16"] + search,
-            f"BME: {frames} frames x {workload.thresholds} thresholds; {frames} frames. Both: search "
-            f"{search:.1f} s",
+            f"BME: {frames} frames x {thresholds} thresholds; {frames} frames. Both: search {search:.1f} s",
+            frames * thresholds * cost["bme:released"] + search,
+            lambda form, fewer: frames * cost[f"bme:{form}"] + search,
         ),
         row(
             "stage 2",
-            2 * frames * cost["raft:released"] + frames * cost["bme:released"],
-            2 * regions * cost["raft:ours"],
-            2 * regions * cost["raft:bf16"],
             f"RAFT: {2 * frames} pairs, and BME once more; {2 * regions} pairs (float32 always)",
+            2 * frames * cost["raft:released"] + frames * cost["bme:released"],
+            lambda form, fewer: 2 * regions * cost[f"raft:{form}"],
         ),
         row(
             "stage 3",
+            f"UNet: {regions} x {workload.steps} whole frames; crops {workload.context} x {workload.context}, fewer: "
+            f"{workload.fewer_steps} steps of DPM-Solver++(2M)",
             regions * workload.steps * cost["unet:released"],
-            regions * workload.steps * cost["unet:ours"],
-            regions * workload.steps * cost["unet:bf16"],
-            f"UNet: {regions} x {workload.steps} whole frames; crops {workload.context} x {workload.context}",
+            lambda form, fewer: (
+                regions * (workload.fewer_steps if fewer else workload.steps) * cost[f"unet:{form}"]
+            ),
         ),
         row(
             "stage 4, fine-tuning",
-            workload.fine_tuning_units * cost["step:released"],
-            workload.fine_tuning_units * cost["step:ours"],
-            workload.fine_tuning_units * cost["step:bf16"],
-            f"{workload.fine_tuning_units} steps of {workload.windows} windows: {workload.epochs} epochs of "
-            f"{regions} pairs",
+            f"{units} steps of {workload.windows} windows: {workload.epochs} epochs of {regions} pairs",
+            units * cost["step:released"],
+            lambda form, fewer: units * cost[f"step:{form}"],
         ),
         row(
             "stage 4, inference",
+            f"{restored} windows; fewer: clips of {workload.long_clip} frames",
             restored * cost["window:released"],
-            restored * cost["window:ours"],
-            restored * cost["window:bf16"],
-            f"{restored} windows",
+            lambda form, fewer: restored * cost[f"{'clip' if fewer else 'window'}:{form}"],
         ),
     ]
+
+
+WAYS = {"ours": "here, s", "fewer": "fewer evaluations, s", "bf16": "bf16, s", "fewer_bf16": "fewer, bf16, s"}
 
 
 def stages(figures: dict[str, Any], workload: Workload) -> str:
     """`stage_totals` with their ratios."""
     rows, seconds = [], lambda value: f"{value:.0f}" if value >= 10 else f"{value:.2g}"
     totals = stage_totals(figures, workload)
-    whole = {form: sum(row[form] for row in totals) for form in ("released", "ours", "bf16")}
+    whole = {form: sum(row[form] for row in totals) for form in ("released", *WAYS)}
     for row in (*totals, {"stage": "all", "how": "", **whole}):
-        rows.append(
-            [
-                row["stage"],
-                seconds(row["released"]),
-                seconds(row["ours"]),
-                f"{row['released'] / row['ours']:.1f}",
-                seconds(row["bf16"]),
-                f"{row['released'] / row['bf16']:.1f}",
-                f"{workload.frames / row['ours']:.2f}",
-                row["how"],
-            ]
-        )
-    return table(
-        [
-            "stage",
-            "released, s",
-            "here, s",
-            "times faster",
-            "bf16, s",
-            "times faster",
-            "frames/s here",
-            "count (released; here)",
-        ],
-        rows,
-    )
+        compared = [(seconds(row[way]), f"{row['released'] / row[way]:.1f}") for way in WAYS]
+        rows.append([row["stage"], seconds(row["released"]), *chain(*compared), row["how"]])
+    head = [(title, "times faster") for title in WAYS.values()]
+    return table(["stage", "released, s", *chain(*head), "count (released; here)"], rows)
 
 
 def networks(figures: dict[str, Any]) -> str:

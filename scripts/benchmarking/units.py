@@ -242,11 +242,18 @@ def window_ours(given: Given) -> Run:
     return restoring(given, RESTORED)
 
 
-def restoring(given: Given, count: int) -> Run:
+def clip_ours(given: Given) -> Run:
+    """One clip, as long as deblurring.clip_length makes it in configs/networks/bundled.yaml."""
+    return restoring(given, given.workload.long_clip - 2 * REACH, given.workload.long_clip)
+
+
+def restoring(given: Given, count: int, length: int = 0) -> Run:
     workload, device, precision = given.workload, given.device, given.precision
     network, spec = place(content.estrnn(workload), device), models.spec("ESTRNN")
     made = content.video(given.folder / f"video {count} {workload.width}", workload, count)
-    config = Config(deblurring=DeblurringConfig(), runtime=RuntimeConfig(precision=precision))
+    config = Config(
+        deblurring=DeblurringConfig(clip_length=length), runtime=RuntimeConfig(precision=precision)
+    )
     clips = clips_of(made, spec, config.deblurring.clip_length, config.deblurring.clip_overlap, "mirror")
 
     def work() -> None:
@@ -284,6 +291,7 @@ FORMS: dict[str, Callable[[Given], Run]] = {
     "step:ours": step_ours,
     "window:released": window_released,
     "window:ours": window_ours,
+    "clip:ours": clip_ours,
 }
 COMPILED: dict[str, Callable[[Given], Run]] = {
     f"{unit}:compiled": lambda given, form=FORMS[f"{unit}:ours"]: form(replace(given, compile=True))

@@ -9,12 +9,12 @@ class Workload:
     """What is computed: frame size, how often each unit runs, and the networks.
 
     frames, thresholds, regions: one video's frames, steps of the threshold search, chosen regions, one a
-    frame. box,
-    margin: side of a region and context around it, pixels. updates: of RAFT. steps: of DDIM. crop, windows:
-    side and number of the windows in a fine-tuning step that is timed; pairs_a_step, epochs: of the whole
-    fine-tuning. clip: frames of the clip that is really run. runs: timed runs, the median of which counts;
-    fewer where they take longer than `patience` seconds together, and none but the first, which warms up,
-    where that one does. bme, unet, estrnn: architecture keywords, {} the published networks.
+    frame. box, margin: side of a region and context around it, pixels. updates: of RAFT. steps: of DDIM.
+    fewer_steps: of DPM-Solver++(2M). long_clip: frames fed together where not five are. crop, windows: side and
+    number of the windows in a fine-tuning step that is timed; pairs_a_step, epochs: of the whole fine-tuning.
+    clip: frames of the clip that is really run. runs: timed runs, the median of which counts; fewer where they
+    take longer than `patience` seconds together, and none but the first, which warms up, where that one does.
+    bme, unet, estrnn: architecture keywords, {} the published networks.
     """
 
     width: int = 640
@@ -26,6 +26,8 @@ class Workload:
     margin: int = 32
     updates: int = 20
     steps: int = 20
+    fewer_steps: int = 10
+    long_clip: int = 20
     crop: int = 256
     windows: int = 2
     pairs_a_step: int = 8
@@ -65,6 +67,8 @@ QUICK = Workload(
     margin=16,
     updates=2,
     steps=2,
+    fewer_steps=1,
+    long_clip=8,
     crop=64,
     pairs_a_step=2,
     epochs=1,
