@@ -37,6 +37,19 @@ def test_a_cast_of_one_colour_is_found():
     assert len(problems) == 1 and "colours are off by 6.0 grey levels" in problems[0]
 
 
+def test_a_part_of_another_colour_is_found_where_the_mean_does_not_move():
+    blurry = video([100] * 3)
+    restored = [frame.copy() for frame in blurry]
+    for frame in restored:
+        frame[:20, :12, 2] += np.uint8(9)
+    found = health(zip(blurry, restored))
+    assert found.local_shift == pytest.approx(9, abs=0.02) and found.colour_shift < MOST_COLOUR_SHIFT
+    assert found.problems() == ["colours of a part are off by 9.0 grey levels (at most 8)"]
+    # What comes and goes is motion.
+    there_and_back = [blurry[0], restored[1], blurry[2]]
+    assert health(zip(blurry, there_and_back)).local_shift == pytest.approx(3, abs=0.02)
+
+
 def test_a_part_that_flickers_is_found_where_the_mean_does_not():
     blurry = video([100] * 6)
     restored = [frame.copy() for frame in blurry]
