@@ -66,8 +66,8 @@ def dense_gradient(x: Tensor) -> Tensor:
 class PointwiseConv2d(nn.Conv2d):
     """A 1x1 convolution, (B, inputs, H, W) -> (B, outputs, H, W), fast on one CPU thread too.
 
-    With one thread and fewer than 16 images PyTorch leaves oneDNN and takes about three times as long (`use_mkldnn`
-    in its aten/src/ATen/native/Convolution.cpp). A 1x1 convolution treats every pixel alike, so each row is given to it
+    With one thread and fewer than 16 images PyTorch leaves oneDNN and takes longer (`use_mkldnn` in its
+    aten/src/ATen/native/Convolution.cpp). A 1x1 convolution treats every pixel alike, so each row is given to it
     as an image: the same products, and without a copy where `x` is channels-last.
     """
 

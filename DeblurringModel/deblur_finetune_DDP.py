@@ -146,7 +146,9 @@ def finetune_on(
     pairs = Pairs(learned, config.crop_size, runtime.seed, frames)
     epochs, per_epoch = epochs_and_steps(config, len(pairs))
     steps = epochs * per_epoch
-    done = world.main and (folder / LAST).exists() and is_finished(load_checkpoint(folder / LAST), steps)
+    last = folder / LAST
+    # A file without its step is no state that a training left.
+    done = world.main and last.exists() and is_finished({"step": 0, **load_checkpoint(last)}, steps)
     if world.gather(done)[0]:
         return
     network = load_network(stage.config, config.weights, world.device)

@@ -11,9 +11,9 @@ MOST_COLOUR_SHIFT = 4.0
 """Grey levels by which the mean of a frame's colour may differ from the input's. Blur and deblurring move
 light and keep its sum (up to the tone curve and noise)."""
 MOST_LOCAL_SHIFT = 8.0
-"""The same for the colour of a part of the picture, averaged over all frames. Of the true sharp frames of the synthetic
-benchmark it is at most 4.3. A network that has learned from patches without red turns what is red to another colour,
-though the mean of the whole frame may hardly move."""
+"""The same for the colour of a part of the picture, averaged over all frames. True sharp frames of the
+synthetic benchmark stay below it. A network that has learned from patches without red turns what is red to another
+colour, though the mean of the whole frame may hardly move."""
 MOST_FLICKER_RATIO, FLICKER_ALLOWANCE = 1.5, 0.5
 """The result may flicker this many times as much as the input, plus so many grey levels, the least the eye
 sees."""

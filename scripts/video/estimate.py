@@ -149,14 +149,17 @@ def fine_tuning_seconds(stage: Stage, regions: list[Region]) -> float:
 
 
 def restoring_seconds(stage: Stage, regions: list[Region], restored: int) -> float:
-    """Stage 4: one clip restored, times the frames."""
+    """Stage 4: the shortest clip restored, times the frames that the configured clips read."""
     config, spec, video = stage.config.deblurring, model_spec(stage.config), regions[0].video
     network = load_network(stage.config, config.weights, stage.world.device).eval()
-    clip = clips_of(video, spec, config.clip_length, config.clip_overlap, config.borders)[:1]
+    short = clips_of(video, spec, max(spec.past + 1 + spec.future, 5), 0, config.borders)[0]
+    own = clips_of(video, spec, config.clip_length, config.clip_overlap, config.borders)[0]
     seconds = seconds_of(
-        lambda: list(restored_frames(network, spec, video, clip, stage.config, stage.world.device, stage.say))
+        lambda: list(
+            restored_frames(network, spec, video, [short], stage.config, stage.world.device, stage.say)
+        )
     )
-    return restored * seconds / len(clip[0].outputs)
+    return restored * seconds / len(short.inputs) * len(own.inputs) / len(own.outputs)
 
 
 def borrowing_seconds(stage: Stage, restored: int) -> float:
