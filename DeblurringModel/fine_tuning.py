@@ -41,10 +41,10 @@ def chosen_pairs(
     if config.select == "best_pairs":
         made, held_out = hold_out(made, seed)
     if config.pairs != TRUE:
-        # No rehearsal of a held-out patch: it would show the network that patch.
-        shown = {pair.source or (pair.name, pair.box) for pair in held_out}
+        # No rehearsal of a frame with a held-out patch: it would show the network that patch.
+        shown = {pair.source or pair.name for pair in held_out}
         rehearsed = rehearsal_pairs(regions, rehearsal, config.rehearsal)
-        made = made + [pair for pair in rehearsed if not shown & {pair.name, (pair.name, pair.box)}]
+        made = made + [pair for pair in rehearsed if pair.name not in shown]
     return made, held_out
 
 

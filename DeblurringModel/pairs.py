@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from common.errors import UserError
-from common.images import to_tensor
+from common.images import read_image, to_tensor
 from common.regions_file import Region
 from common.runtime.seeding import numpy_generator
 from common.training.augmentation import Augmentation
@@ -96,18 +96,27 @@ def true_pairs(regions: list[Region]) -> list[Pair]:
 
 
 def rehearsal_pairs(regions: list[Region], restored: Path, count: int) -> list[Pair]:
-    """`count` pairs of each region in which the network rehearses what it could do before: the window as it
-    is, and for a target what the unadapted network made of its middle frame, below the folder `restored`.
+    """`count` pairs of the frame of each region in which the network rehearses what it could do before: the window
+    as it is, and for a target what the unadapted network made of its middle frame, below the folder `restored`.
 
     Sharp frames are what the source domain's network is good at, and what fine-tuning on blur otherwise makes
-    it forget (Li and Hoiem, Learning without Forgetting, 2016).
+    it forget (Li and Hoiem, Learning without Forgetting, 2016). Crops come from the whole frame: colours that no
+    region shows would be forgotten too.
     """
+    sizes: dict[str, tuple[int, int]] = {}
     pairs = []
     for region in regions:
         video, position = region.video, region.position
+        if video.name not in sizes:
+            sizes[video.name] = read_image(video.frames[0]).shape[:2]
         target = video.restored(restored, position)
         pairs += count * [
-            Pair(frames_around(video, position), target, region.box, f"{video.name}/{region.frame}")
+            Pair(
+                frames_around(video, position),
+                target,
+                (0, 0, *sizes[video.name]),
+                f"{video.name}/{region.frame}",
+            )
         ]
     return pairs
 

@@ -7,22 +7,44 @@ import pytest
 import tiny
 from tiny import one_thread  # noqa: F401, a fixture
 
-from common.images import read_image
+from common.config import DeblurringConfig
+from common.images import read_image, write_image
 from common.regions_file import Region
 from common.videos import Video
 from DeblurringModel import deblur_finetune_DDP as finetuning
-from DeblurringModel.pairs import rehearsal_pairs
+from DeblurringModel.fine_tuning import chosen_pairs
+from DeblurringModel.pairs import Pair, rehearsal_pairs
 
-VIDEO = Video("a", tuple(Path(f"blur/{index}.png") for index in range(7)), ())
+
+def written(folder: Path) -> Video:
+    """A video of seven grey frames of 60 x 48 pixels."""
+    frames = tuple(folder / "blur" / f"{index}.png" for index in range(7))
+    for path in frames:
+        write_image(path, np.full((48, 60, 3), 128, np.uint8))
+    return Video("a", frames, ())
 
 
-def test_the_window_is_the_video_and_the_target_the_unadapted_result() -> None:
-    box = (0, 0, 30, 40)
-    pairs = rehearsal_pairs([Region(VIDEO, 2, box), Region(VIDEO, 4, box)], Path("rehearsal"), 2)
+def test_the_window_is_the_video_and_the_target_the_unadapted_result(tmp_path: Path) -> None:
+    """In the whole frame: its colours are not all in the region."""
+    video, box = written(tmp_path), (8, 4, 40, 44)
+    pairs = rehearsal_pairs([Region(video, 2, box), Region(video, 4, box)], Path("rehearsal"), 2)
     assert [pair.name for pair in pairs] == ["a/2", "a/2", "a/4", "a/4"]
-    assert pairs[2].window == VIDEO.frames[2:7] and pairs[2].target == Path("rehearsal/a/4.png")
-    assert {pair.box for pair in pairs} == {box}
-    assert not rehearsal_pairs([Region(VIDEO, 2, box)], Path("rehearsal"), 0)
+    assert pairs[2].window == video.frames[2:7] and pairs[2].target == Path("rehearsal/a/4.png")
+    assert {pair.box for pair in pairs} == {(0, 0, 48, 60)}
+    assert not rehearsal_pairs([Region(video, 2, box)], Path("rehearsal"), 0)
+
+
+def test_a_frame_with_a_held_out_patch_is_not_rehearsed(tmp_path: Path) -> None:
+    """Nor is another patch of it, whose rehearsal shows the whole frame."""
+    video, boxes = written(tmp_path), [(0, 0, 32, 32), (8, 20, 40, 52)]
+    regions = [Region(video, position, box) for position in (2, 3, 4) for box in boxes]
+    made = [Pair(video.frames[:5], video.frames[2], region.box, f"a/{region.frame}") for region in regions]
+    config = DeblurringConfig(select="best_pairs", rehearsal=3)
+    learned, held_out = chosen_pairs(config, regions, made, tmp_path / "rehearsal", seed=1)
+    (hidden,) = {pair.name for pair in held_out}
+    rehearsed = [pair for pair in learned if "rehearsal" in pair.target.parts]
+    assert {pair.name for pair in rehearsed} == {"a/2", "a/3", "a/4"} - {hidden}
+    assert len(rehearsed) == 2 * 2 * 3
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +102,5 @@ def test_no_rehearsal_of_a_patch_that_is_held_out(tmp_path: Path, monkeypatch: p
     assert any("rehearsal" in pair.target.parts for pair in learned)
     assert not any("rehearsal" in pair.target.parts for pair in held_out)
     assert not {(pair.name, pair.box) for pair in learned} & {(pair.name, pair.box) for pair in held_out}
+    shown = {pair.name for pair in learned if "rehearsal" in pair.target.parts}
+    assert not shown & {pair.name for pair in held_out}
