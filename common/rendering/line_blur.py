@@ -39,12 +39,13 @@ def _means(image: Tensor, condition: Tensor) -> Tensor:
     line = condition[:, :2] * condition[:, 2:]
     count = max(1, math.ceil(_SAMPLES_A_PIXEL * float(condition[:, 2].amax())))
     rows, columns = (torch.arange(size, dtype=torch.float32, device=image.device) for size in (height, width))
+    # The sampler's coordinates: -1 and 1 are the centres of the outermost pixels.
+    scale = torch.tensor([2 / max(1, width - 1), 2 / max(1, height - 1)], device=image.device)
+    centres = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1) * scale - 1
+    line = line.permute(0, 2, 3, 1) * scale
     total = torch.zeros_like(image)
     for index in range(count):
-        offset = line * ((index + 0.5) / count - 0.5)
-        x, y = columns + offset[:, 0], rows[:, None] + offset[:, 1]
-        # The sampler's coordinates: -1 and 1 are the centres of the outermost pixels.
-        grid = torch.stack([2 * x / max(1, width - 1) - 1, 2 * y / max(1, height - 1) - 1], dim=-1)
+        grid = torch.add(centres, line, alpha=(index + 0.5) / count - 0.5)
         total += F.grid_sample(image, grid, padding_mode="reflection", align_corners=True)
     return total / count
 
