@@ -161,3 +161,32 @@ def test_identity_start_forgets_earlier_weights() -> None:
 def test_identity_start_needs_room_for_the_pixels() -> None:
     with pytest.raises(ValueError, match="at least 12 for an identity start, received 11"):
         start_as_identity(ESTRNN(11, 1))
+
+
+def test_residual_adds_the_frame_to_what_the_published_network_predicts() -> None:
+    plain, residual = small_network(), small_network(residual=True)
+    x = clip("residual", 2, 6, 3, 16, 24)
+    torch.testing.assert_close(residual(x), plain(x) + x[:, 2:4])
+    encoded = residual.encode(x.flatten(0, 1)).unflatten(0, (2, 6))
+    torch.testing.assert_close(residual.decode(encoded), residual(x), rtol=0, atol=0)
+
+
+def test_weights_of_one_kind_do_not_load_into_the_other() -> None:
+    plain, residual = small_network(), small_network(residual=True)
+    for source, target in ((plain, residual), (residual, plain)):
+        with pytest.raises(RuntimeError, match="predicts_difference"):
+            target.load_state_dict(source.state_dict())
+
+
+def test_identity_start_of_a_residual_network_is_exact_and_trains_everything_from_the_second_step() -> None:
+    torch.manual_seed(0)
+    network = ESTRNN(4, 2, residual=True)
+    start_as_identity(network)
+    x = clip("identity", 1, 6, 3, 32, 32)
+    assert torch.equal(network(x), x[:, 2:4])
+    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
+    for _ in range(2):
+        optimizer.zero_grad()
+        (network(x) - clip("target", 1, 2, 3, 32, 32)).pow(2).mean().backward()
+        optimizer.step()
+    assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []

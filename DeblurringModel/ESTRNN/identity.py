@@ -1,7 +1,8 @@
 """Identity start for ESTRNN: initial weights with which the untrained network copies the centre frame.
 
-The network predicts the frame itself, not a correction, so from PyTorch's default weights it first spends
-thousands of steps on learning to copy. Not part of the published method.
+The published network predicts the frame itself, not a correction, so from PyTorch's default weights it first spends
+thousands of steps on learning to copy. One that predicts the difference (`residual`) starts with the difference zero.
+Not part of the published method.
 """
 
 import torch
@@ -17,6 +18,7 @@ CELL = 48  # a feature cell stands for 4 x 4 pixels of 3 colours
 def start_as_identity(network: ESTRNN, noise: float = 0.1) -> None:
     """Reset all weights of `network`, in place, so that it returns (roughly) the frames it should restore.
 
+    With `network.residual` the last layer becomes zero, the rest PyTorch's default, and the copy is exact. Otherwise:
     The first 48 feature channels carry the pixels: gathered 2 x 2 by both strided convolutions, passed on by
     everything in between, and spread again by the transposed convolutions. All other channels keep PyTorch's
     default initialisation; where they flow into the 48, and in the last layer of the residual dense blocks,
@@ -29,6 +31,14 @@ def start_as_identity(network: ESTRNN, noise: float = 0.1) -> None:
         ValueError: fewer than 12 features, too few channels for the 48 values of a cell.
     """
     n = network.n_features
+    if network.residual:
+        for module in network.modules():
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()
+        last = network.recons.model[-1]
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        return
     if 4 * n < CELL:
         raise ValueError(f"n_features: expected at least {CELL // 4} for an identity start, received {n}")
     for module in network.modules():

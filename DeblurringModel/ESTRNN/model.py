@@ -4,6 +4,7 @@ Parameter names and shapes are those of the released code, so published checkpoi
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from DeblurringModel.blocks import (
@@ -110,11 +111,12 @@ class ESTRNN(nn.Module):
         future_frames: frames after the restored one that its window holds.
         past_frames: frames before the restored one that its window holds.
         activation: one of ACTIVATIONS.
+        residual: the network predicts what to add to the frame; the published one predicts the frame itself.
+            Weights of the two kinds do not load into each other.
 
     Input (B, T, 3, H, W), pixel / 255 - 0.5, in the channel order of the checkpoint; H and W multiples of 4.
-    Output (B, T - past_frames - future_frames, 3, H, W) in the same centred scale, neither clamped nor added
-    to the input; output j restores frame j + past_frames. The state starts at zero and runs over all T
-    frames.
+    Output (B, T - past_frames - future_frames, 3, H, W) in the same centred scale, not clamped; output j restores
+    frame j + past_frames. The state starts at zero and runs over all T frames.
     """
 
     def __init__(
@@ -124,6 +126,7 @@ class ESTRNN(nn.Module):
         future_frames: int = 2,
         past_frames: int = 2,
         activation: str = "gelu",
+        residual: bool = False,
     ) -> None:
         super().__init__()
         if activation not in ACTIVATIONS:
@@ -136,12 +139,17 @@ class ESTRNN(nn.Module):
         self.past_frames = past_frames
         self.future_frames = future_frames
         self.window = past_frames + 1 + future_frames
+        self.residual = residual
+        if residual:
+            # Nothing else in the weights tells the two kinds apart.
+            self.register_buffer("predicts_difference", torch.ones(1))
         self.cell = RecurrentCell(n_features, n_blocks, activation)
         self.recons = Reconstruction(5 * n_features * self.window, n_features)
         self.fusion = Fusion(5 * n_features, self.window, past_frames, activation)
 
     def encode(self, frames: Tensor) -> Tensor:
-        """Frames (N, 3, H, W), pixel / 255 - 0.5 -> (N, 4n, H/4, W/4), each frame by itself.
+        """Frames (N, 3, H, W), pixel / 255 - 0.5 -> (N, 4n, H/4, W/4), each frame by itself; with `residual` the frame
+        itself follows, as 48 more channels.
 
         Raises:
             ValueError: frames of another shape, or H or W not a positive multiple of 4.
@@ -149,15 +157,17 @@ class ESTRNN(nn.Module):
         if frames.ndim != 4 or frames.shape[1] != 3:
             raise ValueError(f"frames: expected shape (N, 3, H, W), received {tuple(frames.shape)}")
         check_size(frames, STRIDE)
-        return self.cell.encode(frames)
+        encoded = self.cell.encode(frames)
+        return torch.cat([encoded, F.pixel_unshuffle(frames, STRIDE)], dim=1) if self.residual else encoded
 
     def decode(self, encoded: Tensor) -> Tensor:
-        """Encoded clip (B, T, 4n, h, w) -> frames (B, T - past_frames - future_frames, 3, 4h, 4w).
+        """Encoded clip (B, T, C, h, w), as `encode` gives it -> frames (B, T - past_frames - future_frames, 3, 4h, 4w).
 
         Raises:
             ValueError: another shape, or fewer than past_frames + 1 + future_frames frames.
         """
-        channels = 4 * self.n_features
+        features = 4 * self.n_features
+        channels = features + (3 * STRIDE**2 if self.residual else 0)
         if encoded.ndim != 5 or encoded.shape[2] != channels:
             raise ValueError(
                 f"encoded: expected shape (B, T, {channels}, h, w), received {tuple(encoded.shape)}"
@@ -168,11 +178,15 @@ class ESTRNN(nn.Module):
         state = encoded.new_zeros(batch, self.n_features, height, width)
         window, restored = [], []
         for frame in encoded.unbind(dim=1):
-            feature, state = self.cell(frame, state)
+            feature, state = self.cell(frame[:, :features], state)
             window = [*window, feature][-self.window :]
             if len(window) == self.window:
                 restored.append(self.recons(self.fusion(window)))
-        return torch.stack(restored, dim=1)
+        result = torch.stack(restored, dim=1)
+        if self.residual:
+            middle = encoded[:, self.past_frames : encoded.shape[1] - self.future_frames, features:]
+            result = result + F.pixel_shuffle(middle, STRIDE)
+        return result
 
     def forward(self, x: Tensor) -> Tensor:
         """Clip (B, T, 3, H, W) -> restored frames (B, T - past_frames - future_frames, 3, H, W).
