@@ -182,6 +182,7 @@ class TrainDataConfig:
     render: str = key("none", choices=("none", "real"))
     content: list[Path] = key([], path=True)
     sharp: str = key("scene", choices=("scene", "camera"))
+    longest: float = key(40.0, low=1.0, high=200.0)
     validation: Path | None = key(None, path=True)
     augment: str = key("flip_rotate", choices=("none", "flip", "flip_rotate"))
 

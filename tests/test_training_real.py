@@ -429,3 +429,16 @@ def test_one_step_is_refused_where_the_noise_is_predicted(content, validation, t
     path = _recipe(tmp_path, "id_blau", content, validation)
     message = _refused(_train, "id_blau", path, monkeypatch, "diffusion.prediction=noise")
     assert message.startswith("diffusion.sampling_steps: 1 step is for a network that predicts the image")
+
+
+def test_no_path_is_longer_than_the_longest(content):
+    def longest(limit):
+        domain = RenderedDomain([content], "camera", limit)
+        lengths = []
+        for seed in range(12):
+            crop = domain.draw(np.random.default_rng(seed), 32, 4)
+            lengths += [domain.condition_crop(crop, frame)[2].max() for frame in range(4)]
+        return max(lengths)
+
+    # An object's own path adds to the camera's.
+    assert longest(6.0) < 13 < longest(40.0)

@@ -11,7 +11,7 @@ import numpy as np
 
 from common.errors import UserError
 from common.rendering.content import find_content, load_stills
-from common.rendering.real import Clip, render_real
+from common.rendering.real import LENGTHS, Clip, render_real
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,12 +24,12 @@ class RenderedCrop:
 class RenderedDomain:
     """Draws crops of preset `real`; to the trainers what `SourceDomain` is for a data set on disk."""
 
-    def __init__(self, content: list[Path], sharp_as: str = "scene") -> None:
-        """content: image files, folders of images, video files. sharp_as: see `render_real`. UserError where
-        there is no content."""
+    def __init__(self, content: list[Path], sharp_as: str = "scene", longest: float = LENGTHS[1]) -> None:
+        """content: image files, folders of images, video files. sharp_as, longest: see `render_real` (the larger of
+        its `lengths`). UserError where there is no content."""
         # Each worker thread renders by itself.
         cv2.setNumThreads(1)
-        self._sharp_as = sharp_as
+        self._sharp_as, self._lengths = sharp_as, (LENGTHS[0], longest)
         self._stills = load_stills(find_content(content, "data.content"))
         self._lock = threading.Lock()
         self.seconds = 0.0
@@ -45,7 +45,10 @@ class RenderedDomain:
             raise UserError(f"schedule.crop_size: rendered crops need an even size, found {size}")
         start = time.thread_time()
         stream = np.random.default_rng(int(rng.integers(2**63)))
-        crop = RenderedCrop(render_real(self._stills, frames, size, size, stream, sharp_as=self._sharp_as))
+        clip = render_real(
+            self._stills, frames, size, size, stream, lengths=self._lengths, sharp_as=self._sharp_as
+        )
+        crop = RenderedCrop(clip)
         with self._lock:
             self.seconds += time.thread_time() - start
         return crop
