@@ -14,14 +14,24 @@ from common.stage import Stage
 from common.videos import Video
 from DeblurringModel.inference.health import health
 
+PAIRS = {
+    "reblurred": "reblurred pairs",
+    "aligned": "aligned pairs",
+    "both": "reblurred and aligned pairs",
+}
+"""What a network can learn from without ground truth, by deblurring.pairs."""
 ROWS = {
     "input": "blurry input",
     BASELINE: "before adaptation",
     ADAPTED: "adapted",
     ADAPTED_BEST_GT: "adapted (epoch chosen by ground truth)",
+    **{f"{ADAPTED}_{kind}": f"adapted ({label})" for kind, label in PAIRS.items()},
     ALIGNED: "borrowed alone, without a network",
     FUSED: "adapted and borrowed, fused",
+    **{f"{FUSED}_{kind}": f"fused ({label})" for kind, label in PAIRS.items()},
 }
+"""Labels of the figures in metrics.json, in the order of a table; scripts/compare_pairs.py adds those of other
+pairs."""
 
 
 def evaluate(stage: Stage, folders: dict[str, Path | None], path: Path, made_from: list) -> dict | None:

@@ -16,6 +16,7 @@ from common.regions_file import Region, read_regions
 from common.runtime.files import read_json
 from common.runtime.times import read_times
 from common.videos import Video, find_videos, in_order
+from DeblurringModel.evaluation import ROWS
 
 STAGE_FOUR = "deblurring/"
 """What the names of stage 4's parts of an output begin with; the network's name follows."""
@@ -206,11 +207,7 @@ def _model(layout: NetworkLayout, config: Config) -> Model:
 
 
 def _check_metrics(metrics: Any, path: Path) -> None:
-    kinds = (
-        [metrics[kind] for kind in ("input", *VARIANTS) if kind in metrics]
-        if isinstance(metrics, dict)
-        else []
-    )
+    kinds = [metrics[kind] for kind in ROWS if kind in metrics] if isinstance(metrics, dict) else []
     _expect(bool(kinds) and "input" in metrics, path)
     for kind in kinds:
         parts = (
