@@ -100,6 +100,20 @@ _SPECS = {
         4e-4,
         0.01,
     ),
+    "Window_UNet": Spec(
+        "DeblurringModel.Window_UNet.model",
+        "WindowUNet",
+        -0.5,
+        2,
+        2,
+        8,
+        8,
+        5,
+        losses.colour_charbonnier,
+        losses.clamped_mse,
+        1e-3,
+        1.0,
+    ),
 }
 
 _LOSSES = {**losses.NAMED, "mse": losses.clamped_mse}

@@ -45,6 +45,7 @@ SMALL = {
         "shift_steps": 2,
         "unets": 1,
     },
+    "Window_UNet": {"channels": [4, 6, 8], "blocks": 1, "middle": 1},
 }
 PUBLISHED = {
     "ESTRNN": {},
@@ -59,6 +60,7 @@ LAYOUTS: dict[str, Callable[[dict], dict]] = {
     "MMP_RNN": lambda state: tiny.authors_layout("MMPRNN", state),
     "DSTNet": lambda state: {"params": state},
     "Shift_Net": lambda state: {"params": state},
+    "Window_UNet": lambda state: {"model_state": state},
 }
 
 

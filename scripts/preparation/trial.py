@@ -36,6 +36,7 @@ SMALL = {
     "MMP_RNN": {"n_features": 8, "n_blocks_a": 2, "n_blocks_b": 1},
     "DSTNet": {"num_feat": 16, "num_block": 2},
     "Shift_Net": {"variant": "small", "width": 8, "growth": 4, "fusion_width": 16, "unets": 1},
+    "Window_UNet": {"channels": [16, 32], "blocks": 1, "middle": 1},
 }
 BLURRED, UNADAPTED = "blurring/*/reblur/*.png", f"deblurring/*/{BASELINE}/*/*.png"
 BOUNDS = {"fp32": 1e-3, "tf32": 2e-2, "bf16": 1e-1}
