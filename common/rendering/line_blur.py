@@ -39,13 +39,14 @@ def _means(image: Tensor, condition: Tensor) -> Tensor:
     line = condition[:, :2] * condition[:, 2:]
     count = max(1, math.ceil(_SAMPLES_A_PIXEL * float(condition[:, 2].amax())))
     rows, columns = (torch.arange(size, dtype=torch.float32, device=image.device) for size in (height, width))
-    # The sampler's coordinates: -1 and 1 are the centres of the outermost pixels.
-    scale = torch.tensor([2 / max(1, width - 1), 2 / max(1, height - 1)], device=image.device)
-    centres = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1) * scale - 1
-    line = line.permute(0, 2, 3, 1) * scale
+    places = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
+    line = line.permute(0, 2, 3, 1).contiguous()
+    last = torch.tensor([max(1, width - 1), max(1, height - 1)], device=image.device)
     total = torch.zeros_like(image)
     for index in range(count):
-        grid = torch.add(centres, line, alpha=(index + 0.5) / count - 0.5)
+        grid = line * ((index + 0.5) / count - 0.5)
+        # The sampler's coordinates: -1 and 1 are the centres of the outermost pixels.
+        grid.add_(places).mul_(2).div_(last).sub_(1)
         total += F.grid_sample(image, grid, padding_mode="reflection", align_corners=True)
     return total / count
 
