@@ -83,6 +83,20 @@ class PointwiseConv2d(nn.Conv2d):
         return made.reshape(batch, height, width, -1).movedim(-1, 1)
 
 
+class ResidualBlock(nn.Module):
+    """x + conv(leaky ReLU(conv(x))), 3x3: (N, channels, H, W) -> the same shape. slope: of the leaky ReLU below
+    zero."""
+
+    def __init__(self, channels: int, slope: float) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.slope = slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(F.leaky_relu(self.conv1(x), self.slope))
+
+
 class ResidualDenseBlock(nn.Module):
     """Three 3x3 convolutions, each seeing the input and all earlier outputs, then a 1x1 fusion and a residual
     (ESTRNN, ECCV 2020): (B, channels, H, W) -> the same shape."""

@@ -4,19 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from DeblurringModel.blocks import ResidualBlock
+
 SLOPE = 0.1
-
-
-class ResidualBlock(nn.Module):
-    """x + conv(leaky ReLU(conv(x))), 3x3: (N, channels, H, W) -> the same shape."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(F.leaky_relu(self.conv1(x), SLOPE))
 
 
 def _depthwise_stack(channels: int) -> nn.Sequential:
@@ -70,8 +60,8 @@ class PixelDynamicConv(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.Block1 = nn.Sequential(*(ResidualBlock(channels) for _ in range(3)))
-        self.Block2 = nn.Sequential(*(ResidualBlock(channels) for _ in range(3)))
+        self.Block1 = nn.Sequential(*(ResidualBlock(channels, SLOPE) for _ in range(3)))
+        self.Block2 = nn.Sequential(*(ResidualBlock(channels, SLOPE) for _ in range(3)))
         self.tokernel = nn.Conv2d(channels, 9 * channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from DeblurringModel.blocks import ChannelLayerNorm, check_at_least, check_clip
-from DeblurringModel.DSTNet.dynamic import SLOPE, ChannelDynamicConv, PixelDynamicConv, ResidualBlock
+from DeblurringModel.blocks import ChannelLayerNorm, ResidualBlock, check_at_least, check_clip
+from DeblurringModel.DSTNet.dynamic import SLOPE, ChannelDynamicConv, PixelDynamicConv
 from DeblurringModel.DSTNet.wavelet import HaarWavelet
 
 
@@ -57,7 +57,7 @@ class _Propagation(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv3 = nn.Conv2d(channels, channels, 3, padding=1)
         self.kernel_conv_pixel = PixelDynamicConv(channels)
-        trunk = nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))
+        trunk = nn.Sequential(*(ResidualBlock(channels, SLOPE) for _ in range(blocks)))
         _initialise_trunk(trunk)
         self.resblock_bcakward2d = nn.Sequential(OrderedDict(main=nn.Sequential(trunk)))
 

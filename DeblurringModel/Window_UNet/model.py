@@ -11,27 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from DeblurringModel.blocks import check_at_least, check_clip
+from DeblurringModel.blocks import ResidualBlock, check_at_least, check_clip
 
 WINDOW = 5
 FOLD = 2
 """The first level has one place for FOLD x FOLD pixels, whose colours are its channels."""
 
 
-class ResidualBlock(nn.Module):
-    """x + conv(relu(conv(x))), without normalisation."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(F.relu(self.conv1(x)))
-
-
 def _blocks(channels: int, count: int) -> nn.Sequential:
-    return nn.Sequential(*(ResidualBlock(channels) for _ in range(count)))
+    return nn.Sequential(*(ResidualBlock(channels, slope=0.0) for _ in range(count)))
 
 
 class WindowUNet(nn.Module):
