@@ -31,19 +31,16 @@ def start_as_identity(network: ESTRNN, noise: float = 0.1) -> None:
         ValueError: fewer than 12 features, too few channels for the 48 values of a cell.
     """
     n = network.n_features
-    if network.residual:
-        for module in network.modules():
-            if hasattr(module, "reset_parameters"):
-                module.reset_parameters()
-        last = network.recons.model[-1]
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
-        return
-    if 4 * n < CELL:
+    if not network.residual and 4 * n < CELL:
         raise ValueError(f"n_features: expected at least {CELL // 4} for an identity start, received {n}")
     for module in network.modules():
         if hasattr(module, "reset_parameters"):
             module.reset_parameters()
+    if network.residual:
+        last = network.recons.model[-1]
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        return
     cell, fusion = network.cell, network.fusion
     blocks, channels = len(cell.F_R.RDBs), 5 * n
     colours = [(c, c, CENTRE_5X5, CENTRE_5X5) for c in range(3)]
