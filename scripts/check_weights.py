@@ -41,7 +41,7 @@ DEBLURRING = {
     "MMP_RNN": [{}, {"fusion_gate": False}],
     "DSTNet": [{}, {"num_feat": 64, "num_block": 30, "widen": True}],
     "Shift_Net": [{"variant": "plus"}, {"variant": "small"}],
-    "Window_UNet": [{}],
+    "Window_UNet": [{"channels": [32, 64, 128], "blocks": 2, "middle": 6}],
 }
 
 
