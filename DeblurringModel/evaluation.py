@@ -13,13 +13,8 @@ from common.runtime.files import read_json, remove_leftovers, write_json
 from common.stage import Stage
 from common.videos import Video
 from DeblurringModel.inference.health import health
+from DeblurringModel.variants import PAIRS
 
-PAIRS = {
-    "reblurred": "reblurred pairs",
-    "aligned": "aligned pairs",
-    "both": "reblurred and aligned pairs",
-}
-"""What a network can learn from without ground truth, by deblurring.pairs."""
 ROWS = {
     "input": "blurry input",
     BASELINE: "before adaptation",

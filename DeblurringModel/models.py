@@ -100,6 +100,7 @@ _SPECS = {
         4e-4,
         0.01,
     ),
+    # Not published: what configs/demo_window_unet.yaml was tried with.
     "Window_UNet": Spec(
         "DeblurringModel.Window_UNet.model",
         "WindowUNet",

@@ -19,13 +19,13 @@ CHOICES = {
     "both": "last epoch, label-free",
 }
 """How the weights of the variant `adapted` are chosen, by deblurring.select."""
-SOURCES = {
-    "reblurred": "",
-    "aligned": "; aligned pairs",
-    "both": "; reblurred and aligned pairs",
-    "ground_truth": "; learned from the ground truth",
+PAIRS = {
+    "reblurred": "reblurred pairs",
+    "aligned": "aligned pairs",
+    "both": "reblurred and aligned pairs",
 }
-"""What they learned from where that is not the paper's pairs, by deblurring.pairs."""
+"""What a network can learn from without ground truth, by deblurring.pairs; the first is the paper's."""
+SOURCES = PAIRS | {"ground_truth": "learned from the ground truth"}
 WEIGHTS_HINT = "GoPro-trained weights of {}, see README.md (Published weights)"
 HINT = "run python DeblurringModel/deblur_finetune_DDP.py first"
 
@@ -78,4 +78,5 @@ def adapted_variants(config: DeblurringConfig) -> tuple[str, ...]:
 
 def how_adapted(config: DeblurringConfig) -> str:
     """How the variant `adapted` was made and chosen, as text."""
-    return CHOICES[config.select] + SOURCES[config.pairs]
+    choice = CHOICES[config.select]
+    return choice if config.pairs == "reblurred" else f"{choice}; {SOURCES[config.pairs]}"

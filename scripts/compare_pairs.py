@@ -20,13 +20,13 @@ start.prepare(__name__)
 from common.config import Config, require
 from common.config_loader import load_config
 from common.errors import UserError
-from common.layout import ADAPTED, ALIGNED, BASELINE, FUSED, Layout, NetworkLayout
+from common.layout import ADAPTED, ALIGNED, BASELINE, FUSED, REHEARSAL, Layout, NetworkLayout
 from common.runtime.command_line import add_config_options
 from common.runtime.entry import run
 from common.runtime.files import read_json, write_json
 from common.runtime.locks import hold
-from DeblurringModel.evaluation import PAIRS, table
-from DeblurringModel.variants import how_adapted, network_layout
+from DeblurringModel.evaluation import table
+from DeblurringModel.variants import PAIRS, how_adapted, network_layout
 from scripts.evaluation.runner import ROOT, StageFailed, assign, call, share
 
 HINT = "run the four stages on footage with ground truth first"
@@ -71,7 +71,7 @@ def adapt(kind: str, output: Path, config: Config, options: argparse.Namespace) 
     for result in ("rsdm", "dbcgm", "blurring"):
         share(output / result, folder / result)
     own, other = network_layout(config), network_layout_of(folder, config)
-    for variant in (BASELINE, ALIGNED):
+    for variant in (BASELINE, REHEARSAL, ALIGNED):
         if own.variant(variant).exists():
             share(own.variant(variant), other.variant(variant))
     overrides = [*options.overrides, f"deblurring.pairs={kind}", assign("output", folder)]

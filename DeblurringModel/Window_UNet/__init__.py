@@ -1,1 +1,1 @@
-"""The small U-Net that is bundled."""
+"""The small U-Net of this project."""

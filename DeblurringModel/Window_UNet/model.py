@@ -1,8 +1,8 @@
-"""A small U-Net over windows of five frames: the network that is bundled. It is of this project, not of the paper.
+"""A small U-Net over windows of five frames. It is of this project, not of the paper.
 
 Residual blocks on three levels (Ronneberger et al., U-Net, 2015; Lim et al., EDSR, 2017), from half of the frame's
 resolution on. It predicts the difference to the middle frame, so that it returns that frame before it has learned
-anything. Of its size it learns on a CPU in minutes what takes a recurrent network hours.
+anything.
 """
 
 from collections.abc import Sequence
