@@ -66,7 +66,7 @@ def main() -> None:
         return distance(restored, models.to_range(target, spec))
 
     task = Task(
-        lambda items: blurry_and_sharp(items, setup),
+        lambda items: blurry_and_sharp(items, setup, spec.past),
         loss,
         lambda net: validate(net, setup, spec),
         best="psnr",
@@ -74,12 +74,20 @@ def main() -> None:
     train(setup, network, task, dict(recipe.architecture), name)
 
 
-def blurry_and_sharp(items: list[int], setup: Setup) -> tuple[Tensor, Tensor]:
-    """Blurry and sharp clips (B, T, 3, s, s), RGB in [0, 1]."""
+def blurry_and_sharp(items: list[int], setup: Setup, past: int = 0) -> tuple[Tensor, Tensor]:
+    """Blurry and sharp clips (B, T, 3, s, s), RGB in [0, 1].
+
+    past: frames before the first one that the network restores. In a share data.first_frames of the clips these are
+    mirrored from the frames after it, as those of a video's first frame are at test time.
+    """
+    share = setup.config.data.first_frames
     blurry, sharp = [], []
     for item in items:
-        crop, augmentation, _ = setup.draw(item)
-        blurry.append(augmentation.image(setup.train.images("Blur/RGB", crop)))
+        crop, augmentation, rng = setup.draw(item)
+        clip = augmentation.image(setup.train.images("Blur/RGB", crop))
+        if past and share and len(clip) > 2 * past and rng.uniform() < share:
+            clip = np.concatenate([clip[past + 1 : 2 * past + 1][::-1], clip[past:]])
+        blurry.append(clip)
         sharp.append(augmentation.image(setup.train.images("Sharp/RGB", crop)))
     return to_tensor(np.stack(blurry)), to_tensor(np.stack(sharp))
 

@@ -183,6 +183,8 @@ class TrainDataConfig:
     content: list[Path] = key([], path=True)
     sharp: str = key("scene", choices=("scene", "camera"))
     longest: float = key(40.0, low=1.0, high=200.0)
+    encoded: float = key(0.0, low=0.0, high=1.0)
+    first_frames: float = key(0.0, low=0.0, high=1.0)
     validation: Path | None = key(None, path=True)
     augment: str = key("flip_rotate", choices=("none", "flip", "flip_rotate"))
 

@@ -323,6 +323,29 @@ def test_a_recorded_target_is_as_soft_as_what_is_recorded(pictures):
     assert np.median(camera) > np.median(scene) + 1
 
 
+def test_clips_can_be_means_of_encoded_pictures(pictures, monkeypatch):
+    """Of what does not move, the frame is the picture with little noise. Of what moves it is the mean of the pictures,
+    where light averages to more."""
+    monkeypatch.setattr(real, "compressed", lambda frames, rng: frames)
+
+    def clips(stills, lengths, share):
+        for seed in range(8):
+            yield render_real(
+                stills, 1, 64, 64, np.random.default_rng(seed), lengths=lengths, encoded_share=share
+            )
+
+    for clip in clips(pictures, (0.01, 0.02), 1.0):
+        difference = clip.blurry[0].astype(float) - clip.sharp[0]
+        assert 0.1 < np.abs(difference).mean() < 0.01 * 255 and abs(difference.mean()) < 0.1
+    stripes = np.uint8([0, 255]).repeat(20)[None, :, None]
+    black_and_white = [Still(np.tile(stripes, (200, 8, 3)))]
+    gained = {
+        share: np.median([c.blurry.mean() - c.sharp.mean() for c in clips(black_and_white, (40, 41), share)])
+        for share in (0.0, 1.0)
+    }
+    assert gained[0.0] > 20 and abs(gained[1.0]) < 10
+
+
 def test_more_blur_is_farther_from_the_target(pictures):
     """With the same look and noise; and what hardly moves is near its target."""
     near, far = [], []

@@ -28,6 +28,7 @@ from common.training.rendered_domain import RenderedDomain
 from common.training.stages import planned
 from common.training.state import WARM_UP, Averaged, WeightAverage
 from DeblurringModel import losses
+from DeblurringModel.pretrain import blurry_and_sharp
 
 ROOT = Path(__file__).resolve().parents[1]
 ALONE = World(0, 1, torch.device("cpu"))
@@ -287,6 +288,11 @@ TRAINERS = {
         {"name": "ESTRNN", "architecture": {"n_features": 2, "n_blocks": 1}},
         {},
     ),
+    "window_unet": (
+        "DeblurringModel/pretrain.py",
+        {"name": "Window_UNet", "architecture": {"channels": [4, 4], "blocks": 1, "middle": 1}},
+        {},
+    ),
 }
 
 
@@ -301,7 +307,13 @@ def _recipe(folder: Path, name: str, content: Path, validation: Path) -> Path:
             {
                 "base": str(ROOT / "configs" / "train" / "default.yaml"),
                 "output": "out",
-                "data": {"render": "real", "content": [str(content)], "validation": str(validation)},
+                "data": {
+                    "render": "real",
+                    "content": [str(content)],
+                    "validation": str(validation),
+                    # Only the deblurring networks read it.
+                    "first_frames": 0.5,
+                },
                 "network": network,
                 "diffusion": diffusion,
                 "schedule": {
@@ -442,3 +454,36 @@ def test_no_path_is_longer_than_the_longest(content):
 
     # An object's own path adds to the camera's.
     assert longest(6.0) < 13 < longest(40.0)
+
+
+def test_a_share_of_the_samples_is_made_as_gopros_are(content):
+    def samples(share):
+        domain = RenderedDomain([content], "camera", 6.0, share)
+        clips = [domain.draw(np.random.default_rng(seed), 32, 1).clip for seed in range(40)]
+        return [clip.blurry.tobytes() for clip in clips]
+
+    none, some, every = samples(0.0), samples(0.3), samples(1.0)
+    # One draw more moves the stream, so that only the clips of the same kind are alike.
+    assert not set(none) & set(every) and 4 <= len(set(some) & set(every)) <= 20
+
+
+def test_a_share_of_the_clips_begins_as_a_video_does(content, validation, tmp_path, monkeypatch):
+    path = _recipe(tmp_path, "estrnn", content, validation)
+    items = list(range(12))
+    drawn = {}
+    for share in (0.0, 0.5, 1.0):
+        setup = _opened(
+            monkeypatch,
+            path,
+            "schedule.stages=[]",
+            f"data.first_frames={share}",
+            "schedule.frames=7",
+            "--overwrite",
+        )
+        drawn[share] = blurry_and_sharp(items, setup, 2)
+    blurry, sharp = drawn[0.0]
+    mirrored = blurry[:, [4, 3, 2, 3, 4, 5, 6]]
+    assert torch.equal(drawn[1.0][0], mirrored) and torch.equal(drawn[1.0][1], sharp)
+    begins = [torch.equal(one, two) for one, two in zip(drawn[0.5][0], mirrored)]
+    assert 2 <= sum(begins) <= 10
+    assert all(start or torch.equal(one, two) for start, one, two in zip(begins, drawn[0.5][0], blurry))

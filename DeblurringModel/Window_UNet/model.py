@@ -59,9 +59,13 @@ class WindowUNet(nn.Module):
             ValueError: a clip of another shape, H or W not a positive multiple of `multiple`, or too few frames.
         """
         check_clip(x, multiple=self.multiple, frames=WINDOW)
-        # One after the other: the memory of a long clip is that of one window.
         windows = [x[:, first : first + WINDOW] for first in range(x.shape[1] - WINDOW + 1)]
-        return torch.stack([window[:, WINDOW // 2] + self.difference(window) for window in windows], dim=1)
+        if torch.is_grad_enabled():
+            # All are kept for the gradient anyway, and one large batch is quicker than many small ones.
+            windows = [torch.cat(windows)]
+        # Without it one after the other: the memory of a long clip is that of one window.
+        restored = [window[:, WINDOW // 2] + self.difference(window) for window in windows]
+        return torch.cat(restored).unflatten(0, (-1, x.shape[0])).transpose(0, 1)
 
     def difference(self, window: Tensor) -> Tensor:
         """What to add to the middle frame of a window (B, 5, 3, H, W): (B, 3, H, W)."""

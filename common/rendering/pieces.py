@@ -8,7 +8,7 @@ import numpy as np
 
 from common.rendering.content import Still
 from common.rendering.motion import Motion
-from common.rendering.pipeline import LINEAR
+from common.rendering.pipeline import DISPLAY_GAMMA, LINEAR
 
 OVERSAMPLING = 1.05
 """Content pixels per frame pixel, at least: less would make the sharp frame soft; up to 1.5 hardly
@@ -120,10 +120,14 @@ def piece_of(
     return Piece(light, cover, scale, complex(middle, middle), home, motion, camera, size)
 
 
-def with_look(piece: Piece, look: np.ndarray, raised: float) -> Piece:
+def with_look(piece: Piece, look: np.ndarray, raised: float, in_light: bool = True) -> Piece:
     """The piece with its light multiplied by the matrix `look` (3, 3), then its bright parts by `raised`, and
-    an object's also by its opacity."""
-    light = bright_parts_raised(cv2.transform(piece.light, look), raised)
+    an object's also by its opacity. Without `in_light` nothing is raised, and the values are the encoded ones."""
+    light = cv2.transform(piece.light, look)
+    if in_light:
+        light = bright_parts_raised(light, raised)
+    else:
+        light = np.clip(light, 0, 1) ** np.float32(1 / DISPLAY_GAMMA)
     return replace(piece, light=light if piece.cover is None else light * (1 - piece.cover))
 
 

@@ -5,6 +5,9 @@ sensor's noise passes through the camera's whole pipeline; some clips are compre
 at mid-exposure through the same pipeline, without noise and compression: as the scene was (for deblurring), or as the
 camera would have recorded it (for blurring, which is given recorded pictures). Only the asked-for frame (or crop)
 is warped, with as many samples of an exposure as its longest path has pixels.
+
+A share of the clips can be made the other way, as GoPro's training data are: the mean of encoded pictures, without lens
+and mosaic and with hardly any noise.
 """
 
 import math
@@ -16,9 +19,11 @@ import numpy as np
 
 from common.rendering.compression import h264, jpeg
 from common.rendering.content import Still
+from common.rendering.exposure import to_bytes
 from common.rendering.motion import Motion, draw_motion, frame_lengths, path_condition
 from common.rendering.pieces import Piece, piece_of, view_of, with_look
 from common.rendering.pipeline import (
+    Pipeline,
     add_noise,
     converted,
     demosaic,
@@ -39,6 +44,8 @@ LENS = 0.45
 in false colours."""
 OBJECTS = (0.4, 0.3, 0.2, 0.1)
 """Shares of the clips with 0 to 3 moving objects."""
+ENCODED_NOISE = (0.001, 0.01)
+"""Deviation of the noise, of values in [0, 1], in clips that are means of encoded pictures."""
 PARTS = 12
 """Straight pieces that a path is measured by."""
 Place = tuple[np.ndarray, list[int]]
@@ -76,6 +83,7 @@ def render_real(
     lengths: tuple[float, float] = LENGTHS,
     still: Still | None = None,
     sharp_as: str = "scene",
+    encoded_share: float = 0.0,
 ) -> Clip:
     """A clip of `frames` frames of height x width pixels, both even.
 
@@ -83,13 +91,16 @@ def render_real(
     without it one is drawn, and a part of it. frame_width: width in pixels of the whole frame that this is a
     crop of; motion is scaled with it. lengths: shortest and longest path of a frame that is not sharp, in
     pixels at a frame width of WIDTH. sharp_as: "scene", without what lens and mosaic do to fine detail, or
-    "camera", with it. All randomness comes from `rng`.
+    "camera", with it. encoded_share: share of the clips that are means of encoded pictures. All randomness comes
+    from `rng`.
     """
     size = (height + 2 * MARGIN, width + 2 * MARGIN)
     scale = frame_width / WIDTH
-    pieces = _draw_pieces(stills, frames, size, rng, scale, lengths, still)
-    motion, pipeline = pieces[0].motion, draw_pipeline(rng)
-    table = tone_table(pipeline)
+    # Without such a share nothing is drawn for it: the clips of a seed stay what they are.
+    light = not (encoded_share and rng.uniform() < encoded_share)
+    pieces = _draw_pieces(stills, frames, size, rng, scale, lengths, still, light)
+    motion = pieces[0].motion
+    camera = _Sensor(draw_pipeline(rng), sharp_as) if light else _Mean(rng)
     parts = np.stack([motion.ends(frame, PARTS) for frame in range(frames)])
     poses = [piece.poses(parts) for piece in pieces]
     samples = samples_needed(poses, size)
@@ -98,18 +109,47 @@ def render_real(
     blurry, sharp, covers = [], [], []
     inside = (slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN))
     for count in samples:
-        light = average([next(moments) for _ in range(count)], pieces, size)
+        mean = average([next(moments) for _ in range(count)], pieces, size)
         moment = next(moments)
-        still = composed(moment, pieces, size, cv2.INTER_CUBIC)
-        noisy = add_noise(to_raw(through_lens(light), pipeline), pipeline, rng)
-        blurry.append(develop(demosaic(noisy), table)[inside])
-        if sharp_as == "camera":
-            raw = demosaic(to_raw(through_lens(still), pipeline))
-        else:
-            raw = converted(sensed(still, pipeline))
-        sharp.append(develop(raw, table)[inside])
+        blurry.append(camera.recorded(mean, rng)[inside])
+        sharp.append(camera.target(composed(moment, pieces, size, cv2.INTER_CUBIC))[inside])
         covers.append([seen_through(piece, own, size)[inside] for piece, own in zip(pieces[1:], moment[1:])])
     return Clip(compressed(np.stack(blurry), rng), np.stack(sharp), poses, covers)
+
+
+class _Sensor:
+    """From light to picture as a camera does it."""
+
+    def __init__(self, pipeline: Pipeline, sharp_as: str) -> None:
+        self._pipeline, self._sharp_as, self._table = pipeline, sharp_as, tone_table(pipeline)
+
+    def recorded(self, light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """The frame, uint8, with noise."""
+        noisy = add_noise(to_raw(through_lens(light), self._pipeline), self._pipeline, rng)
+        return develop(demosaic(noisy), self._table)
+
+    def target(self, light: np.ndarray) -> np.ndarray:
+        """The sharp picture, uint8, without noise."""
+        if self._sharp_as == "camera":
+            raw = demosaic(to_raw(through_lens(light), self._pipeline))
+        else:
+            raw = converted(sensed(light, self._pipeline))
+        return develop(raw, self._table)
+
+
+class _Mean:
+    """What is averaged is the picture already; white noise."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._noise = np.float32(np.exp(rng.uniform(*np.log(ENCODED_NOISE))))
+
+    def recorded(self, mean: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """As `_Sensor.recorded`, of encoded values."""
+        return to_bytes(mean + self._noise * rng.standard_normal(mean.shape, dtype=np.float32))
+
+    def target(self, picture: np.ndarray) -> np.ndarray:
+        """As `_Sensor.target`, of encoded values."""
+        return to_bytes(picture)
 
 
 def through_lens(light: np.ndarray) -> np.ndarray:
@@ -134,8 +174,9 @@ def _draw_pieces(
     scale: float,
     lengths: tuple[float, float],
     still: Still | None,
+    light: bool,
 ) -> list[Piece]:
-    """The background and the moving objects, from back to front."""
+    """The background and the moving objects, from back to front, in light or in encoded values."""
     open_share = rng.uniform(0.4, 0.95)
 
     def motion(sharp: float) -> Motion:
@@ -147,10 +188,10 @@ def _draw_pieces(
     look = _draw_look(rng)
     raised = rng.uniform(1, 3) if rng.integers(2) else 1.0
     camera = motion(0.15)
-    pieces = [with_look(view_of(shown, camera, frames, size, rng, still is not None), look, raised)]
+    pieces = [with_look(view_of(shown, camera, frames, size, rng, still is not None), look, raised, light)]
     for _ in range(rng.choice(len(OBJECTS), p=OBJECTS)):
         cut = piece_of(stills[rng.integers(len(stills))], motion(0.3), camera, size, rng)
-        pieces.append(with_look(cut, look, raised))
+        pieces.append(with_look(cut, look, raised, light))
     return pieces
 
 

@@ -126,7 +126,7 @@ def training_domain(config: TrainConfig, frames: FrameCache) -> SourceDomain | R
         raise UserError("data.root and data.render are both set: train on a data set or on rendered samples")
     if not data.content:
         raise UserError("data.content is not set: data.render needs photographs or videos to render from")
-    return RenderedDomain(data.content, data.sharp, data.longest)
+    return RenderedDomain(data.content, data.sharp, data.longest, data.encoded)
 
 
 def build(make: Callable[[], nn.Module]) -> nn.Module:

@@ -24,12 +24,18 @@ class RenderedCrop:
 class RenderedDomain:
     """Draws crops of preset `real`; to the trainers what `SourceDomain` is for a data set on disk."""
 
-    def __init__(self, content: list[Path], sharp_as: str = "scene", longest: float = LENGTHS[1]) -> None:
-        """content: image files, folders of images, video files. sharp_as, longest: see `render_real` (the larger of
-        its `lengths`). UserError where there is no content."""
+    def __init__(
+        self,
+        content: list[Path],
+        sharp_as: str = "scene",
+        longest: float = LENGTHS[1],
+        encoded: float = 0.0,
+    ) -> None:
+        """content: image files, folders of images, video files. sharp_as, longest, encoded: see `render_real` (the
+        larger of its `lengths`; its `encoded_share`). UserError where there is no content."""
         # Each worker thread renders by itself.
         cv2.setNumThreads(1)
-        self._sharp_as, self._lengths = sharp_as, (LENGTHS[0], longest)
+        self._sharp_as, self._lengths, self._encoded = sharp_as, (LENGTHS[0], longest), encoded
         self._stills = load_stills(find_content(content, "data.content"))
         self._lock = threading.Lock()
         self.seconds = 0.0
@@ -46,7 +52,14 @@ class RenderedDomain:
         start = time.thread_time()
         stream = np.random.default_rng(int(rng.integers(2**63)))
         clip = render_real(
-            self._stills, frames, size, size, stream, lengths=self._lengths, sharp_as=self._sharp_as
+            self._stills,
+            frames,
+            size,
+            size,
+            stream,
+            lengths=self._lengths,
+            sharp_as=self._sharp_as,
+            encoded_share=self._encoded,
         )
         crop = RenderedCrop(clip)
         with self._lock:
