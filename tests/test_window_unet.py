@@ -1,9 +1,12 @@
 """The small U-Net over windows of five frames."""
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
 from common.checkpoints import load_into, save_checkpoint
+from DeblurringModel.Window_UNet import inputs
 from DeblurringModel.Window_UNet.model import WindowUNet
 
 SMALL = {"channels": [4, 6, 8], "blocks": 1, "middle": 1}
@@ -15,6 +18,73 @@ def trained() -> WindowUNet:
     network = WindowUNet(**SMALL)
     torch.nn.init.normal_(network.tail.weight, std=0.1)
     return network.eval().requires_grad_(False)
+
+
+def moving(step: tuple[int, int], size: tuple[int, int] = (64, 96)) -> torch.Tensor:
+    """A window (1, 5, 3, H, W) of a smooth texture that moves by `step` (right, down) pixels a frame."""
+    rng, (right, down) = np.random.default_rng(0), step
+    texture = cv2.GaussianBlur(rng.random((size[0] + 40, size[1] + 40, 3)), (0, 0), 2.0)
+    texture = (texture - texture.min()) / np.ptp(texture) - 0.5
+    frames = [
+        texture[20 - down * time :, 20 - right * time :][: size[0], : size[1]] for time in (-2, -1, 0, 1, 2)
+    ]
+    return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)[None].float()
+
+
+def test_neighbours_are_moved_to_the_middle_frame() -> None:
+    """Within a quarter of a pixel; beyond the border nothing is known."""
+    window = moving((3, -2))
+    frames, flow = inputs.aligned_to_middle(window)
+    inner = (..., slice(12, -12), slice(12, -12))
+    for frame, time in enumerate((-2, -1, 0, 1, 2)):
+        assert flow[0, frame, 0][inner].median().item() == pytest.approx(3 * time, abs=0.25)
+        assert flow[0, frame, 1][inner].median().item() == pytest.approx(-2 * time, abs=0.25)
+        error = (frames[0, frame] - window[0, 2])[inner].square().mean()
+        before = (window[0, frame] - window[0, 2])[inner].square().mean()
+        assert error <= max(0.01 * before, 1e-10)
+
+
+def test_the_middle_frame_is_blurred_again_along_the_motion() -> None:
+    """An impulse becomes a row of samples as long as the path; three times make it longer and no brighter."""
+    picture = torch.zeros(1, 3, 33, 33)
+    picture[..., 16, 16] = 1
+    path = torch.zeros(1, 2, 33, 33)
+    path[:, 0] = 8.0
+    once, twice, thrice = inputs.reblurred(picture, path)[0, :, 0]
+    expected = torch.zeros(33)
+    expected[12:21:2] = 1 / inputs.SAMPLES
+    torch.testing.assert_close(once[16], expected, rtol=0, atol=1e-5)
+    assert once[:16].abs().max() < 1e-5 and thrice.sum().item() == pytest.approx(1, abs=1e-4)
+    assert [int((blurred[16] > 1e-4).sum()) for blurred in (once, twice, thrice)] == [5, 9, 13]
+    assert torch.equal(inputs.reblurred(picture, 0 * path)[0, 0], picture[0])
+
+
+def test_what_is_seen_of_a_window() -> None:
+    window = moving((4, 0))
+    seen = inputs.seen(window)[0]
+    assert seen.shape[0] == inputs.channels(5) == 28
+    torch.testing.assert_close(seen[6:9], window[0, 2], rtol=0, atol=1e-5)
+    before, after = seen[15:17, 32, 48] * inputs.MOTION_SCALE, seen[17:19, 32, 48] * inputs.MOTION_SCALE
+    assert before.tolist() == pytest.approx([-4, 0], abs=0.2) and after.tolist() == pytest.approx(
+        [4, 0], abs=0.2
+    )
+    inner, path = (..., slice(12, -12), slice(12, -12)), torch.zeros(1, 2, 64, 96)
+    path[:, 0] = 4 * inputs.SHARE
+    again = inputs.reblurred(window[:, 2], path)[0] - window[0, 2]
+    assert (seen[19:].unflatten(0, (3, 3)) - again)[inner].abs().max() < 0.02 < again[inner].abs().max()
+
+
+@pytest.mark.parametrize("size", [(8, 8), (8, 40), (16, 16), (24, 64)])
+def test_small_pictures(size: tuple[int, int]) -> None:
+    seen = inputs.seen(torch.rand(2, 5, 3, *size) - 0.5)
+    assert seen.shape == (2, 28, *size) and seen.isfinite().all()
+
+
+def test_mixed_precision_sees_the_same() -> None:
+    window = moving((1, 2))
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = inputs.seen(window)
+    assert torch.equal(mixed, inputs.seen(window))
 
 
 def test_untrained_it_returns_the_middle_frame() -> None:

@@ -1,8 +1,9 @@
 """A small U-Net over windows of five frames. It is of this project, not of the paper.
 
 Residual blocks on three levels (Ronneberger et al., U-Net, 2015; Lim et al., EDSR, 2017), from half of the frame's
-resolution on. It predicts the difference to the middle frame, so that it returns that frame before it has learned
-anything.
+resolution on. The neighbours are first moved to where the middle frame shows the same things (as Pan et al., Cascaded
+Deep Video Deblurring Using Temporal Sharpness Prior, CVPR 2020, do), and their motion is an input as well. It predicts
+the difference to the middle frame, so that it returns that frame before it has learned anything.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from DeblurringModel.blocks import ResidualBlock, check_at_least, check_clip
+from DeblurringModel.Window_UNet import inputs
 
 WINDOW = 5
 FOLD = 2
@@ -42,7 +44,7 @@ class WindowUNet(nn.Module):
         check_at_least(1, blocks=blocks, middle=middle)
         pairs = list(zip(channels, channels[1:]))
         self.multiple = FOLD * 2 ** len(pairs)
-        self.head = nn.Conv2d(WINDOW * 3 * FOLD**2, channels[0], 3, padding=1)
+        self.head = nn.Conv2d(inputs.channels(WINDOW) * FOLD**2, channels[0], 3, padding=1)
         self.down = nn.ModuleList(_blocks(fine, blocks) for fine, _ in pairs)
         self.reduce = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in pairs)
         self.middle = _blocks(channels[-1], middle)
@@ -69,7 +71,7 @@ class WindowUNet(nn.Module):
 
     def difference(self, window: Tensor) -> Tensor:
         """What to add to the middle frame of a window (B, 5, 3, H, W): (B, 3, H, W)."""
-        feature = self.head(F.pixel_unshuffle(window.flatten(1, 2), FOLD))
+        feature = self.head(F.pixel_unshuffle(inputs.seen(window).to(window.dtype), FOLD))
         skipped = []
         for blocks, reduce in zip(self.down, self.reduce):
             skipped.append(blocks(feature))
