@@ -9,6 +9,7 @@ from common.videos import Video
 from DeblurringModel.fine_tuning import chosen_loss
 from DeblurringModel.inference.clips import cut
 from DeblurringModel.inference.restoring import clips_of
+from DeblurringModel.pair_sources import restores_regions
 from DeblurringModel.pairs import HINT, check_crop, check_true
 from DeblurringModel.variants import WEIGHTS_HINT, built, model_spec
 
@@ -45,7 +46,7 @@ def check_stage(stage: Stage) -> None:
     config = stage.config.deblurring
     check_settings(stage.config, stage.world.size)
     built(stage.config)
-    if config.pairs != "aligned" or config.rehearsal > 0:
+    if config.pairs != "aligned" or restores_regions(config):
         check_crop(read_regions(stage.layout.sharp_regions, stage.videos), config.crop_size)
     if config.pairs != "aligned" and not (stage.layout.blurring / SETTINGS).exists():
         raise UserError(f"{stage.layout.blurring}: no reblurred frames; {HINT}")

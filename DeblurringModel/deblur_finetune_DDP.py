@@ -3,7 +3,7 @@
 Reads    <output>/rsdm/sharp_regions.json, <output>/blurring/<video>/reblur, <dataset.root>, deblurring.weights
 Writes   <output>/deblurring/<model>/weights/{last,best,epoch_N}.pth and log.csv (below <video>/ with scope video)
          <output>/deblurring/<model>/aligned   what is borrowed (deblurring.pairs aligned, both)
-         <output>/deblurring/<model>/rehearsal/<video>/<frame>.png   chosen frames, unadapted (deblurring.rehearsal)
+         <output>/deblurring/<model>/rehearsal/<video>/<frame>.png   unadapted, frames with regions (rehearsal, targets)
 Usage    python DeblurringModel/deblur_finetune_DDP.py --config configs/demo.yaml
          torchrun --nproc_per_node=2 DeblurringModel/deblur_finetune_DDP.py --config configs/demo.yaml
 """
@@ -41,7 +41,7 @@ from DeblurringModel.fine_tuning import (
     plan_of,
 )
 from DeblurringModel.models import Spec
-from DeblurringModel.pair_sources import BORROWED, TRUE, borrowed_pairs, pairs_of
+from DeblurringModel.pair_sources import BORROWED, borrowed_pairs, pairs_of, restores_regions
 from DeblurringModel.pairs import Pair, Pairs
 from DeblurringModel.variants import (
     load_network,
@@ -75,8 +75,8 @@ def finetune(stage: Stage) -> None:
     """Fine-tune as configured; a finished training is left alone, an interrupted one goes on."""
     config, layout, own = stage.config.deblurring, stage.layout, network_layout(stage.config)
     check_stage(stage)
-    rehearses = config.pairs != TRUE and config.rehearsal > 0
-    of_regions = config.pairs != "aligned" or rehearses
+    restores = restores_regions(config)
+    of_regions = config.pairs != "aligned" or restores
     regions = read_regions(layout.sharp_regions, stage.videos) if of_regions else []
     made_from, aligned = {}, {}
     if config.pairs in BORROWED:
@@ -88,7 +88,7 @@ def finetune(stage: Stage) -> None:
         made_from["blurring"] = sha256(layout.blurring / SETTINGS)
     if of_regions:
         made_from["sharp_regions"] = sha256(layout.sharp_regions)
-    left_out = FUSION_KEYS if rehearses else (*FUSION_KEYS, *INFERENCE_KEYS)
+    left_out = FUSION_KEYS if restores else (*FUSION_KEYS, *INFERENCE_KEYS)
     stage.claim(
         own.weights,
         {
@@ -99,7 +99,7 @@ def finetune(stage: Stage) -> None:
         },
         work_name(own, "fine-tuning"),
     )
-    if rehearses:
+    if restores:
         chosen = {
             video.name: [region.position for region in regions if region.video.name == video.name]
             for video in stage.videos
@@ -113,14 +113,15 @@ def learn(stage: Stage, regions: list[Region], aligned: dict[str, list[Pair]]) -
     configuration asks for them."""
     config, blurring = stage.config.deblurring, stage.layout.blurring
     layout = network_layout(stage.config)
+    restored = layout.variant(REHEARSAL)
     if config.scope == "dataset":
         every = [pair for own in aligned.values() for pair in own]
-        made = pairs_of(config.pairs, regions, blurring, every)
+        made = pairs_of(config, regions, blurring, restored, every)
         finetune_on(stage, regions, made, stage.videos, layout.weights, "stage 4, fine-tuning")
         return
     for video in stage.videos:
         own = [region for region in regions if region.video.name == video.name]
-        made = pairs_of(config.pairs, own, blurring, aligned.get(video.name, []))
+        made = pairs_of(config, own, blurring, restored, aligned.get(video.name, []))
         if made:
             label = f"stage 4, fine-tuning {video.name}"
             folder = weights_folder(layout, config.scope, video.name)

@@ -100,7 +100,7 @@ _SPECS = {
         4e-4,
         0.01,
     ),
-    # Not published: what configs/demo_window_unet.yaml was tried with.
+    # Not published: what the demo was tried with.
     "Window_UNet": Spec(
         "DeblurringModel.Window_UNet.model",
         "WindowUNet",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common.config import DeblurringConfig
 from common.errors import UserError
 from common.images import read_image
 from common.layout import PICTURE, SOURCE, WEIGHT, borrowed_file
@@ -67,12 +68,29 @@ def main_offset(source: np.ndarray, weight: np.ndarray) -> int:
     return int(np.bincount(source[source > 0], weight[source > 0], 256).argmax()) - THIS_FRAME
 
 
-def pairs_of(kind: str, regions: list[Region], blurring: Path, aligned: list[Pair]) -> list[Pair]:
-    """The pairs that deblurring.pairs asks for (`kind`), of the given regions, and `aligned`; may be empty.
-    blurring: the folder of stage 3's results."""
-    if kind == TRUE:
+def pairs_of(
+    config: DeblurringConfig,
+    regions: list[Region],
+    blurring: Path,
+    restored: Path,
+    aligned: list[Pair],
+) -> list[Pair]:
+    """The pairs that deblurring.pairs asks for, of the given regions, and `aligned`; may be empty.
+
+    blurring: the folder of stage 3's results. restored: that of the unadapted results on the frames with regions.
+    """
+    if config.pairs == TRUE:
         return true_pairs(regions)
-    return (reblurred_pairs(regions, blurring) if kind in REBLURRED else []) + aligned
+    if config.pairs not in REBLURRED:
+        return aligned
+    targets = restored if config.targets == "restored" else None
+    return reblurred_pairs(regions, blurring, targets) + aligned
+
+
+def restores_regions(config: DeblurringConfig) -> bool:
+    """Whether a fine-tuning needs the unadapted results on the frames with regions."""
+    targets = config.targets == "restored" and config.pairs in REBLURRED
+    return targets or (config.rehearsal > 0 and config.pairs != TRUE)
 
 
 def borrowed_pairs(

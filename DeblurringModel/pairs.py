@@ -45,8 +45,11 @@ class Pair:
     source: str = ""
 
 
-def reblurred_pairs(regions: list[Region], blurring: Path) -> list[Pair]:
+def reblurred_pairs(regions: list[Region], blurring: Path, restored: Path | None = None) -> list[Pair]:
     """The pairs that stage 3 made in the folder `blurring`, region after region.
+
+    restored: folder of the frames with regions as the unadapted network restores them, which then are the targets. A
+    region is sharp in comparison only: what it has left of blur is not to be learned.
 
     Raises UserError for a region without two neighbours on both sides, or a missing reblurred frame.
     """
@@ -70,7 +73,10 @@ def reblurred_pairs(regions: list[Region], blurring: Path) -> list[Pair]:
             around = frames_around(region.video, region.position)
             windows = [(*around[:REACH], reblur, *around[REACH + 1 :])]
         clean = folder / "target"
-        target = clean / f"{region.frame}.png" if clean.is_dir() else region.video.frames[region.position]
+        if restored is not None:
+            target = region.video.restored(restored, region.position)
+        else:
+            target = clean / f"{region.frame}.png" if clean.is_dir() else region.video.frames[region.position]
         pairs += [Pair(window, target, region.box, name) for window in windows]
     return pairs
 

@@ -127,6 +127,7 @@ class DeblurringConfig:
     batch_size: int = key(8, low=1)
     crop_size: int = key(256, low=8)
     pairs: str = key("reblurred", choices=("reblurred", "aligned", "both", "ground_truth"))
+    targets: str = key("sharp", choices=("sharp", "restored"))
     rehearsal: int = key(0, low=0, high=1000)
     fusion: str = key("none", choices=("none", "aligned"))
     aligned: AlignedConfig = field(default_factory=AlignedConfig)

@@ -17,7 +17,8 @@ ALIGNED, FUSED = "aligned", "fused"
 VARIANTS = (BASELINE, ADAPTED, ADAPTED_BEST_GT, ALIGNED, FUSED)
 """Stage 4's results, by the names of their folders. `aligned` is what was borrowed from sharp frames."""
 REHEARSAL = "rehearsal"
-"""The unadapted result on the frames with regions, which fine-tuning rehearses (deblurring.rehearsal)."""
+"""The unadapted result on the frames with regions, which fine-tuning rehearses (deblurring.rehearsal) and takes targets
+from (deblurring.targets)."""
 PICTURE, WEIGHT, SOURCE = "picture", "weight", "source"
 """What there is of each frame in the folder `aligned`."""
 

@@ -109,7 +109,7 @@ def test_fine_tuning_lowers_the_adaptation_loss(name: str, video: Video, tmp_pat
         [video],
         "deblurring.batch_size=2",
         "deblurring.crop_size=32",
-        "deblurring.epochs=12",
+        "deblurring.epochs=25",
         "deblurring.learning_rate=2e-3",
     )
     config, spec = stage.config.deblurring, models.spec(name)
@@ -122,11 +122,16 @@ def test_fine_tuning_lowers_the_adaptation_loss(name: str, video: Video, tmp_pat
     regions = [Region(video, position, (4, 8, 40, 48)) for position in (2, 3)]
     folder = tmp_path / "weights"
     finetune_on(
-        stage, regions, pairs_of("reblurred", regions, stage.layout.blurring, []), [video], folder, name
+        stage,
+        regions,
+        pairs_of(stage.config.deblurring, regions, stage.layout.blurring, Path(), []),
+        [video],
+        folder,
+        name,
     )
 
     stored = load_checkpoint(folder / "last.pth")
-    assert stored["step"] == 12 and stored["network"] == name and stored["architecture"] == SMALL[name]
+    assert stored["step"] == 25 and stored["network"] == name and stored["architecture"] == SMALL[name]
     before, after = (models.build(name, **SMALL[name]).eval() for _ in range(2))
     load_into(before, config.weights)
     load_into(after, folder / "last.pth")

@@ -1,4 +1,5 @@
-"""deblurring.rehearsal: pairs of the frames as they are with what the unadapted network makes of them."""
+"""What fine-tuning takes from the unadapted network: pairs to rehearse (deblurring.rehearsal) and targets
+(deblurring.targets)."""
 
 from pathlib import Path
 
@@ -8,11 +9,13 @@ import tiny
 from tiny import one_thread  # noqa: F401, a fixture
 
 from common.config import DeblurringConfig
+from common.errors import UserError
 from common.images import read_image, write_image
 from common.regions_file import Region
 from common.videos import Video
 from DeblurringModel import deblur_finetune_DDP as finetuning
 from DeblurringModel.fine_tuning import chosen_pairs
+from DeblurringModel.pair_sources import pairs_of, restores_regions
 from DeblurringModel.pairs import Pair, rehearsal_pairs
 
 
@@ -45,6 +48,46 @@ def test_a_frame_with_a_held_out_patch_is_not_rehearsed(tmp_path: Path) -> None:
     rehearsed = [pair for pair in learned if "rehearsal" in pair.target.parts]
     assert {pair.name for pair in rehearsed} == {"a/2", "a/3", "a/4"} - {hidden}
     assert len(rehearsed) == 2 * 2 * 3
+
+
+@pytest.mark.parametrize(
+    "settings, restores",
+    [
+        ({}, False),
+        ({"targets": "restored"}, True),
+        ({"targets": "restored", "pairs": "both"}, True),
+        ({"targets": "restored", "pairs": "aligned"}, False),
+        ({"targets": "restored", "pairs": "ground_truth"}, False),
+        ({"rehearsal": 1, "pairs": "aligned"}, True),
+        ({"rehearsal": 1, "pairs": "ground_truth"}, False),
+    ],
+)
+def test_frames_with_regions_are_restored_where_they_are_needed(settings: dict, restores: bool) -> None:
+    assert restores_regions(DeblurringConfig(**settings)) == restores
+
+
+@pytest.mark.parametrize("targets", ["sharp", "restored"])
+def test_the_target_of_a_reblurred_pair(tmp_path: Path, targets: str) -> None:
+    video = written(tmp_path)
+    write_image(tmp_path / "blurring/a/reblur/2.png", np.zeros((48, 60, 3), np.uint8))
+    config = DeblurringConfig(targets=targets)
+    regions, restored = [Region(video, 2, (8, 4, 40, 44))], tmp_path / "rehearsal"
+    (pair,) = pairs_of(config, regions, tmp_path / "blurring", restored, [])
+    assert pair.target == (video.frames[2] if targets == "sharp" else restored / "a" / "2.png")
+    assert pair.window[2] == tmp_path / "blurring/a/reblur/2.png"
+
+
+def test_targets_are_restored_before_they_are_learned(tmp_path: Path) -> None:
+    config = tiny.make(tmp_path, deblurring={"targets": "restored"})
+    for stage in ("RSDM", "DBCGM", "BlurringModel", "DeblurringModel"):
+        tiny.run(stage, config)
+    network = tmp_path / "out" / "deblurring" / "ESTRNN"
+    frames = {path.relative_to(network / "rehearsal") for path in (network / "rehearsal").glob("*/*.png")}
+    assert frames
+    for name in frames:
+        assert (network / "rehearsal" / name).read_bytes() == (network / "baseline" / name).read_bytes()
+    with pytest.raises(UserError, match="targets"):
+        tiny.run("DeblurringModel", config, "--set", "deblurring.targets=sharp")
 
 
 @pytest.fixture(scope="module")

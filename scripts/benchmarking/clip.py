@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import yaml
 
+from common.config import Config
+from common.config_loader import load_config
 from common.images import read_image
 from common.layout import BASELINE, FUSED, Layout
 from common.metrics import psnr
@@ -131,6 +133,7 @@ def _precisions(config: Path, folder: Path, device: str, threads: int, said: Sai
     """The bundled clip as the unadapted network restores it in float32 and in bf16: mean PSNR in dB of each against
     the ground truth, and of the two against each other."""
     pictures, inference = {}, STAGES["stage 4, inference"][0]
+    model = load_config(Config, config).deblurring.model
     for precision in ("fp32", "bf16"):
         said(f"demo, restored in {precision}")
         timing.stage(
@@ -145,7 +148,7 @@ def _precisions(config: Path, folder: Path, device: str, threads: int, said: Sai
             f"runtime.precision={precision}",
             f"runtime.device={device}",
         )
-        pictures[precision] = Layout(folder / precision).network("ESTRNN").variant(BASELINE)
+        pictures[precision] = Layout(folder / precision).network(model).variant(BASELINE)
     sharp = sorted((timing.ROOT / "assets" / "demo").glob("*/Sharp/RGB/*.png"))
 
     def restored(precision: str, path: Path) -> np.ndarray:

@@ -243,7 +243,7 @@ def window_ours(given: Given) -> Run:
 
 
 def clip_ours(given: Given) -> Run:
-    """One clip, as long as deblurring.clip_length makes it in configs/networks/bundled.yaml."""
+    """One clip, as long as deblurring.clip_length makes it in configs/demo_estrnn.yaml."""
     return restoring(given, given.workload.long_clip - 2 * REACH, given.workload.long_clip)
 
 

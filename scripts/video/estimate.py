@@ -23,7 +23,7 @@ from DBCGM.main import read_inputs, uses_shutter
 from DeblurringModel import models
 from DeblurringModel.fine_tuning import epochs_and_steps
 from DeblurringModel.inference.restoring import clips_of, restored_frames
-from DeblurringModel.pair_sources import BORROWED
+from DeblurringModel.pair_sources import BORROWED, restores_regions
 from DeblurringModel.variants import load_network, model_spec
 
 _LONG = 20.0
@@ -35,7 +35,7 @@ def seconds_left(stage: Stage, regions: list[Region], restored: int) -> dict[str
 
     regions: what stage 1 found; restored: number of frames that will be restored. Nothing is written.
     """
-    rehearsed = len(frames_to_blur(regions)) if stage.config.deblurring.rehearsal else 0
+    rehearsed = len(frames_to_blur(regions)) if restores_regions(stage.config.deblurring) else 0
     config, frames = stage.config.deblurring, sum(len(video.frames) for video in stage.videos)
     # Pairs are borrowed for in all frames, whatever is restored.
     borrows = frames if config.pairs in BORROWED else restored if config.fusion == "aligned" else 0
