@@ -19,8 +19,7 @@ start.prepare(__name__)
 import numpy as np
 from torch import Tensor, nn
 
-from common.images import pad_to_multiple, to_image, to_tensor, write_image
-from common.metrics import psnr
+from common.images import to_tensor, write_image
 from common.runtime.entry import run
 from common.training.loop import Task
 from common.training.recipe import (
@@ -30,13 +29,11 @@ from common.training.recipe import (
     mean_figures,
     open_recipe,
     train,
-    validation_frames,
 )
 from DeblurringModel import losses, models
 from DeblurringModel.ESTRNN.identity import start_as_identity
 from DeblurringModel.ESTRNN.model import ESTRNN
-
-VALIDATION_FRAMES = 32
+from DeblurringModel.validation import restored_frames, side_by_side
 
 
 def main() -> None:
@@ -95,20 +92,12 @@ def blurry_and_sharp(items: list[int], setup: Setup, past: int = 0) -> tuple[Ten
 def validate(network: nn.Module, setup: Setup, spec: models.Spec) -> dict[str, float]:
     """PSNR of restored whole frames (middle of five) against the sharp ones, and of the blurry ones
     themselves."""
-    rows, pictures, domain = [], [], setup.validation
-    device = next(network.parameters()).device
-    for video, position in validation_frames(domain, VALIDATION_FRAMES, margin=2):
-        names = domain.videos[video][position - 2 : position + 3]
-        clip = np.stack([domain.frame("Blur/RGB", video, name) for name in names])
-        sharp = domain.frame("Sharp/RGB", video, names[2])
-        height, width = sharp.shape[:2]
-        padded = pad_to_multiple(to_tensor(clip)[None].to(device), spec.multiple, spec.minimum)
-        restored = to_image(models.restore(network, spec, padded)[0, 2 - spec.past, :, :height, :width])
-        rows.append({"psnr": psnr(restored, sharp), "psnr_blurry": psnr(clip[2], sharp)})
-        if len(pictures) < 3:
-            pictures.append(np.concatenate([clip[2], restored, sharp], axis=1))
-    same_size = [picture for picture in pictures if picture.shape == pictures[0].shape]
-    write_image(setup.folder / "sample.png", np.concatenate(same_size))
+    rows, shown = [], []
+    for frame in restored_frames(network, spec, setup.validation):
+        rows.append(frame.figures())
+        if len(shown) < 3:
+            shown.append(frame)
+    write_image(setup.folder / "sample.png", side_by_side(shown))
     return mean_figures(rows)
 
 

@@ -1,10 +1,12 @@
-"""What network a weights file is, whether it loads strictly, and its SHA-256. Nothing in the file is
-executed. With --data also how well an ID-Blau reblurs, and whether it reads the direction.
+"""What network a weights file is, whether it loads strictly, and its SHA-256. Nothing in the file is executed. With
+--data also how well an ID-Blau reblurs, and whether it reads the direction, or how well a deblurring network restores.
 
 Reads    weights files: BME, RAFT (princeton or torchvision), ID-Blau, ESTRNN, MMP-RNN, DSTNet, Shift-Net
          --data: a data set with <video>/{Blur/RGB,Sharp/RGB}/<frame>.png and Condition/<frame>.npy
+Writes   --pictures FILE: blurry, restored and sharp side by side; of three videos the frame with nearest to 10 px
 Usage    python scripts/check_weights.py weights/BME/best_net.pth weights/RAFT/raft-things.pth ...
          python scripts/check_weights.py weights/ID_Blau/ID_Blau.pth --data data/source_val
+         python scripts/check_weights.py assets/weights/demo/window_unet.pth --data data/source_val --pictures shown.png
 """
 
 import argparse
@@ -19,6 +21,7 @@ from common.runtime import start
 
 start.prepare(__name__)
 
+import numpy as np
 from torch import Tensor, nn
 
 from BlurringModel.id_blau.diffusion import GaussianDiffusion
@@ -29,13 +32,17 @@ from common.checkpoints import load_state, load_state_into, sha256
 from common.errors import UserError
 from common.flow import load_flow
 from common.formats.weights_keys import bare
+from common.images import write_image
 from common.runtime.entry import run
 from common.training.source_domain import SourceDomain
 from DeblurringModel import models
+from DeblurringModel.validation import Restored, restored_frames, side_by_side
 from RSDM.bme.model import BlurMagnitudeEstimator
 from scripts.evaluation.id_blau_file import add_unsaid, sampling_of, stored_architecture, unsaid_of
 from scripts.evaluation.synthetic.diagnosis import reblurring
 
+SHOWN, SHOWN_BLUR = 3, 10.0
+"""Frames that --pictures shows, and the pixels of blur that they should have."""
 DEBLURRING = {
     "ESTRNN": [{}],
     "MMP_RNN": [{}, {"fusion_gate": False}],
@@ -49,9 +56,16 @@ def main() -> None:
     """Check every file; exit code 2 when one of them fits nothing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("files", type=Path, nargs="+", help="weights files")
-    parser.add_argument("--data", type=Path, help="data set on which an ID-Blau's blur is judged")
+    parser.add_argument(
+        "--data", type=Path, help="data set on which an ID-Blau or a deblurring network is judged"
+    )
+    parser.add_argument(
+        "--pictures", type=Path, help="with --data and one deblurring network: where to show what it restores"
+    )
     add_unsaid(parser)
     options, unknown = parser.parse_args(), []
+    if options.pictures is not None and (options.data is None or len(options.files) != 1):
+        parser.error("--pictures: needs --data and one weights file")
     for path in options.files:
         try:
             found = identify(path)
@@ -62,8 +76,12 @@ def main() -> None:
             print(f"{path}: {found or 'fits no known network'}, SHA-256 {sha256(path)}")
         if found is None:
             unknown.append(str(path))
-        elif options.data is not None and "betas" in bare(load_state(path)):
-            print(judged(path, SourceDomain(options.data), unsaid_of(options)))
+        elif options.data is not None and (match := matching(path)) is not None:
+            (label, network), data = match, SourceDomain(options.data)
+            if label.startswith("ID-Blau"):
+                print(judged(path, data, unsaid_of(options)))
+            elif label.split()[0] in DEBLURRING:
+                print(restoration(label.split()[0], network, data, options.pictures))
     if unknown:
         raise UserError(
             f"not recognised: {', '.join(unknown)}; expected layouts are in README.md (Published weights)"
@@ -73,19 +91,28 @@ def main() -> None:
 def identify(path: Path) -> str | None:
     """Name and architecture of the network that loads `path` strictly, or None. Raises UserError for a file
     that is damaged or would execute code."""
-    state = bare(load_state(path))
-    for label, build in candidates(state, stored_architecture(path)):
-        try:
-            load_state_into(build(), state, str(path))
-        except (UserError, TypeError, ValueError):
-            continue
-        return f"{label}, loads strictly"
+    if (found := matching(path)) is not None:
+        return f"{found[0]}, loads strictly"
     for name in ("raft_large", "raft_small"):
         try:
             load_flow(name, path)
         except UserError:
             continue
         return f"{name}, loads strictly"
+    return None
+
+
+def matching(path: Path) -> tuple[str, nn.Module] | None:
+    """Name and architecture of the network, RAFT apart, that loads `path` strictly, and the network with these
+    weights."""
+    state = bare(load_state(path))
+    for label, build in candidates(state, stored_architecture(path)):
+        try:
+            network = build()
+            load_state_into(network, state, str(path))
+        except (UserError, TypeError, ValueError):
+            continue
+        return label, network.eval()
     return None
 
 
@@ -98,6 +125,32 @@ def judged(path: Path, data: SourceDomain, unsaid: dict[str, Any]) -> str:
         "blurred along lines {psnr_line:.2f}, sharp {psnr_sharp:.2f}; with no blur asked for {psnr_still:.2f} dB "
         "against the sharp crops".format(**figures)
     )
+
+
+def restoration(name: str, network: nn.Module, data: SourceDomain, pictures: Path | None) -> str:
+    """What a deblurring network gains on frames of a data set, as text; shows some of them in the file `pictures`."""
+    frames = list(restored_frames(network, models.spec(name), data))
+    figures = [frame.figures() for frame in frames]
+    blurry, restored = (np.array([row[key] for row in figures]) for key in ("psnr_blurry", "psnr"))
+    gain, blurrier = restored - blurry, blurry < np.median(blurry)
+    if pictures is not None:
+        write_image(pictures, side_by_side(nearest(frames, data, SHOWN_BLUR)[:SHOWN]))
+    return (
+        f"  {len(frames)} frames, blurry {blurry.mean():.2f} dB, restored {restored.mean():.2f} dB "
+        f"({gain.mean():+.2f}); the blurrier half {gain[blurrier].mean():+.2f}, "
+        f"the other {gain[~blurrier].mean():+.2f}, the worst frame {gain.min():+.2f}"
+    )
+
+
+def nearest(frames: list[Restored], data: SourceDomain, blur: float) -> list[Restored]:
+    """Of each video the frame whose mean blur is nearest to `blur` pixels, the nearest first."""
+    distance = {
+        id(frame): abs(float(data.condition(frame.video, frame.frame)[2].mean()) - blur) for frame in frames
+    }
+    best: dict[str, Restored] = {}
+    for frame in sorted(frames, key=lambda frame: distance[id(frame)]):
+        best.setdefault(frame.video, frame)
+    return list(best.values())
 
 
 def candidates(

@@ -6,6 +6,8 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from vectors import fill, manifest, values
@@ -14,7 +16,9 @@ from BlurringModel.id_blau.diffusion import GaussianDiffusion, linear_betas
 from BlurringModel.id_blau.unet import UNet
 from common.checkpoints import load_state, save_checkpoint
 from common.errors import UserError
+from common.images import read_image, write_array, write_image
 from common.runtime import interrupts
+from DeblurringModel import models
 from DeblurringModel.ESTRNN.model import ESTRNN
 from RSDM.bme.model import BlurMagnitudeEstimator
 from scripts import check_weights, export_weights
@@ -57,6 +61,47 @@ def test_check_weights_knows_small_networks_by_their_stored_architecture(tmp_pat
     assert check_weights.identify(tmp_path / "small.pth").startswith("ESTRNN {'n_features': 12")
     save_checkpoint({"model_state": state}, tmp_path / "nameless.pth")
     assert check_weights.identify(tmp_path / "nameless.pth") is None
+
+
+@pytest.fixture
+def rendered(tmp_path) -> Path:
+    """Four videos of five frames of 32 x 40 pixels, blurred by 2, 9, 14 and 11 pixels."""
+    for number, blur in enumerate((2, 9, 14, 11)):
+        for frame in range(5):
+            picture = np.random.default_rng(number).integers(0, 256, (32, 40, 3)).astype(np.uint8)
+            folder = tmp_path / "data" / f"v{number}"
+            write_image(folder / "Blur" / "RGB" / f"{frame}.png", cv2.blur(picture, (blur, 1)))
+            write_image(folder / "Sharp" / "RGB" / f"{frame}.png", picture)
+            write_array(folder / "Condition" / f"{frame}.npy", np.full((3, 32, 40), blur, np.float32))
+    return tmp_path / "data"
+
+
+def test_check_weights_judges_a_deblurring_network(tmp_path, rendered, monkeypatch, capsys):
+    """A U-Net that has learned nothing returns its input. Nearest to 10 pixels are the videos 1, 3 and 2."""
+    architecture = {"channels": [4, 4], "blocks": 1, "middle": 1}
+    state = models.build("Window_UNet", **architecture).state_dict()
+    save_checkpoint({"model_state": state, "architecture": architecture}, tmp_path / "u.pth")
+    shown = tmp_path / "shown.png"
+    command = ["check_weights.py", str(tmp_path / "u.pth"), "--data", str(rendered), "--pictures", str(shown)]
+    monkeypatch.setattr("sys.argv", command)
+    check_weights.main()
+    said = capsys.readouterr().out
+    assert "4 frames, blurry" in said and "dB (+0.00); the blurrier half +0.00, the other +0.00" in said
+    expected = [
+        np.concatenate([blurry, blurry, read_image(rendered / video / "Sharp/RGB/2.png")], axis=1)
+        for video in ("v1", "v3", "v2")
+        for blurry in [read_image(rendered / video / "Blur/RGB/2.png")]
+    ]
+    assert np.array_equal(read_image(shown), np.concatenate(expected))
+
+
+def test_pictures_are_of_one_network_on_a_data_set(monkeypatch, capsys):
+    monkeypatch.setattr(
+        "sys.argv", ["check_weights.py", "a.pth", "b.pth", "--data", "d", "--pictures", "x.png"]
+    )
+    with pytest.raises(SystemExit):
+        check_weights.main()
+    assert "--pictures: needs --data and one weights file" in capsys.readouterr().err
 
 
 def test_export_keeps_the_schedule_exact_and_halves_the_rest(tmp_path, monkeypatch, capsys):
