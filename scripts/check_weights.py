@@ -1,7 +1,7 @@
 """What network a weights file is, whether it loads strictly, and its SHA-256. Nothing in the file is executed. With
 --data also how well an ID-Blau reblurs, and whether it reads the direction, or how well a deblurring network restores.
 
-Reads    weights files: BME, RAFT (princeton or torchvision), ID-Blau, ESTRNN, MMP-RNN, DSTNet, Shift-Net
+Reads    weights files: BME, RAFT (princeton or torchvision), ID-Blau, ESTRNN, MMP-RNN, DSTNet, Shift-Net, Window_UNet
          --data: a data set with <video>/{Blur/RGB,Sharp/RGB}/<frame>.png and Condition/<frame>.npy
 Writes   --pictures FILE: blurry, restored and sharp side by side; of three videos the frame with nearest to 10 px
 Usage    python scripts/check_weights.py weights/BME/best_net.pth weights/RAFT/raft-things.pth ...
@@ -67,8 +67,10 @@ def main() -> None:
     if options.pictures is not None and (options.data is None or len(options.files) != 1):
         parser.error("--pictures: needs --data and one weights file")
     for path in options.files:
+        match = None
         try:
-            found = identify(path)
+            match = matching(path)
+            found = name_of(path, match)
         except UserError as error:
             print(error)
             found = None
@@ -76,7 +78,7 @@ def main() -> None:
             print(f"{path}: {found or 'fits no known network'}, SHA-256 {sha256(path)}")
         if found is None:
             unknown.append(str(path))
-        elif options.data is not None and (match := matching(path)) is not None:
+        elif options.data is not None and match is not None:
             (label, network), data = match, SourceDomain(options.data)
             if label.startswith("ID-Blau"):
                 print(judged(path, data, unsaid_of(options)))
@@ -91,8 +93,13 @@ def main() -> None:
 def identify(path: Path) -> str | None:
     """Name and architecture of the network that loads `path` strictly, or None. Raises UserError for a file
     that is damaged or would execute code."""
-    if (found := matching(path)) is not None:
-        return f"{found[0]}, loads strictly"
+    return name_of(path, matching(path))
+
+
+def name_of(path: Path, match: tuple[str, nn.Module] | None) -> str | None:
+    """`identify`, with what `matching` found for the file."""
+    if match is not None:
+        return f"{match[0]}, loads strictly"
     for name in ("raft_large", "raft_small"):
         try:
             load_flow(name, path)
