@@ -188,7 +188,13 @@ class _OnlyLast(nn.Module):
 
 
 class DisFlow:
-    """A `Flow` by OpenCV's dense inverse search (medium preset) on 8-bit grey images, on the CPU."""
+    """A `Flow` by OpenCV's dense inverse search on 8-bit grey images, on the CPU.
+
+    preset: one of OpenCV's DISOPTICAL_FLOW_PRESETs. smoothing: deviation in pixels of a Gaussian before it, 0 for none.
+    """
+
+    def __init__(self, preset: int = cv2.DISOPTICAL_FLOW_PRESET_MEDIUM, smoothing: float = 0.0) -> None:
+        self._preset, self._smoothing = preset, smoothing
 
     def __call__(self, first: Tensor, second: Tensor) -> Tensor:
         _check_images(first, second)
@@ -202,9 +208,11 @@ class DisFlow:
         (top, _), (left, _) = margins
         height, width = images.shape[-2:]
         grey, flows = _grey(images, margins), []
+        if self._smoothing:
+            grey = [cv2.GaussianBlur(picture, (0, 0), self._smoothing) for picture in grey]
         for first, second in pairs:
             # A new estimator for each pair: OpenCV's keeps the scales chosen for an earlier, smaller image.
-            estimator = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+            estimator = cv2.DISOpticalFlow_create(self._preset)
             flows.append(
                 estimator.calc(grey[first], grey[second], None)[top : top + height, left : left + width]
             )

@@ -2,20 +2,19 @@
 the middle frame blurred once more along that motion."""
 
 import cv2
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SMOOTHING = 1.0
-"""Deviation in pixels of the Gaussian before the flow is estimated: noise is no motion."""
+from common.flow import DisFlow
+
+FLOW = DisFlow(cv2.DISOPTICAL_FLOW_PRESET_FAST, smoothing=1.0)
+"""Smoothed, because noise is no motion."""
 SHARE, SAMPLES, TIMES = 0.6, 5, 3
 """The middle frame is blurred again along this share of the motion from frame to frame, a usual exposure, by the mean
 of so many samples, one to so many times."""
 MOTION_SCALE = 16.0
 """Pixels of motion that are given to the network as 1."""
-LEAST_SIDE = 32
-"""Pixels; smaller pictures are enlarged at their borders first, which OpenCV's estimator needs."""
 
 
 @torch.compiler.disable
@@ -60,40 +59,16 @@ def aligned_to_middle(window: Tensor) -> tuple[Tensor, Tensor]:
     OpenCV's dense inverse search (Kroeger et al., ECCV 2016) on 8-bit grey pictures, on the CPU wherever the network
     is; bicubic sampling, which hardly blurs.
     """
-    grey = _grey(window)
-    middle = window.shape[1] // 2
-    flows = np.zeros((*grey.shape, 2), np.float32)
-    for sample, pictures in enumerate(grey):
-        for frame, picture in enumerate(pictures):
-            if frame != middle:
-                flows[sample, frame] = _flow(pictures[middle], picture)
-    flow = torch.from_numpy(flows).permute(0, 1, 4, 2, 3).to(window.device)
-    moved = _sampled(window.flatten(0, 1).float(), flow.flatten(0, 1), "bicubic")
-    return moved.unflatten(0, window.shape[:2]), flow
-
-
-def _grey(window: Tensor) -> np.ndarray:
-    """uint8 (B, T, H, W), smoothed."""
-    pictures = ((window.float() + 0.5) * 255).round().clamp(0, 255).to("cpu", torch.uint8)
-    grey = [
-        cv2.GaussianBlur(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), (0, 0), SMOOTHING)
-        for picture in pictures.flatten(0, 1).permute(0, 2, 3, 1).contiguous().numpy()
+    batch, frames = window.shape[:2]
+    firsts, middle = range(0, batch * frames, frames), frames // 2
+    pairs = [
+        (first + middle, first + other) for first in firsts for other in range(frames) if other != middle
     ]
-    return np.stack(grey).reshape(*window.shape[:2], *window.shape[-2:])
-
-
-def _flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(H, W, 2) float32, right and down: first(p) = second(p + flow(p))."""
-    height, width = first.shape
-    below, beside = max(0, LEAST_SIDE - height), max(0, LEAST_SIDE - width)
-    if below or beside:
-        first, second = (
-            cv2.copyMakeBorder(picture, 0, below, 0, beside, cv2.BORDER_REPLICATE)
-            for picture in (first, second)
-        )
-    # A new estimator each time: OpenCV's keeps the scales chosen for an earlier, smaller picture.
-    estimator = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    return estimator.calc(first, second, None)[:height, :width]
+    pictures = ((window.float() + 0.5) * 255).flatten(0, 1)
+    flow = pictures.new_zeros(batch * frames, 2, *pictures.shape[-2:])
+    flow[[other for _, other in pairs]] = FLOW.between(pictures, pairs)
+    moved = _sampled(window.flatten(0, 1).float(), flow, "bicubic")
+    return moved.unflatten(0, (batch, frames)), flow.unflatten(0, (batch, frames))
 
 
 def _sampled(pictures: Tensor, flow: Tensor, mode: str) -> Tensor:
