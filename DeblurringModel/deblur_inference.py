@@ -27,7 +27,8 @@ from common.runtime.entry import run
 from common.stage import Stage, open_stage, section_settings, weights_record
 from common.videos import Video
 from DeblurringModel.adapted import adapted_weights, learned_regions
-from DeblurringModel.borrowing import borrow, fuse
+from DeblurringModel.borrowing import borrow
+from DeblurringModel.fused import fuse
 from DeblurringModel.inference.clips import block
 from DeblurringModel.inference.restoring import clips_of, restored_frames
 from DeblurringModel.variants import (

@@ -24,11 +24,12 @@ from common.layout import ADAPTED, ALIGNED, BASELINE, FUSED, SETTINGS
 from common.runtime.entry import run
 from common.runtime.inputs import summary
 from common.stage import open_stage
-from DeblurringModel.borrowing import borrow, fuse
+from DeblurringModel.borrowing import borrow
 from DeblurringModel.checks import check_stage
 from DeblurringModel.deblur_finetune_DDP import finetune
 from DeblurringModel.deblur_inference import infer
 from DeblurringModel.evaluation import evaluate, sanity_problems, table
+from DeblurringModel.fused import fuse
 from DeblurringModel.variants import adapted_variants, how_adapted, network_layout
 
 

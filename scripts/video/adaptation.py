@@ -9,10 +9,11 @@ from common.layout import ADAPTED, BASELINE, BEST, LAST
 from common.regions_file import Region, read_regions
 from common.stage import Stage
 from DBCGM.main import make_conditions
-from DeblurringModel.borrowing import borrow, fuse
+from DeblurringModel.borrowing import borrow
 from DeblurringModel.deblur_finetune_DDP import finetune
 from DeblurringModel.deblur_inference import infer
 from DeblurringModel.evaluation import sanity_problems
+from DeblurringModel.fused import fuse
 from DeblurringModel.pairs import NothingToLearn
 from DeblurringModel.variants import network_layout
 from RSDM.main import NoRegion, find_sharp_regions
