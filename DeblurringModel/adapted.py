@@ -7,11 +7,21 @@ from typing import Any
 from common.checkpoints import load_checkpoint
 from common.config import DeblurringConfig, require
 from common.errors import UserError
-from common.layout import ADAPTED_BEST_GT, ALIGNED, BEST, LAST, NetworkLayout
+from common.layout import ADAPTED_BEST_GT, ALIGNED, BASELINE, BEST, LAST, REHEARSAL, NetworkLayout
 from common.regions_file import Region, read_regions
+from common.stage import Stage
 from common.videos import Video
 from DeblurringModel.pair_sources import BORROWED, aligned_pairs
-from DeblurringModel.variants import HINT, weights_folder
+from DeblurringModel.variants import HINT, network_layout, weights_folder
+
+
+def weights_of(stage: Stage, variant: str) -> dict[str, Path | None]:
+    """Video name -> the weights that restore it for the result `variant`. UserError as `adapted_weights`."""
+    config, layout = stage.config.deblurring, network_layout(stage.config)
+    if variant in (BASELINE, REHEARSAL):
+        return {video.name: config.weights for video in stage.videos}
+    regions = learned_regions(stage.layout.sharp_regions, config, stage.videos)
+    return {video.name: adapted_weights(layout, config, video, regions, variant) for video in stage.videos}
 
 
 def adapted_weights(

@@ -26,7 +26,7 @@ from common.layout import ADAPTED, ALIGNED, BASELINE, FUSED, REHEARSAL
 from common.runtime.entry import run
 from common.stage import Stage, open_stage, section_settings, weights_record
 from common.videos import Video
-from DeblurringModel.adapted import adapted_weights, learned_regions
+from DeblurringModel.adapted import weights_of
 from DeblurringModel.borrowing import borrow
 from DeblurringModel.fused import fuse
 from DeblurringModel.inference.clips import block
@@ -95,15 +95,11 @@ def infer(stage: Stage, variant: str, only: Mapping[str, Collection[int]] | None
     model_spec(stage.config)
     layout = network_layout(stage.config)
     folder = layout.variant(variant)
-    if variant not in (BASELINE, REHEARSAL):
-        regions = learned_regions(stage.layout.sharp_regions, config, stage.videos)
-        sources = {
-            video.name: adapted_weights(layout, config, video, regions, variant) for video in stage.videos
-        }
-        weights = {name: sha256(path) for name, path in sources.items()}
-    else:
-        sources = {video.name: config.weights for video in stage.videos}
+    sources = weights_of(stage, variant)
+    if variant in (BASELINE, REHEARSAL):
         weights = weights_record(config.weights)
+    else:
+        weights = {name: sha256(path) for name, path in sources.items()}
     settings = section_settings(config, without=("weights", *TRAINING_KEYS))
     stage.claim(
         folder,

@@ -8,7 +8,7 @@ import pytest
 
 from common.metrics import psnr
 from common.rendering import alignment, kernels, neighbours
-from DeblurringModel.aligned import targets, warping
+from DeblurringModel.aligned import fusion, targets, warping
 from DeblurringModel.aligned.guard import guard
 
 HEIGHT, WIDTH = 160, 208
@@ -328,3 +328,22 @@ def test_an_object_before_a_smooth_wall_is_not_made_worse():
     for (frame, sharp, around), borrowed in zip(made, walked(blurry)):
         here = [picture[around][None] for picture in (fused(frame, borrowed), frame, sharp)]
         assert psnr(here[0], here[2]) > psnr(here[1], here[2]) - 0.1
+
+
+def test_a_network_looks_at_what_was_borrowed_once_more():
+    frame, picture, restored, again = (np.full((4, 6, 3), grey, np.uint8) for grey in (100, 60, 120, 80))
+    weight = np.full((4, 6), 255, np.uint8)
+    weight[:, 3:] = 51
+    share = weight[..., None] / 255
+    over = alignment.to_bytes(share * picture + (1 - share) * frame)
+    fused = fusion.fuse(frame, over, weight, restored, again)
+    # Of the change from 60 to 80, SECOND_LOOK times the weight; the rest is the network's 120.
+    assert (fused[:, :3] == round(60 + fusion.SECOND_LOOK * 20)).all()
+    assert (fused[:, 3:] == round(0.2 * (60 + fusion.SECOND_LOOK * 20) + 0.8 * 120)).all()
+
+
+def test_where_nothing_is_borrowed_the_networks_result_is_unchanged():
+    frame, restored = view(texture()), view(texture(1))
+    nothing = np.zeros(frame.shape[:2], np.uint8)
+    assert np.array_equal(fusion.fuse(frame, frame, nothing, restored, None), restored)
+    assert np.array_equal(fusion.fuse(frame, frame, nothing, restored, restored), restored)

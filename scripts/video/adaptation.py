@@ -13,7 +13,7 @@ from DeblurringModel.borrowing import borrow
 from DeblurringModel.deblur_finetune_DDP import finetune
 from DeblurringModel.deblur_inference import infer
 from DeblurringModel.evaluation import sanity_problems
-from DeblurringModel.fused import fuse
+from DeblurringModel.fused import around, fuse
 from DeblurringModel.pairs import NothingToLearn
 from DeblurringModel.variants import network_layout
 from RSDM.main import NoRegion, find_sharp_regions
@@ -80,7 +80,7 @@ def with_borrowed(
 ) -> dict[str, Path]:
     """Shot -> folder with its frames, what its own sharp moments show laid over the network's result in
     `restored`; that result alone where the two together look unsound. Adds to `notes`."""
-    borrow(stage, wanted)
+    borrow(stage, around(stage, wanted))
     fused = fuse(stage, restored, wanted)
     found = {} if wanted is not None else sanity_problems(stage, fused)
     for video, problems in found.items():

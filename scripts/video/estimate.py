@@ -39,11 +39,13 @@ def seconds_left(stage: Stage, regions: list[Region], restored: int) -> dict[str
     config, frames = stage.config.deblurring, sum(len(video.frames) for video in stage.videos)
     # Pairs are borrowed for in all frames, whatever is restored.
     borrows = frames if config.pairs in BORROWED else restored if config.fusion == "aligned" else 0
+    # At most: a frame that borrows nothing is restored once.
+    looked_at_again = restored if config.fusion == "aligned" else 0
     return {
         "blur conditions": conditions_seconds(stage, regions),
         "reblurring": reblurring_seconds(stage, regions),
         "fine-tuning": fine_tuning_seconds(stage, regions),
-        "restoring": restoring_seconds(stage, regions, restored + rehearsed),
+        "restoring": restoring_seconds(stage, regions, restored + rehearsed + looked_at_again),
     } | ({"borrowing": borrowing_seconds(stage, borrows)} if borrows else {})
 
 
