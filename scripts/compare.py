@@ -1,7 +1,9 @@
-"""One picture of a run: blurry input, before adaptation, adapted, fused and ground truth where there are any.
+"""One picture of a run: blurry input, before adaptation, adapted, fused and ground truth where there are any, whole and
+below that a part of it, enlarged.
 
 Reads    the videos and <output>/deblurring/<model>/{baseline,adapted,fused} of a config
-Writes   <output>/deblurring/<model>/comparison.png: the frame of each video that the method changed most
+Writes   <output>/deblurring/<model>/comparison.png: of each video the frame that the method changed most, and the part
+         of it that it changed most
 Usage    python scripts/compare.py --config configs/demo.yaml
 """
 
@@ -14,6 +16,7 @@ from common.runtime import start
 
 start.prepare(__name__)
 
+import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -26,6 +29,8 @@ from common.videos import Video
 from DeblurringModel.variants import network_layout
 
 MOST_VIDEOS = 4
+ENLARGED = 3
+"""How many times the part of a frame is enlarged; it is as large as the frame then."""
 
 
 def main() -> None:
@@ -62,7 +67,27 @@ def row(layout: NetworkLayout, video: Video) -> np.ndarray:
     paths |= {label: video.restored(place, position) for label, place in shown.items()}
     if video.sharp:
         paths["ground truth"] = video.sharp[position]
-    return np.concatenate([labelled(read_image(path), label) for label, path in paths.items()], axis=1)
+    pictures = {label: read_image(path) for label, path in paths.items()}
+    part = most_changed(pictures["blurry input"], pictures[list(shown)[-1]])
+    whole = np.concatenate([labelled(picture, label) for label, picture in pictures.items()], axis=1)
+    return np.concatenate([whole, np.concatenate([enlarged(p, part) for p in pictures.values()], axis=1)])
+
+
+def most_changed(before: np.ndarray, after: np.ndarray) -> tuple[int, int]:
+    """Top and left of the part of 1 / ENLARGED of the height and width in which two pictures differ most."""
+    height, width = (side // ENLARGED for side in before.shape[:2])
+    change = np.abs(before.astype(np.float32) - after).mean(2)
+    mean = cv2.boxFilter(change, -1, (width, height), anchor=(0, 0), borderType=cv2.BORDER_CONSTANT)
+    inside = mean[: before.shape[0] - height + 1, : before.shape[1] - width + 1]
+    top, left = np.unravel_index(inside.argmax(), inside.shape)
+    return int(top), int(left)
+
+
+def enlarged(picture: np.ndarray, part: tuple[int, int]) -> np.ndarray:
+    """The part with this top and left as large as the whole picture, uint8 (h, w, 3)."""
+    (top, left), (height, width) = part, picture.shape[:2]
+    cut = picture[top : top + height // ENLARGED, left : left + width // ENLARGED]
+    return cv2.resize(cut, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
 def changed(before: Path, after: Path) -> float:
