@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from common.errors import UserError
 from common.formats.image_formats import decoded
 from common.runtime.files import atomic_write, require_regular
+from common.runtime.memory import out_of_memory
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -61,7 +62,7 @@ def write_array(path: Path, array: np.ndarray) -> None:
 
 def read_array(path: Path, ndim: int, hint: str) -> np.ndarray:
     """A float32 .npy file with `ndim` dimensions and finite values; UserError names the file and `hint` says
-    how it is made."""
+    how it is made. Memory that does not suffice is told as such, by MemoryError or OSError."""
     return np.array(open_array(path, ndim, hint, finite=True))
 
 
@@ -75,7 +76,10 @@ def open_array(path: Path, ndim: int, hint: str, finite: bool = False) -> np.nda
         with np.errstate(over="raise"):
             array = np.load(path, mmap_mode="r", allow_pickle=False)
     # Damaged bytes can fail in any way: ValueError, EOFError, BadZipFile, TokenError, ...
-    except Exception:
+    except Exception as error:
+        if out_of_memory(error):
+            # The file is as good as it was.
+            raise
         raise UserError(f"{path}: missing or not a readable .npy array; {hint}") from None
     if not isinstance(array, np.ndarray) or array.dtype != np.float32 or array.ndim != ndim or not array.size:
         raise UserError(f"{path}: expected a float32 array with {ndim} dimensions; {hint}")

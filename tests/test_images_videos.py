@@ -1,5 +1,6 @@
 """Images, arrays, folders of frames, the list of sharp regions: what is read, in which order, what not."""
 
+import errno
 import json
 import shutil
 import struct
@@ -245,6 +246,17 @@ BROKEN_ARRAYS = {
     "nan": (lambda path: np.save(path, np.full((2, 2), np.nan, np.float32)), NOT_FINITE),
     "inf": (lambda path: np.save(path, np.full((2, 2), np.inf, np.float32)), NOT_FINITE),
 }
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.ENOMEM, "Cannot allocate memory")])
+def test_an_array_for_which_there_is_no_memory_is_not_called_damaged(tmp_path, monkeypatch, error):
+    def load(*_, **__):
+        raise error
+
+    np.save(tmp_path / "a.npy", np.zeros((2, 3), np.float32))
+    monkeypatch.setattr(np, "load", load)
+    with pytest.raises(type(error)):
+        read_array(tmp_path / "a.npy", 2, "run x first")
 
 
 @pytest.mark.parametrize("make, message", BROKEN_ARRAYS.values(), ids=BROKEN_ARRAYS)
