@@ -7,8 +7,9 @@ import pytest
 import torch
 
 torch.set_num_threads(2)
-# Chosen, so that no command adds a line about what else this machine is doing.
-os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))
+# Chosen, so that no command adds a line about what else this machine is doing. Tests that run side by side share them.
+_side_by_side = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+os.environ.setdefault("OMP_NUM_THREADS", str(max(1, os.cpu_count() // _side_by_side)))
 
 SLOW = {
     "test_benchmark",
