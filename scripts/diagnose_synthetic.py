@@ -38,7 +38,7 @@ from DBCGM.exposure import read_fit
 from DeblurringModel.pairs import reblurred_pairs
 from RSDM.magnitude import rank_correlation
 from scripts.evaluation.runner import ROOT, assign
-from scripts.evaluation.synthetic.cells import DOMAINS, METHOD
+from scripts.evaluation.synthetic.cells import DOMAINS, METHOD, UNSEEN
 from scripts.evaluation.synthetic.diagnosis import (
     against_truth,
     at_rest,
@@ -70,7 +70,7 @@ def main() -> None:
         "--config", type=Path, default=ROOT / "configs" / "demo.yaml", help="what it was run with"
     )
     options = parser.parse_args()
-    domains = [domain for domain in DOMAINS if (options.output / "data" / domain).is_dir()]
+    domains = [domain for domain in (*DOMAINS, UNSEEN) if (options.output / "data" / domain).is_dir()]
     if not domains:
         raise UserError(f"{options.output}: holds no clips; {HINT}")
     columns = [figures(options.output.resolve(), options.config, domain) for domain in domains]
@@ -145,7 +145,7 @@ def conditions(stage: Stage, truth: Truth, folder: Path, domain: str) -> dict[st
     return {
         "stage 2, direction: median error, degrees": f"{np.median(errors):.1f}",
         "stage 2, direction: wrong by 15 degrees or more, % of pixels": f"{100 * (errors >= 15).mean():.1f}",
-        f"{EXPOSURE}, true": f"{PRESETS[f'target_{domain}'].sensor.exposure[0]:.2f}",
+        f"{EXPOSURE}, true": "{:.2f} to {:.2f}".format(*PRESETS[domain].sensor.exposure),
         f"{EXPOSURE}, as stage 2 found it": exposures(stage, folder),
     }
 

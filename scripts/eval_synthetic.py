@@ -4,7 +4,7 @@ of it?
 Called by scripts/eval_synthetic.sh, whose --help explains it.
 
 Reads    assets/footage/benchmark (stills to render from), a configuration (default configs/demo.yaml)
-Writes   OUT/data/<domain>                  rendered clips: short, mid and long exposure
+Writes   OUT/data/<domain>                  rendered clips of three cameras
          OUT/runs/<domain>/...              what the four stages write, shared where settings are equal
          OUT/results/<domain>.json          PSNR of every clip, result and seed
          OUT/synthetic.md, .csv, .json      the tables
@@ -26,7 +26,7 @@ from common.runtime.command_line import add_config_options
 from common.runtime.entry import run
 from common.runtime.locks import hold
 from scripts.evaluation.runner import ROOT
-from scripts.evaluation.synthetic.cells import DOMAINS, TABLES
+from scripts.evaluation.synthetic.cells import DOMAINS, TABLES, UNSEEN
 from scripts.evaluation.synthetic.runs import BASELINE, INPUT, QUICK_FRAMES, QUICK_STEPS, Benchmark
 from scripts.evaluation.synthetic.tables import write_tables
 
@@ -80,7 +80,8 @@ def parse() -> argparse.Namespace:
         "--domains",
         type=lambda text: text.split(","),
         default=list(DOMAINS),
-        help=f"domains, separated by commas (default {','.join(DOMAINS)})",
+        help=f"domains, separated by commas (default {','.join(DOMAINS)}; {UNSEEN} "
+        "is to be run once, when everything is decided)",
     )
     parser.add_argument(
         "--cells",
@@ -109,7 +110,11 @@ def complete(options: argparse.Namespace) -> None:
     options.seeds = options.seeds or (1 if options.quick else 3)
     for wrong, name, known in (
         ([n for n in options.tables if n not in TABLES], "--tables", ", ".join(map(str, TABLES))),
-        ([d for d in options.domains if d not in DOMAINS], "--domains", ", ".join(DOMAINS)),
+        (
+            [d for d in options.domains if d not in (*DOMAINS, UNSEEN)],
+            "--domains",
+            ", ".join((*DOMAINS, UNSEEN)),
+        ),
         ([name for name in options.cells if name not in NAMES], "--cells", ", ".join(NAMES)),
     ):
         if wrong:

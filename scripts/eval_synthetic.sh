@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The synthetic benchmark: adaptation measured on rendered blur of three target domains (short, mid, long exposure), on
-# footage that no bundled network was trained on.
+# The synthetic benchmark: adaptation measured on rendered blur of three target domains (phone, action, night: see
+# common/rendering/presets.py), on footage that no bundled network was trained on.
 #
-# Usage: bash scripts/eval_synthetic.sh [--quick] [--tables 1,2,3,4,5] [--domains short,mid,long] [--seeds N] [more]
+# Usage: bash scripts/eval_synthetic.sh [--quick] [--tables 1,2,3,4,5] [--domains phone,action,night] [--seeds N] [more]
 #
 #     --quick           Table 1 alone with one seed, fewer frames, pairs and steps: shows that everything runs
 #     --tables A,B      1: blurry input, before, after, and the ceiling (true pairs); 2: which patches, which condition;

@@ -17,6 +17,7 @@ import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -153,6 +154,9 @@ def check(options: argparse.Namespace) -> None:
         raise UserError("at least 1 clip, 5 frames, 64 x 64 pixels and 1 job are needed")
     if options.preset == REAL and (options.moving or options.size[0] % 2 or options.size[1] % 2):
         raise UserError("preset real: without --moving, and with an even width and height")
+    stored = options.preset != REAL and PRESETS[options.preset].sensor.stored
+    if stored == "h264" and (options.size[0] % 2 or options.size[1] % 2):
+        raise UserError(f"preset {options.preset}: needs an even width and height, for H.264")
     if options.sharp != "scene" and options.preset != REAL:
         raise UserError("--sharp: for preset real")
     if options.frame_width and (options.preset != REAL or options.frame_width < options.size[0]):
@@ -170,15 +174,14 @@ def make_clip(clip: int, sources: list[Path], options: argparse.Namespace) -> np
     """Render clip number `clip` unless it is complete, and return its preview row, uint8 (h, 4 w, 3)."""
     cv2.setNumThreads(1)
     rng = numpy_generator(options.seed, options.preset, clip)
-    order = numpy_generator(options.seed, "order").permutation(len(sources))
-    source = sources[order[clip % len(sources)]]
+    source = content_of(clip, sources, options)
     name = f"{clip:04d}_{source.stem}"
     folder = options.out / name
     names = [f"{frame:08d}" for frame in range(options.frames)]
     done = all((folder / "Condition" / f"{frame}.npy").exists() for frame in names)
     if not done:
         render = real_frames if options.preset == REAL else preset_frames
-        for frame, (blurry, sharp, condition) in zip(names, render(source, sources, options, rng)):
+        for frame, (blurry, sharp, condition) in zip(names, render(clip, source, sources, options, rng)):
             write_image(folder / "Blur" / "RGB" / f"{frame}.png", blurry)
             write_image(folder / "Sharp" / "RGB" / f"{frame}.png", sharp)
             # The condition comes last: where it is, the frame is complete.
@@ -192,18 +195,37 @@ def make_clip(clip: int, sources: list[Path], options: argparse.Namespace) -> np
     )
 
 
+def content_of(clip: int, sources: list[Path], options: argparse.Namespace) -> Path:
+    """What clip number `clip` shows. With a varied preset that has stills and videos to choose from, every second
+    clip is of a video."""
+    if options.preset != REAL and PRESETS[options.preset].varied:
+        stills = [path for path in sources if path.suffix.lower() in IMAGES]
+        videos = [path for path in sources if path not in stills]
+        if stills and videos:
+            sources, clip = (videos if clip % 2 else stills), clip // 2
+    order = numpy_generator(options.seed, "order").permutation(len(sources))
+    return sources[order[clip % len(sources)]]
+
+
 Frames = Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
 def preset_frames(
+    clip: int,
     source: Path,
     sources: list[Path],
     options: argparse.Namespace,
     rng: np.random.Generator,
 ) -> Frames:
-    """A clip of one of PRESETS: blurry and sharp uint8 (H, W, 3) and condition (3, H, W) of each frame."""
+    """Clip number `clip` of one of PRESETS: blurry and sharp uint8 (H, W, 3) and condition (3, H, W) of each
+    frame."""
     preset = PRESETS[options.preset]
-    pictures = load_content(source, options.frames if options.moving else 1, rng)
+    moving = options.moving
+    if preset.varied:
+        moving = moving or (clip % 2 == 1 and source.suffix.lower() not in IMAGES)
+        if clip % 3 == 2:
+            preset = replace(preset, shake=replace(preset.shake, rest=0.0, rest_interval=0.0))
+    pictures = load_content(source, options.frames if moving else 1, rng)
     stills = [path for path in sources if path.suffix.lower() in IMAGES] or sources
     objects = [
         load_content(stills[rng.integers(len(stills))], 1, rng)[0]
@@ -216,6 +238,7 @@ def preset_frames(
 
 
 def real_frames(
+    _clip: int,
     source: Path,
     sources: list[Path],
     options: argparse.Namespace,

@@ -71,7 +71,7 @@ def run(folder, config, monkeypatch, *arguments) -> list[str]:
 
 def test_table_1_from_nothing_and_again(setup, monkeypatch, capsys):
     folder, config = setup
-    calls = run(folder, config, monkeypatch, "--tables", "1", "--domains", "mid", "--seeds", "1")
+    calls = run(folder, config, monkeypatch, "--tables", "1", "--domains", "action", "--seeds", "1")
     for script, times in (
         ("RSDM", 1),
         ("DBCGM", 1),
@@ -83,20 +83,20 @@ def test_table_1_from_nothing_and_again(setup, monkeypatch, capsys):
     assert text.count("| ceiling: true pairs") == 3 and "epoch chosen by ground truth" in text
     rows = list(csv.DictReader((folder / "bench" / "synthetic.csv").read_text().splitlines()))
     assert {row["result"] for row in rows} == {"input", "baseline", "method", "true_pairs"}
-    assert json.loads((folder / "bench" / "synthetic.json").read_text())[0]["domain"] == "mid"
-    (video,) = find_videos(folder / "bench" / "data" / "mid")
+    assert json.loads((folder / "bench" / "synthetic.json").read_text())[0]["domain"] == "action"
+    (video,) = find_videos(folder / "bench" / "data" / "action")
     expected = np.mean(
         [psnr(read_image(blurry), read_image(sharp)) for blurry, sharp in zip(video.frames, video.sharp)]
     )
     assert float(next(row["psnr"] for row in rows if row["result"] == "input")) == pytest.approx(expected)
-    again = run(folder, config, monkeypatch, "--tables", "1", "--domains", "mid", "--seeds", "1")
+    again = run(folder, config, monkeypatch, "--tables", "1", "--domains", "action", "--seeds", "1")
     assert [line.split()[0] for line in again] == ["scripts/make_synthetic_dataset.py"]
     assert capsys.readouterr().out.split("## ")[1] == text.split("## ")[1]
 
 
 def test_diagnosis_of_table_1(setup, monkeypatch, capsys):
     folder, config = setup
-    run(folder, config, monkeypatch, "--tables", "1", "--domains", "mid", "--seeds", "1")
+    run(folder, config, monkeypatch, "--tables", "1", "--domains", "action", "--seeds", "1")
     capsys.readouterr()
     monkeypatch.setattr("sys.argv", ["diagnose_synthetic.py", str(folder / "bench"), "--config", str(config)])
     diagnose_synthetic.main()
@@ -104,7 +104,7 @@ def test_diagnosis_of_table_1(setup, monkeypatch, capsys):
     assert text == (folder / "bench" / "stages.md").read_text()
     assert "| true blur of random patches, mean (largest), px | not run |" in text
     blur = np.mean(
-        [np.load(path)[2].mean() for path in (folder / "bench" / "data" / "mid").glob("*/Condition/*.npy")]
+        [np.load(path)[2].mean() for path in (folder / "bench" / "data" / "action").glob("*/Condition/*.npy")]
     )
     assert f"| true blur, mean over all frames, px | {blur:.2f} |" in text
     assert "nan" not in text.split("stage 1")[1]
@@ -122,7 +122,9 @@ def test_every_cell_can_be_configured(setup, monkeypatch):
         "sys.argv", ["eval_synthetic.py", "--config", str(config), "--output", str(folder / "bench")]
     )
     bench = eval_synthetic.Benchmark(eval_synthetic.parse())
-    identities = {cell.name: bench._identity("mid", cell, 1) for table in TABLES.values() for cell in table}
+    identities = {
+        cell.name: bench._identity("action", cell, 1) for table in TABLES.values() for cell in table
+    }
     assert len(set(identities.values())) == len(identities)
     assert sum(cell.name == "method" for cell in (*TABLE_2, *TABLE_3)) == 2
 
@@ -154,7 +156,7 @@ def test_quick_trains_for_few_steps(tmp_path, monkeypatch, pairs):
     monkeypatch.setattr("sys.argv", ["eval_synthetic.py", "--quick", "--output", str(tmp_path)])
     bench = eval_synthetic.Benchmark(eval_synthetic.parse())
     for cell in TABLES[1]:
-        epochs, per_epoch = epochs_and_steps(bench.config("mid", cell, 1)[0].deblurring, pairs)
+        epochs, per_epoch = epochs_and_steps(bench.config("action", cell, 1)[0].deblurring, pairs)
         assert epochs * per_epoch < eval_synthetic.QUICK_STEPS + per_epoch
 
 
@@ -162,7 +164,7 @@ def test_quick_trains_for_few_steps(tmp_path, monkeypatch, pairs):
     "arguments, message",
     [
         (["--tables", "6"], "--tables: unknown 6; choose among 1, 2, 3, 4, 5"),
-        (["--domains", "far"], "--domains: unknown 'far'; choose among short, mid, long"),
+        (["--domains", "far"], "--domains: unknown 'far'; choose among phone, action, night, vehicle"),
         (["--seeds", "-1"], "--seeds: expected at least 1, found -1"),
     ],
 )
@@ -173,13 +175,13 @@ def test_wrong_arguments(setup, monkeypatch, arguments, message):
 
 def test_table_4_counts_the_choices(setup, monkeypatch, capsys):
     folder, config = setup
-    run(folder, config, monkeypatch, "--tables", "4", "--domains", "mid", "--seeds", "1")
+    run(folder, config, monkeypatch, "--tables", "4", "--domains", "action", "--seeds", "1")
     text = capsys.readouterr().out
     assert "Of 1 clips: held-out pairs chose the last state for" in text
-    rows = json.loads((folder / "bench" / "results" / "mid.json").read_text())
-    alone, pairs = rows["mid scope_video adapted 2023"], rows["mid scope_video_best_pairs adapted 2023"]
+    rows = json.loads((folder / "bench" / "results" / "action.json").read_text())
+    alone, pairs = rows["action scope_video adapted 2023"], rows["action scope_video_best_pairs adapted 2023"]
     assert set(alone["frames"]) == set(alone["steps"]) and all(step > 0 for step in alone["steps"].values())
-    before = rows["mid baseline baseline 0"]["frames"]
+    before = rows["action baseline baseline 0"]["frames"]
     gain = [np.mean(frames) - np.mean(before[clip]) for clip, frames in alone["frames"].items()]
     assert f"| last state | {np.mean(gain):+.2f} | {np.mean(gain):+.2f} | {min(gain):+.2f} |" in text
     assert all(0 <= step for step in pairs["steps"].values())
@@ -189,19 +191,20 @@ def test_table_5_lays_what_is_borrowed_over_each_network(setup, monkeypatch, cap
     folder, config = setup
     # Little is borrowed for such small clips: the reblurred pairs alone are learned from as well.
     cells = ("--cells", "method,pairs_both")
-    calls = run(folder, config, monkeypatch, "--tables", "5", "--domains", "mid", *cells)
+    calls = run(folder, config, monkeypatch, "--tables", "5", "--domains", "action", *cells)
     assert sum("--variant aligned" in line for line in calls) == 1
     assert sum(line.startswith("DeblurringModel/deblur_finetune") for line in calls) <= 2
     text = capsys.readouterr().out
     bench = folder / "bench"
     links = [
-        bench / "runs" / "mid" / f"{cell}_2023/deblurring/ESTRNN/aligned" for cell in ("method", "pairs_both")
+        bench / "runs" / "action" / f"{cell}_2023/deblurring/ESTRNN/aligned"
+        for cell in ("method", "pairs_both")
     ]
     assert len({link.resolve() for link in links}) == 1 and all(link.is_symlink() for link in links)
-    (video,) = find_videos(bench / "data" / "mid")
-    rows = json.loads((bench / "results" / "mid.json").read_text())
+    (video,) = find_videos(bench / "data" / "action")
+    rows = json.loads((bench / "results" / "action.json").read_text())
     alone, fused, adapted = (
-        rows[f"mid method {variant} 2023"]["frames"][video.name]
+        rows[f"action method {variant} 2023"]["frames"][video.name]
         for variant in ("aligned", "fused", "adapted")
     )
     pictures = [links[0] / video.name / "picture" / f"{name}.png" for name in video.names]

@@ -26,7 +26,7 @@ class Shake:
         The turning points of the strokes so become short rests, with motion before and after.
     rest_interval: frames between short rests that come at any point of a stroke, so that the motion mostly
     goes on
-        in the same direction afterwards; 0 for none. Each lasts about one frame.
+        in the same direction afterwards; 0 for none. rest_length: frames that each lasts, about.
     """
 
     speed: float
@@ -38,6 +38,7 @@ class Shake:
     rest: float
     pause: float
     rest_interval: float = 0.0
+    rest_length: float = 1.0
 
 
 class Path:
@@ -53,7 +54,9 @@ class Path:
         gate = envelope * _smooth_step(np.abs(main) / np.sqrt((main**2).mean()), shake.pause)
         if shake.rest_interval:
             clock = np.sin(np.pi * (fine / shake.rest_interval + rng.uniform()))
-            gate = gate * _smooth_step(np.abs(clock), np.sin(np.pi * 0.5 / shake.rest_interval))
+            gate = gate * _smooth_step(
+                np.abs(clock), np.sin(np.pi * 0.5 * shake.rest_length / shake.rest_interval)
+            )
         main, minor, turn, zoom = (velocity * gate for velocity in (main, minor, turn, zoom))
         direction = rng.uniform(*shake.angle)
         along = np.array([np.cos(direction), np.sin(direction)])

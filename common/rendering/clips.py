@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from common.rendering.camera import Path, Shake, pose_matrix
+from common.rendering.compression import h264, jpeg
 from common.rendering.exposure import Layer, expose
 from common.rendering.presets import Preset
 
@@ -26,12 +27,41 @@ def render_clip(
     rng: np.random.Generator,
     objects: Sequence[np.ndarray] = (),
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield blurry uint8 (H, W, 3), sharp uint8 (H, W, 3) and condition float32 (3, H, W) for each frame.
+    """Blurry uint8 (H, W, 3), sharp uint8 (H, W, 3) and condition float32 (3, H, W) for each frame.
 
     pictures: uint8 RGB background; one still for the whole clip, or one picture per frame (real video whose
     own motion then comes on top of the shake and is not part of the condition). objects: stills that moving
-    foreground pieces are cut from. All randomness comes from `rng`.
+    foreground pieces are cut from. All randomness comes from `rng`. A clip that is stored (sensor.stored) is held as a
+    whole; H.264 wants even height and width.
     """
+    sensor = preset.sensor
+    if sensor.raised != (1.0, 1.0):
+        factor = rng.uniform(*sensor.raised)
+        preset = replace(preset, sensor=replace(sensor, raised=(factor, factor)))
+    rendered = _exposures(pictures, preset, frames, height, width, rng, objects)
+    if not sensor.stored:
+        return rendered
+    quality = int(rng.integers(sensor.quality[0], sensor.quality[1] + 1))
+    blurry, *others = zip(*rendered)
+    return zip(_stored(np.stack(blurry), sensor.stored, quality), *others)
+
+
+def _stored(frames: np.ndarray, kind: str, quality: int) -> np.ndarray:
+    """uint8 (T, H, W, 3) as it is read again."""
+    if kind == "h264":
+        return h264(frames, quality)
+    return np.stack([jpeg(frame, quality) for frame in frames])
+
+
+def _exposures(
+    pictures: Sequence[np.ndarray],
+    preset: Preset,
+    frames: int,
+    height: int,
+    width: int,
+    rng: np.random.Generator,
+    objects: Sequence[np.ndarray],
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     if len(pictures) not in (1, frames):
         raise ValueError(f"expected 1 or {frames} pictures, received {len(pictures)}")
     speed = rng.uniform(*preset.speeds) * width / REFERENCE_WIDTH

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from common.rendering.camera import blur_condition, trajectory
+from common.rendering.pieces import bright_parts_raised
 
 DISPLAY_GAMMA = 2.2
 
@@ -28,6 +29,9 @@ class Sensor:
     gamma: float
     read_noise: float
     shot_noise: float
+    raised: tuple[float, float] = (1.0, 1.0)
+    stored: str = ""
+    quality: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -90,10 +94,11 @@ def expose(
     """One frame: blurry and sharp uint8 (H, W, 3), and the exact condition (3, H, W) float32.
 
     layers: content in display encoding (exponent 2.2), background first. paths: (L, N, 3, 3) content-to-frame
-    matrices of each layer at the N sub-exposures; middles: the L matrices at mid-exposure.
+    matrices of each layer at the N sub-exposures; middles: the L matrices at mid-exposure. Bright parts are
+    raised by the first factor of sensor.raised.
     """
     if sensor.linear:
-        layers = [replace(layer, colour=_in_light(layer)) for layer in layers]
+        layers = [replace(layer, colour=_in_light(layer, sensor.raised[0])) for layer in layers]
     total = np.zeros((height, width, 3), np.float32)
     for n in range(paths.shape[1]):
         total += composite(layers, list(paths[:, n]), height, width)[0]
@@ -110,13 +115,13 @@ def expose(
     return to_bytes(blurry), to_bytes(sharp), condition
 
 
-def _in_light(layer: Layer) -> np.ndarray:
-    """The layer's colour in linear light, premultiplied: the opacity itself is no light and stays as it
-    is."""
+def _in_light(layer: Layer, raised: float) -> np.ndarray:
+    """The layer's colour in linear light, bright parts raised, premultiplied: the opacity itself is no light
+    and stays as it is."""
     if layer.alpha is None:
-        return layer.colour ** np.float32(DISPLAY_GAMMA)
+        return bright_parts_raised(layer.colour ** np.float32(DISPLAY_GAMMA), raised)
     alpha = np.maximum(layer.alpha, np.float32(1e-6))[..., None]
-    return alpha * (layer.colour / alpha) ** np.float32(DISPLAY_GAMMA)
+    return alpha * bright_parts_raised((layer.colour / alpha) ** np.float32(DISPLAY_GAMMA), raised)
 
 
 def to_bytes(picture: np.ndarray) -> np.ndarray:
