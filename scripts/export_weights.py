@@ -52,6 +52,7 @@ def main() -> None:
         name: stored[name]
         for name in (
             "network",
+            "rival",
             "architecture",
             "prediction",
             "direction",

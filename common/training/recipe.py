@@ -189,7 +189,8 @@ def train(
         )
         if isinstance(setup.train, RenderedDomain) and clock.steps:
             print(clock.rendering(setup.train.seconds - rendered))
-        print(f"{figures}\nweights: {setup.folder / BEST}, all states: {setup.folder / LAST}")
+        best = f"weights: {setup.folder / BEST}, " if task.best else ""
+        print(f"{figures}\n{best}all states: {setup.folder / LAST}")
 
 
 class Clock:
