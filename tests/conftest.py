@@ -35,6 +35,7 @@ SLOW = {
     "test_pipeline",
     "test_rehearsal",
     "test_report",
+    "test_rivals",
     "test_scripts",
     "test_shift_net_network",
     "test_training",
