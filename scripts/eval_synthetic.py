@@ -57,6 +57,9 @@ def main() -> None:
         results += [bench.result(domain, INPUT, 0), bench.result(domain, BASELINE, 0)]
         for number in options.tables:
             for cell in bench.rows(number):
+                if bench.lacks_weights(cell):
+                    print(f"{cell.label}: missing, no {bench.rival_weights(cell)}", flush=True)
+                    continue
                 results += [bench.result(domain, cell, seed) for seed in bench.seeds(number)]
     write_tables(bench, list({(r.domain, r.cell, r.variant, r.seed): r for r in results}.values()))
 
@@ -95,6 +98,13 @@ def parse() -> argparse.Namespace:
         type=Path,
         default=None,
         help="folder for everything (default outputs/eval_synthetic, with --quick another)",
+    )
+    parser.add_argument(
+        "--rivals",
+        type=Path,
+        default=ROOT / "weights" / "rivals",
+        help="folder with the weights of the rivals in Table 3, meta_transfer.pth and reblurring_loss.pth (default "
+        "weights/rivals); rows without weights say missing",
     )
     add_config_options(parser, "settings and weights", ROOT / "configs" / "demo.yaml")
     options = parser.parse_args()

@@ -9,6 +9,8 @@
 #                       3: the paper's formulas, the released code's, and what goes beyond them; 4: one network a clip,
 #                       which of its states is used: the last, the best on held-out pairs, the ground truth's choice;
 #                       5: what the clip's own sharp moments give, as pairs and laid over the result, frame by frame
+#     --rivals DIR      weights of the rivals in Table 3, DIR/meta_transfer.pth and DIR/reblurring_loss.pth (default
+#                       weights/rivals); their rows say "missing" where there are none
 #     --seeds N         seeds for Tables 1 and 2 (default 3)
 #     --config FILE     settings and weights (default configs/demo.yaml)
 #     --set K=V ...     change settings

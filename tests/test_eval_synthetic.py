@@ -6,9 +6,11 @@ import json
 import numpy as np
 import pytest
 import tiny
+import torch
 from test_evaluation import call_here
 from tiny import one_thread  # noqa: F401, a fixture
 
+from common.checkpoints import save_checkpoint
 from common.config import Config, as_dict
 from common.config_loader import load_config, preset_overrides
 from common.errors import UserError
@@ -22,6 +24,7 @@ from scripts import diagnose_synthetic, eval_synthetic
 from scripts.evaluation.runner import ROOT
 from scripts.evaluation.synthetic import moments, runs
 from scripts.evaluation.synthetic.cells import TABLE_2, TABLE_3, TABLES
+from scripts.rivals.networks import ReblurringNetwork
 
 
 @pytest.fixture(scope="module")
@@ -217,6 +220,40 @@ def test_table_5_lays_what_is_borrowed_over_each_network(setup, monkeypatch, cap
         f"| fused: borrowed, and {label} | {np.mean(fused):.2f} | {np.mean(np.array(fused)[third]):.2f} | {label} | "
         f"{gains.mean():+.2f} | {gains[third].mean():+.2f} | {gains.mean():+.2f} | {gains.min():+.2f} |"
     ) in text.splitlines()
+
+
+def test_a_rival_is_a_row_where_its_weights_are(setup, monkeypatch, capsys):
+    folder, config = setup
+    torch.manual_seed(0)
+    module = ReblurringNetwork()
+    torch.nn.init.normal_(module.tail.weight, std=0.01)
+    rivals = folder / "rivals"
+    content = {"model_state": module.state_dict(), "rival": "reblurring_loss", "network": "ESTRNN"}
+    save_checkpoint(content, rivals / "reblurring_loss.pth")
+    cells = ("--cells", "meta_transfer,reblurring_loss", "--rivals", str(rivals))
+    calls = run(folder, config, monkeypatch, "--tables", "3", "--domains", "mid", *cells)
+    assert sum("scripts/rivals" in line for line in calls) == 1
+    text, bench = capsys.readouterr().out, folder / "bench"
+    label = "rival: meta-transfer (Liu et al., 2022), from the same network as all other rows"
+    assert [line for line in text.splitlines() if line.startswith(f"| {label} |")] == [
+        f"| {label} | missing |",
+        f"| {label} | missing | missing | missing |",
+        f"| {label} | missing |",
+    ]
+    (video,) = find_videos(bench / "data" / "mid")
+    made = bench / "runs" / "mid" / "reblurring_loss_2023" / "deblurring" / "ESTRNN" / "adapted"
+    expected = [
+        psnr(read_image(video.restored(made, position)), read_image(sharp))
+        for position, sharp in enumerate(video.sharp)
+    ]
+    row = json.loads((bench / "results" / "mid.json").read_text())["mid reblurring_loss adapted 2023"]
+    assert row["frames"][video.name] == expected and row["steps"] == {}
+    assert f"| rival: reblurring loss (Nah et al., 2022) | {np.mean(expected):.2f} |" in text
+    # Other weights are another result.
+    before = row["identity"]
+    save_checkpoint({**content, "step": 1}, rivals / "reblurring_loss.pth")
+    bench = eval_synthetic.Benchmark(eval_synthetic.parse())
+    assert bench._identity("mid", TABLE_3[-1], 2023) != before
 
 
 def test_gains_by_hand():

@@ -18,13 +18,16 @@ LAST, BEST, ALONE, FUSED = ADAPTED, ADAPTED_BEST_GT, layout.ALIGNED, layout.FUSE
 class Cell:
     """One way of adaptation. settings: `section.key=value` on top of the configuration; variant: which of the
     results of one training is measured (what is borrowed alone hangs on none). preset: name of a file of
-    configs/method that replaces the configuration's method, below the settings."""
+    configs/method that replaces the configuration's method, below the settings. script: name of a rival of
+    scripts/rivals that makes the result in place of the four stages, with these arguments."""
 
     name: str
     label: str
     settings: tuple[str, ...] = ()
     variant: str = LAST
     preset: str = ""
+    script: str = ""
+    arguments: tuple[str, ...] = ()
 
     def overrides(self) -> list[str]:
         """`section.key=value` for all that the cell sets."""
@@ -152,6 +155,19 @@ TABLE_3 = (
     _moved("steps_1000", "beyond, 1,000 steps", "deblurring.min_steps=1000"),
     _moved("two_copies", "beyond, r = 40 %, two copies", "rsdm.ratio=0.4", "blurring.moved.copies=2"),
     Cell(METHOD.name, "the demo's settings", METHOD.settings),
+    # Other ways of adapting, with the configuration's network. A third one, aligned pairs only, is in Table 5.
+    Cell(
+        "meta_transfer",
+        "rival: meta-transfer (Liu et al., 2022), from the same network as all other rows",
+        script="meta_transfer",
+    ),
+    Cell(
+        "meta_transfer_own_start",
+        "rival: meta-transfer, from the network that was meta-learned along",
+        script="meta_transfer",
+        arguments=("--own-start",),
+    ),
+    Cell("reblurring_loss", "rival: reblurring loss (Nah et al., 2022)", script="reblurring_loss"),
 )
 # One network per clip, as scripts/deblur_video.py trains it: which of its states is used.
 _ONE_EACH = "deblurring.scope=video"

@@ -74,6 +74,14 @@ class Benchmark:
         wanted = self.options.cells
         return [cell for cell in TABLES[table] if not wanted or cell.name in wanted]
 
+    def rival_weights(self, cell: Cell) -> Path:
+        """The weights file of a rival's row."""
+        return self.options.rivals.resolve() / f"{cell.script}.pth"
+
+    def lacks_weights(self, cell: Cell) -> bool:
+        """Whether a row cannot be made, because it is a rival's without weights."""
+        return bool(cell.script) and not self.rival_weights(cell).is_file()
+
     def seeds(self, table: int) -> range:
         """The seeds of a table's results: Tables 3 to 5 have one."""
         return range(self.first_seed, self.first_seed + (self.options.seeds if table in (1, 2) else 1))
@@ -126,7 +134,7 @@ class Benchmark:
         settings and weights."""
         variant = cell.name if cell in (INPUT, BASELINE) else cell.variant
         key = f"{domain} {cell.name} {variant} {seed}"
-        untrained = variant in (INPUT.name, BASELINE.name, ALONE)
+        untrained = variant in (INPUT.name, BASELINE.name, ALONE) or bool(cell.script)
         identity = self._identity(domain, cell, seed)
         # A file for each domain, so that runs of different domains can be put together.
         kept = self.output / "results" / f"{domain}.json"
@@ -155,7 +163,11 @@ class Benchmark:
             BASELINE: ("dataset", "deblurring"),
             CEILING: ("dataset", "rsdm", "deblurring", "runtime"),
         }.get(cell, tuple(parts))
-        return _digest({name: parts[name] for name in read} | {"frames": self.frames})
+        identity = {name: parts[name] for name in read} | {"frames": self.frames}
+        if cell.script:
+            known = None if self.lacks_weights(cell) else weights_record(self.rival_weights(cell))
+            identity["rival"] = [cell.script, *cell.arguments, known]
+        return _digest(identity)
 
     def _run(self, domain: str, cell: Cell, seed: int) -> Path | None:
         """Run the stages that a result needs; the folder of its pictures, None for the blurry frames
@@ -168,6 +180,10 @@ class Benchmark:
             self._stage(INFERENCE, domain, cell, seed, folder, "--variant", layout.BASELINE)
             return folder
         folder = runs / f"{cell.name}_{seed}"
+        if cell.script:
+            script, weights = f"scripts/rivals/{cell.script}.py", str(self.rival_weights(cell))
+            self._stage(script, domain, cell, seed, folder, "--weights", weights, *cell.arguments)
+            return folder
         if cell.variant in (ALONE, FUSED) or self.config(domain, cell, seed)[0].deblurring.pairs in BORROWED:
             self._borrowed(domain, cell, seed, folder)
         if cell.variant == ALONE:

@@ -16,6 +16,8 @@ from scripts.evaluation.synthetic import moments
 from scripts.evaluation.synthetic.cells import ALONE, CLIPS, FUSED, LAST, SIZE, Cell
 from scripts.evaluation.synthetic.runs import BASELINE, INPUT, Benchmark, Result
 
+MISSING = "missing"
+"""What a table says of a rival without weights."""
 HEADINGS = {
     1: "Table 1: before and after",
     2: "Table 2: which patches, which blur condition",
@@ -104,6 +106,9 @@ def _gains(results: list[Result], cells: list[Cell], bench: Benchmark, number: i
         f"|---|{'---:|' * (len(domains) + 2)}",
     ]
     for cell in adapted:
+        if bench.lacks_weights(cell):
+            lines.append(f"| {cell.label} |{f' {MISSING} |' * (len(domains) + 2)}")
+            continue
         gains = []
         for domain in domains:
             before = _found(results, domain, baseline, bench, number)[0].clips
@@ -164,6 +169,8 @@ def _found(results: list[Result], domain: str, cell: Cell, bench: Benchmark, num
 
 
 def _cell_text(results: list[Result], domain: str, cell: Cell, bench: Benchmark, number: int) -> str:
+    if bench.lacks_weights(cell):
+        return MISSING
     means = [r.mean for r in _found(results, domain, cell, bench, number)]
     spread = f" ± {(max(means) - min(means)) / 2:.2f}" if len(means) > 1 else ""
     return f"{np.mean(means):.2f}{spread}"
@@ -181,7 +188,12 @@ def _per_clip(results: list[Result], cells: list[Cell], bench: Benchmark, number
         ]
         for cell in cells:
             found = _found(results, domain, cell, bench, number)
-            values = [f"{np.mean([result.clips[clip] for result in found]):.2f}" for clip in clips]
+            values = [
+                MISSING
+                if bench.lacks_weights(cell)
+                else f"{np.mean([result.clips[clip] for result in found]):.2f}"
+                for clip in clips
+            ]
             lines.append(f"| {cell.label} | {' | '.join(values)} |")
         lines.append("")
     return lines
