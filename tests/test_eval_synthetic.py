@@ -231,7 +231,7 @@ def test_a_rival_is_a_row_where_its_weights_are(setup, monkeypatch, capsys):
     content = {"model_state": module.state_dict(), "rival": "reblurring_loss", "network": "ESTRNN"}
     save_checkpoint(content, rivals / "reblurring_loss.pth")
     cells = ("--cells", "meta_transfer,reblurring_loss", "--rivals", str(rivals))
-    calls = run(folder, config, monkeypatch, "--tables", "3", "--domains", "mid", *cells)
+    calls = run(folder, config, monkeypatch, "--tables", "3", "--domains", "action", *cells)
     assert sum("scripts/rivals" in line for line in calls) == 1
     text, bench = capsys.readouterr().out, folder / "bench"
     label = "rival: meta-transfer (Liu et al., 2022), from the same network as all other rows"
@@ -240,20 +240,20 @@ def test_a_rival_is_a_row_where_its_weights_are(setup, monkeypatch, capsys):
         f"| {label} | missing | missing | missing |",
         f"| {label} | missing |",
     ]
-    (video,) = find_videos(bench / "data" / "mid")
-    made = bench / "runs" / "mid" / "reblurring_loss_2023" / "deblurring" / "ESTRNN" / "adapted"
+    (video,) = find_videos(bench / "data" / "action")
+    made = bench / "runs" / "action" / "reblurring_loss_2023" / "deblurring" / "ESTRNN" / "adapted"
     expected = [
         psnr(read_image(video.restored(made, position)), read_image(sharp))
         for position, sharp in enumerate(video.sharp)
     ]
-    row = json.loads((bench / "results" / "mid.json").read_text())["mid reblurring_loss adapted 2023"]
+    row = json.loads((bench / "results" / "action.json").read_text())["action reblurring_loss adapted 2023"]
     assert row["frames"][video.name] == expected and row["steps"] == {}
     assert f"| rival: reblurring loss (Nah et al., 2022) | {np.mean(expected):.2f} |" in text
     # Other weights are another result.
     before = row["identity"]
     save_checkpoint({**content, "step": 1}, rivals / "reblurring_loss.pth")
     bench = eval_synthetic.Benchmark(eval_synthetic.parse())
-    assert bench._identity("mid", TABLE_3[-1], 2023) != before
+    assert bench._identity("action", TABLE_3[-1], 2023) != before
 
 
 def test_gains_by_hand():
