@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Run the four stages in order on any configuration, then make the report (scripts/report.py).
 # Usage: bash scripts/run_pipeline.sh CONFIG [PROCESSES] [--set section.key=value ...] [--overwrite]
+# The environment variable WITHOUT_REPORT, if not empty, leaves the report out.
 set -euo pipefail
 if [ $# -lt 1 ] || [ "$1" = "--help" ] || [ "$1" = "-h" ]; then
-  sed -n '2,3s/^# //p' "$0"
+  sed -n '2,4s/^# //p' "$0"
   exit $([ $# -ge 1 ] && echo 0 || echo 2)
 fi
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -27,4 +28,6 @@ for stage in RSDM DBCGM BlurringModel DeblurringModel; do
     foreground "$python" "$root/$stage/main.py" --config "$config" "$@"
   fi
 done
-foreground "$python" "$root/scripts/report.py" --config "$config" "$@"
+if [ -z "${WITHOUT_REPORT:-}" ]; then
+  foreground "$python" "$root/scripts/report.py" --config "$config" "$@"
+fi
