@@ -331,15 +331,34 @@ def test_an_object_before_a_smooth_wall_is_not_made_worse():
 
 
 def test_a_network_looks_at_what_was_borrowed_once_more():
-    frame, picture, restored, again = (np.full((4, 6, 3), grey, np.uint8) for grey in (100, 60, 120, 80))
-    weight = np.full((4, 6), 255, np.uint8)
-    weight[:, 3:] = 51
+    frame, picture, restored, again = (np.full((40, 80, 3), grey, np.uint8) for grey in (100, 60, 120, 80))
+    weight = np.full((40, 80), 255, np.uint8)
+    weight[:, 40:] = 51
     share = weight[..., None] / 255
     over = alignment.to_bytes(share * picture + (1 - share) * frame)
     fused = fusion.fuse(frame, over, weight, restored, again)
     # Of the change from 60 to 80, SECOND_LOOK times the weight; the rest is the network's 120.
-    assert (fused[:, :3] == round(60 + fusion.SECOND_LOOK * 20)).all()
-    assert (fused[:, 3:] == round(0.2 * (60 + fusion.SECOND_LOOK * 20) + 0.8 * 120)).all()
+    assert (fused[:, :20] == round(60 + fusion.SECOND_LOOK * 20)).all()
+    assert (fused[:, 60:] == round(0.2 * (60 + fusion.SECOND_LOOK * 20) + 0.8 * 120)).all()
+
+
+def test_less_is_borrowed_where_the_network_is_as_near():
+    """A half-trusted picture counts in full beside a blurry result, and hardly beside one that is as good."""
+    sharp, blurry = view(texture()), view(texture(), kernel=STROKE)
+    off = np.random.default_rng(2).normal(size=sharp.shape[:2]).astype(np.float32)
+    off = cv2.GaussianBlur(off, (0, 0), 3.0)
+    borrowed = alignment.to_bytes(sharp + (off / off.std() * 5)[..., None])
+    weight = np.full(sharp.shape[:2], 0.7, np.float32)
+    over = alignment.to_bytes(weight[..., None] * borrowed + (1 - weight[..., None]) * blurry)
+    left = {
+        name: fusion.still_gained(blurry, over, weight, result).mean()
+        for name, result in (("blurry", blurry), ("sharp", sharp))
+    }
+    assert left["blurry"] > 0.95 and left["sharp"] < 0.4
+    small = (weight * 255).round().astype(np.uint8)
+    fused = fusion.fuse(blurry, over, small, sharp, None)
+    plain = alignment.to_bytes(over + (1 - weight[..., None]) * (sharp.astype(np.float32) - blurry))
+    assert psnr(fused, sharp) > psnr(plain, sharp) + 2
 
 
 def test_where_nothing_is_borrowed_the_networks_result_is_unchanged():

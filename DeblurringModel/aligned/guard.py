@@ -7,9 +7,8 @@ import numpy as np
 from common.rendering import kernels
 from common.rendering.alignment import WITHIN, Aligned, Frame, to_grey
 
-LEAST_SPREAD, CLEAR_SPREAD = 0.7, 1.4
-"""Spread of the blur, pixels: up to the first the frame is sharp enough, from the second on it is blurred. On
-what is blurred less a network does as well."""
+LEAST_SPREAD, CLEAR_SPREAD = 0.5, 1.0
+"""Spread of the blur, pixels: up to the first the frame is sharp enough, from the second on it is blurred."""
 SPREAD_ROOM = 1.0
 """Pixels by which a block's blur may be wider than the frame's usual blur; from as much beyond it as the two
 add up to, nothing is taken."""
