@@ -3,7 +3,7 @@ of it?
 
 Called by scripts/eval_synthetic.sh, whose --help explains it.
 
-Reads    assets/footage/benchmark (stills to render from), a configuration (default configs/demo.yaml)
+Reads    assets/footage/benchmark (stills and pieces of video), a configuration (default configs/demo.yaml)
 Writes   OUT/data/<domain>                  rendered clips of three cameras
          OUT/runs/<domain>/...              what the four stages write, shared where settings are equal
          OUT/results/<domain>.json          PSNR of every clip, result and seed

@@ -47,6 +47,8 @@ def fuse(
             "expected pictures of one size, got "
             f"{frame.shape}, {over.shape}, {weight.shape} and {restored.shape}"
         )
+    if not weight.any():
+        return restored
     taken = weight[..., None].astype(np.float32) / 255
     through = 1 - taken
     fused = over + through * (restored.astype(np.float32) - frame)

@@ -60,7 +60,7 @@ PRESETS = {
         0,
     ),
     # The benchmark's domains. What they are like was fixed before any result of theirs was seen: three cameras
-    # and hands that have nothing in common with the source, and a fourth to confirm what the three have taught.
+    # and hands unlike the source's, and a fourth to confirm what the three have taught.
     # A telephone held at dusk: trembling hand, long shutter, noise, lamps, H.264.
     "phone": Preset(
         Shake(1.0, 0.45, (0.10, 0.22), ANY_DIRECTION, 0.006, 0.003, 0.5, 0.0, 8.0, 1.6),

@@ -37,8 +37,14 @@ def seconds_left(stage: Stage, regions: list[Region], restored: int) -> dict[str
     """
     rehearsed = len(frames_to_blur(regions)) if restores_regions(stage.config.deblurring) else 0
     config, frames = stage.config.deblurring, sum(len(video.frames) for video in stage.videos)
-    # Pairs are borrowed for in all frames, whatever is restored.
-    borrows = frames if config.pairs in BORROWED else restored if config.fusion == "aligned" else 0
+    borrows = 0
+    if config.pairs in BORROWED:
+        # In all frames, whatever is restored.
+        borrows = frames
+    elif config.fusion == "aligned":
+        # At most: the frames around a restored one are borrowed for as well, and windows overlap.
+        spec = model_spec(stage.config)
+        borrows = min(frames, restored * (spec.past + 1 + spec.future))
     # At most: a frame that borrows nothing is restored once.
     looked_at_again = restored if config.fusion == "aligned" else 0
     return {

@@ -94,13 +94,15 @@ class Benchmark:
         output: Path | None = None,
     ) -> tuple[Config, list[str]]:
         """The resolved configuration of a result and the overrides that give it."""
-        # --quick asks for one epoch, of whatever pairs.
-        longer = "deblurring.epochs=" if self.options.quick else None
+        settings = cell.overrides()
+        if self.options.quick:
+            # One epoch, of whatever pairs.
+            settings = [one for one in settings if not one.startswith("deblurring.epochs=")]
         overrides = [
             *self.options.overrides,
             assign("dataset.root", self.output / "data" / domain),
             f"runtime.seed={seed}",
-            *(setting for setting in cell.overrides() if not (longer and setting.startswith(longer))),
+            *settings,
         ]
         if output is not None:
             overrides.append(assign("output", output))
