@@ -42,13 +42,19 @@ def restored_frames(
     """A fixed selection of `count` frames, each restored as the middle of five, whole."""
     device = next(network.parameters()).device
     for video, position in validation_frames(domain, count, margin=REACH):
-        names = domain.videos[video][position - REACH : position + REACH + 1]
-        clip = np.stack([domain.frame("Blur/RGB", video, name) for name in names])
-        sharp = domain.frame("Sharp/RGB", video, names[REACH])
+        name = domain.videos[video][position]
+        clip = window_at(domain, "Blur/RGB", video, position)
+        sharp = domain.frame("Sharp/RGB", video, name)
         height, width = sharp.shape[:2]
         padded = pad_to_multiple(to_tensor(clip)[None].to(device), spec.multiple, spec.minimum)
         frame = models.restore(network, spec, padded)[0, REACH - spec.past, :, :height, :width]
-        yield Restored(clip[REACH], to_image(frame), sharp, video, names[REACH])
+        yield Restored(clip[REACH], to_image(frame), sharp, video, name)
+
+
+def window_at(domain: SourceDomain, kind: str, video: str, position: int) -> np.ndarray:
+    """The frame at a position of a video, with those around it: uint8 RGB (2 REACH + 1, H, W, 3)."""
+    names = domain.videos[video][position - REACH : position + REACH + 1]
+    return np.stack([domain.frame(kind, video, name) for name in names])
 
 
 def side_by_side(frames: list[Restored]) -> np.ndarray:

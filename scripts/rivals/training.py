@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -11,7 +10,7 @@ from common.metrics import psnr
 from common.training.recipe import Setup, build, check_crop, mean_figures, validation_frames
 from DeblurringModel import losses, models
 from DeblurringModel.pairs import REACH
-from DeblurringModel.validation import FRAMES, restored_frames
+from DeblurringModel.validation import FRAMES, restored_frames, window_at
 from scripts.rivals.inner_loop import Deblurring
 from scripts.rivals.networks import MULTIPLE
 from scripts.rivals.windows import WINDOW
@@ -53,9 +52,8 @@ def reblurred_figures(reblurring: nn.Module, setup: Setup) -> list[dict[str, flo
     domain, rows = setup.validation, []
     device = next(reblurring.parameters()).device
     for video, position in validation_frames(domain, FRAMES, margin=REACH):
-        names = domain.videos[video][position - REACH : position + REACH + 1]
-        sharp = np.stack([domain.frame("Sharp/RGB", video, name) for name in names])
-        blurry = domain.frame("Blur/RGB", video, names[REACH])
+        sharp = window_at(domain, "Sharp/RGB", video, position)
+        blurry = domain.frame("Blur/RGB", video, domain.videos[video][position])
         height, width = blurry.shape[:2]
         window = pad_to_multiple(to_tensor(sharp, device)[None], MULTIPLE)
         made = to_image(reblurring(window)[0, :, :height, :width])
